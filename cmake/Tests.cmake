@@ -1,0 +1,57 @@
+# tests/support is the library that tests share (simulated disk, fake clock, …).
+file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
+set(test_libraries PkgConfig::CMOCKA)
+if(support_sources)
+    add_library(test_support STATIC ${support_sources})
+    target_include_directories(test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+    target_link_libraries(test_support PUBLIC ${layers_through_journal})
+    list(APPEND test_libraries test_support)
+endif()
+
+function(add_ingestor_program name source layer)
+    add_executable(${name} ${source})
+    target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests
+        ${CMAKE_BINARY_DIR}/generated)
+    target_link_libraries(${name} PRIVATE ${test_libraries} ${layers_through_${layer}}
+        PkgConfig::LIBS Threads::Threads m)
+endfunction()
+
+# Unit tests beside their module: src/layer/x_test.c, linked with its layer and those before it.
+foreach(layer ${INGESTOR_LAYERS})
+    file(GLOB unit_tests CONFIGURE_DEPENDS
+        ${CMAKE_SOURCE_DIR}/src/${layer}/*_test.c ${CMAKE_SOURCE_DIR}/src/${layer}/*/*_test.c)
+    foreach(source ${unit_tests})
+        get_filename_component(name ${source} NAME_WE)
+        set(target ${layer}_${name})
+        add_ingestor_program(${target} ${source} ${layer})
+        add_test(NAME ${target} COMMAND ${target})
+        set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 300 ENVIRONMENT
+            "INGESTOR_SHARED_DATA=${CMAKE_SOURCE_DIR}/../shared/data;INGESTOR_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+    endforeach()
+endforeach()
+
+# Fault and crash runs: programs that take a count of seeds; ctest runs a short round of each.
+file(GLOB fault_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/faults/*_faults.c)
+foreach(source ${fault_sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_ingestor_program(${name} ${source} app)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS faults TIMEOUT 600)
+endforeach()
+
+# Test tools (the scripted broker, …) and measurements: programs, not tests.
+file(GLOB tool_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/tools/*.c
+    ${CMAKE_SOURCE_DIR}/bench/*_bench.c)
+foreach(source ${tool_sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_ingestor_program(${name} ${source} app)
+endforeach()
+
+if(INGESTOR_FUZZ)
+    file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+    foreach(source ${fuzz_sources})
+        get_filename_component(name ${source} NAME_WE)
+        add_ingestor_program(${name} ${source} app)
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    endforeach()
+endif()

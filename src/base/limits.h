@@ -1,0 +1,33 @@
+#pragma once
+/* Every bound that is not configuration, in one place. Units are in the names. */
+
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+#define NS_PER_US 1000LL
+#define NS_PER_MS 1000000LL
+#define NS_PER_S  1000000000LL
+#define US_PER_MS 1000LL
+#define US_PER_S  1000000LL
+#define MS_PER_S  1000LL
+
+/* Messages and records */
+#define LIMIT_MESSAGE_BYTES_DEFAULT   (16 * MIB) /* max_message_bytes of a source */
+#define LIMIT_MESSAGE_BYTES_MAX       (48 * MIB) /* the most that option may be set to */
+#define LIMIT_DEAD_LETTER_BYTES       (64 * KIB) /* kept of an oversize payload */
+#define LIMIT_JSON_DEPTH              1000
+#define LIMIT_COLUMN_DEPTH            16
+#define LIMIT_LEAVES_PER_RECORD       1000
+#define LIMIT_COLUMNS_PER_DATASET     2000
+#define LIMIT_DATASET_ID_BYTES        200
+#define LIMIT_TOPIC_BYTES             65535
+
+/* Journal */
+#define LIMIT_BLOCK_CLOSE_BYTES       (256 * KIB)
+#define LIMIT_BLOCK_ALIGN_BYTES       4096
+#define LIMIT_SEGMENT_BYTES           (64 * MIB)
+#define LIMIT_JOURNAL_RESERVE_BYTES   (64 * MIB) /* kept back for control records */
+
+/* Memory between the sockets and the workers */
+#define LIMIT_BLOCKS_IN_FLIGHT_BYTES  (64 * MIB)

@@ -1,0 +1,83 @@
+#pragma once
+/*
+ * The metrics registry: families of counters, gauges and histograms with labels, rendered in the
+ * Prometheus text format 0.0.4. Looking a series up takes a lock and is for set-up; adding to one is
+ * a relaxed atomic and is for any thread, at any rate. A series lives as long as its registry.
+ */
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define METRICS_LABELS_MAX 6
+
+struct metrics;
+
+struct metric_label {
+    const char *name;
+    const char *value;
+};
+
+struct counter {
+    _Atomic uint64_t value;
+};
+
+struct gauge {
+    _Atomic double value;
+};
+
+struct histogram; /* bounds fixed by its family */
+
+/* An argument list of labels: METRIC_LABELS({"pod", pod}, {"source_type", "mqtt"}) */
+#define METRIC_LABELS(...)                                                                         \
+    (const struct metric_label[]){__VA_ARGS__},                                                    \
+        sizeof((const struct metric_label[]){__VA_ARGS__}) / sizeof(struct metric_label)
+#define METRIC_NO_LABELS NULL, 0
+
+enum err metrics_new(struct metrics **ret_metrics) ERR_MUST_USE;
+void metrics_free(struct metrics *metrics);
+
+/* Get or create. The family is made by the first call; help and type must agree afterwards
+ * (ERR_CONFLICT). */
+enum err metrics_counter(struct metrics *metrics, const char *name, const char *help,
+                         const struct metric_label *labels, size_t label_count,
+                         struct counter **ret_counter) ERR_MUST_USE;
+enum err metrics_gauge(struct metrics *metrics, const char *name, const char *help,
+                       const struct metric_label *labels, size_t label_count,
+                       struct gauge **ret_gauge) ERR_MUST_USE;
+/* bounds: texts exactly as they are to stand in le="…", ascending, without +Inf; static. */
+enum err metrics_histogram(struct metrics *metrics, const char *name, const char *help,
+                           const char *const *bounds, size_t bound_count,
+                           const struct metric_label *labels, size_t label_count,
+                           struct histogram **ret_histogram) ERR_MUST_USE;
+
+/* Values known only when asked: on_collect runs at the start of each render, on the rendering
+ * thread, and sets gauges and counters. */
+enum err metrics_on_collect(struct metrics *metrics, void (*on_collect)(void *ctx), void *ctx)
+    ERR_MUST_USE;
+
+/* Removes one series (a source was deleted). Its pointer is dead afterwards. */
+void metrics_remove(struct metrics *metrics, const char *name, const struct metric_label *labels,
+                    size_t label_count);
+
+enum err metrics_render(struct metrics *metrics, struct buf *out) ERR_MUST_USE;
+
+static inline void counter_add(struct counter *counter, uint64_t by)
+{
+    atomic_fetch_add_explicit(&counter->value, by, memory_order_relaxed);
+}
+
+static inline uint64_t counter_get(const struct counter *counter)
+{
+    return atomic_load_explicit(&counter->value, memory_order_relaxed);
+}
+
+static inline void gauge_set(struct gauge *gauge, double value)
+{
+    atomic_store_explicit(&gauge->value, value, memory_order_relaxed);
+}
+
+void histogram_observe(struct histogram *histogram, double value);
+/* The same value count times. */
+void histogram_observe_many(struct histogram *histogram, double value, uint64_t count);

@@ -1,0 +1,81 @@
+#pragma once
+/*
+ * The connector contract. A connector brings data from one protocol; adding one means adding one
+ * file, src/connectors/<name>_connector.c, that defines `const struct connector <name>_connector`.
+ * The build finds it; nothing else changes.
+ *
+ * Threads: every operation and every callback of an instance runs on the I/O loop it was given, one
+ * at a time. None may block. The host zeroes state_size bytes for each instance before connect and
+ * keeps them until disconnect has returned.
+ *
+ * Life: connect -> start -> (emitting) -> stop -> disconnect. The host owns the states (inactive,
+ * connecting, active, error, stopped) and all retrying: a connector that loses its session calls
+ * host->on_failed once, is stopped and disconnected by the host, and connected again after the
+ * back-off. stop lets what was received be acknowledged: it ends with host->on_stopped (at most
+ * `stop_timeout_ms` later, else the host disconnects). disconnect may be called at any time after
+ * connect and must leave nothing behind; it calls host->on_closed when its handles are gone.
+ *
+ * Configuration: the host has validated it against config_schema, resolved secret references, and
+ * keeps it (a jansson object, borrowed, read-only) until on_closed.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "pipeline/ingest.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#define INGESTOR_CONNECTOR_ABI 1
+
+struct connector_host {
+    uv_loop_t *loop;
+    struct ingest_loop *ingest;
+    const json_t *config;
+    const char *source_id;   /* the source's ingestion id */
+    const char *source_name; /* as people wrote it */
+    const char *replica_id;  /* the journal's uuid: stable, differs between replicas */
+    void *ctx;               /* the host's; first argument of the calls below */
+
+    /* connect has succeeded: the session is open (MQTT: CONNACK and SUBACK are good). */
+    void (*on_connected)(void *ctx);
+    /* The session is lost or could not be made. err's class says whether a retry can help. reason is
+     * a sentence a user can act on; copied. Once per connect. */
+    void (*on_failed)(void *ctx, enum err err, const char *reason);
+    /* Something a user should know, and health shows, though the session goes on. NULL clears it. */
+    void (*on_warning)(void *ctx, const char *text);
+    void (*on_stopped)(void *ctx);
+    void (*on_closed)(void *ctx);
+};
+
+struct connector_display {
+    const char *name;
+    const char *description;
+    const char *icon;
+    const char *category;
+    const char *const *formats; /* NULL-terminated */
+    bool real_time;
+};
+
+struct connector_ops {
+    /* Begins to open the session; the answer is on_connected or on_failed. An error return is the
+     * same as on_failed with diag's text. */
+    enum err (*connect)(void *state, const struct connector_host *host, struct diag *diag);
+    enum err (*start)(void *state, struct diag *diag);
+    void (*stop)(void *state);
+    void (*disconnect)(void *state);
+    /* Appends the connector's own health members to the object (broker, port, topics, …). */
+    void (*health)(void *state, json_t *object);
+};
+
+struct connector {
+    int abi;
+    const char *name;       /* "mqtt" */
+    const char *class_name; /* "MQTTConnector": what the seed's overview answers */
+    const char *class_path; /* data_source_types.connector_class */
+    struct connector_display display;
+    const char *config_schema; /* JSON Schema 2020-12 text */
+    size_t state_size;
+    struct connector_ops ops;
+};

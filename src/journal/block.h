@@ -1,0 +1,213 @@
+#pragma once
+/*
+ * A block: the unit of durability, of acknowledgement and of hand-over. The I/O loop fills one with
+ * routes and messages, the journal thread seals and writes it, and the very same bytes go to the
+ * workers, reference-counted, never copied.
+ *
+ * On disk and in memory (little-endian, padded with zeros to a multiple of 4096):
+ *
+ *   +----------------------------- header, 64 bytes -----------------------------+
+ *   | 0 magic u32 | 4 crc32c u32 of [8, size) | 8 number u64 | 16 epoch u64       |
+ *   | 24 durable_number u64 | 32 size u32 | 36 kind u16 | 38 flags u16            |
+ *   | 40 record_count u32 | 44 message_count u32 | 48 group u64 | 56 zero u64     |
+ *   +-----------------------------------------------------------------------------+
+ *   | record | record | …    each: size u32 (whole record), kind u8, flags u8, …  |
+ *
+ * A ROUTE record says everything that decides routing and decoding of the MESSAGE records after it
+ * that name it by its index in this block; so a block needs nothing but itself to be decoded.
+ *
+ * Filled by one thread; immutable once sealed, then read by any. All sizes in a parsed block are
+ * checked once, by block_parse; the views afterwards cannot fail on a parsed block.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/limits.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BLOCK_MAGIC        0x314b4a49u /* "IJK1" */
+#define BLOCK_HEADER_BYTES 64
+
+enum block_kind {
+    BLOCK_DATA = 1,       /* ROUTE, MESSAGE and the connectors' STATE and session records */
+    BLOCK_CONTROL = 2,    /* LANDED, UPLOADED */
+    BLOCK_CHECKPOINT = 3, /* at the beginning of a segment; several in a row with BLOCK_MORE */
+    BLOCK_EMPTY = 4,      /* only calls those before it durable */
+};
+
+enum block_flags {
+    BLOCK_MORE = 1, /* the group (or checkpoint) goes on in a later block */
+};
+
+enum record_kind {
+    RECORD_ROUTE = 1,
+    RECORD_MESSAGE = 2,
+    RECORD_STATE = 3,         /* a connector's own state: source, key, value (empty: gone) */
+    RECORD_SESSION = 4,       /* MQTT: source's session begins a new epoch: identities forgotten */
+    RECORD_IDENTITY_FREE = 5, /* identities of messages in blocks <= N are free (PINGRESP) */
+    RECORD_LANDED = 6,
+    RECORD_UPLOADED = 7,
+    RECORD_CHECKPOINT_FIRST = 16, /* kinds from here on are the checkpoint's own (ledger.h) */
+};
+
+enum content_format {
+    CONTENT_AUTO = 0, /* JSON if it parses, else text, else base64 */
+    CONTENT_JSON = 1,
+    CONTENT_CBOR = 2,
+    CONTENT_SENML_JSON = 3,
+    CONTENT_SENML_CBOR = 4,
+    CONTENT_TEXT = 5,
+    CONTENT_CSV = 6,
+    CONTENT_MSGPACK = 7,
+    CONTENT_NDJSON = 8,
+};
+
+enum partition_by { PARTITION_BY_EVENT = 0, PARTITION_BY_ARRIVAL = 1 };
+
+/* A metadata field of a route: constant for all its messages, or given with each. */
+enum field_type { FIELD_STRING = 1, FIELD_DOUBLE = 2, FIELD_BOOLEAN = 3 };
+
+#define ROUTE_FIELDS_MAX 16
+
+struct route_field {
+    struct bytes name; /* "topic", "qos", … in the order of contract/data.md */
+    enum field_type type;
+    bool per_message;      /* the value is in each message's extras, or lacks there (null) */
+    struct bytes constant; /* STRING: text; DOUBLE: 8 bytes; BOOLEAN: 1 byte. Not per_message. */
+};
+
+/* What a route says. All bytes are borrowed: from the maker, or from the block it was read from. */
+struct route_view {
+    struct bytes source_id;    /* ingestion id of the source */
+    struct bytes dataset_id;   /* ingestion id of the records, at most 200 bytes */
+    struct bytes source_type;  /* "mqtt" */
+    struct bytes topic;        /* what metadata and dead letters call topic; may be empty */
+    struct bytes content_type; /* as received, for text records; may be empty */
+    struct bytes timestamp_field; /* empty: "timestamp" */
+    struct bytes sensor_id_field; /* empty: "sensor_id", "sensorId" */
+    enum content_format format;
+    enum partition_by partition_by;
+    uint16_t partition_window_hours;
+    uint32_t field_count;
+    struct route_field fields[ROUTE_FIELDS_MAX]; /* besides ingestion_id, timestamp, source_type,
+                                                    ingestion_timestamp, which every record has */
+};
+
+/* A value of a per_message field. Names of the two that dead letters carry are fixed indexes. */
+#define FIELD_INDEX_REASON 254
+#define FIELD_INDEX_DETAIL 255
+
+struct message_field {
+    uint8_t index; /* into route_view.fields, or FIELD_INDEX_… */
+    enum field_type type;
+    double number; /* DOUBLE, BOOLEAN */
+    struct bytes text;
+};
+
+enum message_flags {
+    MESSAGE_IDENTITY = 1,    /* packet_identifier and identity_hash are meant */
+    MESSAGE_DEAD_LETTER = 2, /* rejected by its connector; REASON and DETAIL among its fields */
+    MESSAGE_QOS_2 = 4,       /* the identity is a QoS 2 one */
+};
+
+struct message_view {
+    struct bytes payload;
+    struct bytes extras; /* encoded fields; see message_field_next */
+    int64_t arrival_us;  /* Unix time */
+    uint64_t identity_hash;
+    uint32_t route_index;
+    uint16_t packet_identifier;
+    uint8_t flags;
+};
+
+/* Per route of a block, kept in memory only: its messages are a chain, so a worker visits its own
+ * datasets and nothing else. */
+struct block_route {
+    uint32_t offset; /* of the ROUTE record in the image */
+    uint32_t message_first;
+    uint32_t message_last;
+    uint32_t message_count;
+    uint64_t payload_bytes;
+    uint64_t dataset_hash; /* hash_bytes(dataset_id) */
+};
+
+struct block_message {
+    uint32_t offset;
+    uint32_t next; /* of the same route; BLOCK_END at the end */
+};
+
+#define BLOCK_END UINT32_MAX
+
+struct block {
+    _Atomic uint32_t references;
+    uint8_t *image; /* aligned to 4096 */
+    size_t capacity_bytes;
+    size_t size_bytes; /* used, header included; padded size: block_padded_bytes */
+    uint64_t number;   /* 0 until sealed */
+    uint32_t record_count;
+    uint32_t message_count;
+    uint32_t message_capacity;
+    uint32_t route_count;
+    uint32_t route_capacity;
+    struct block_message *messages;
+    struct block_route *routes;
+};
+
+/* An empty block with room for about capacity_bytes; it grows up to LIMIT_SEGMENT_BYTES / 2. */
+enum err block_new(size_t capacity_bytes, struct block **ret_block) ERR_MUST_USE;
+struct block *block_ref(struct block *block);
+void block_unref(struct block *block); /* NULL is fine */
+
+/* Encodes a route once; the bytes can be added to many blocks. */
+struct buf;
+enum err route_encode(const struct route_view *route, struct buf *ret_record) ERR_MUST_USE;
+enum err block_add_route(struct block *block, struct bytes encoded, uint64_t dataset_hash,
+                         uint32_t *ret_index) ERR_MUST_USE;
+/* message->extras is copied as it is (message_field_append makes it). On failure the block is as
+ * before. */
+enum err block_add_message(struct block *block, const struct message_view *message) ERR_MUST_USE;
+/* Any other record: body is what follows the 6 bytes of size, kind and flags. */
+enum err block_add_record(struct block *block, enum record_kind kind, struct bytes body)
+    ERR_MUST_USE;
+
+/* Writes header, padding and checksum. May be called again (the same block written to another
+ * segment under the same number). */
+void block_seal(struct block *block, enum block_kind kind, uint16_t flags, uint64_t group,
+                uint64_t number, uint64_t epoch, uint64_t durable_number);
+static inline size_t block_padded_bytes(const struct block *block)
+{
+    return (block->size_bytes + LIMIT_BLOCK_ALIGN_BYTES - 1) & ~(LIMIT_BLOCK_ALIGN_BYTES - 1);
+}
+
+/* The header of an image, unchecked but for its size. */
+struct block_header {
+    uint32_t magic, crc32c, size_bytes, record_count, message_count;
+    uint64_t number, epoch, durable_number, group;
+    uint16_t kind, flags;
+};
+void block_header_read(const uint8_t image[BLOCK_HEADER_BYTES], struct block_header *ret_header);
+
+/* Checks everything (magic, sizes, CRC, every record's inner bounds) and builds the index. The
+ * image is copied. ERR_CORRUPT says in diag what and at which offset. */
+enum err block_parse(struct bytes image, struct block **ret_block, struct diag *diag) ERR_MUST_USE;
+
+/* Views of a block that was filled here or parsed. */
+void block_message_get(const struct block *block, uint32_t message_index,
+                       struct message_view *ret_message);
+void block_route_get(const struct block *block, uint32_t route_index,
+                     struct route_view *ret_route);
+
+/* Walks all records; *cursor starts at 0. False at the end. */
+struct record_view {
+    enum record_kind kind;
+    uint8_t flags;
+    struct bytes body;
+};
+bool block_record_next(const struct block *block, size_t *cursor, struct record_view *ret_record);
+
+/* Extras: encoding and walking of per-message field values. */
+enum err message_field_append(struct buf *extras, const struct message_field *field) ERR_MUST_USE;
+/* *cursor starts at 0; false at the end or where the bytes make no sense. */
+bool message_field_next(struct bytes extras, size_t *cursor, struct message_field *ret_field);

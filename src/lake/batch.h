@@ -1,0 +1,70 @@
+#pragma once
+/*
+ * One dataset's open rows: messages go in, straight into typed column builders; a cut takes Parquet
+ * files out, one for each date and hour, and one for each date and hour of dead letters. Owned by one
+ * worker.
+ *
+ * Rows go in by whole blocks: a block's messages of this dataset are either all in or (after an
+ * error) none. The schema lives as long as the batch object; the pinned types come from the catalog.
+ */
+#include "base/buf.h"
+#include "journal/block.h"
+#include "journal/position.h"
+#include "lake/catalog.h"
+#include "lake/parquet_writer.h"
+
+struct batch_options {
+    struct catalog *catalog;
+    struct parquet_options parquet;
+    const char *journal_uuid; /* 36 characters; static for the process */
+    uint64_t row_group_rows;  /* 1 M */
+    size_t row_group_bytes;   /* 128 MiB */
+};
+
+struct batch;
+
+enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
+                   struct batch **ret_batch) ERR_MUST_USE;
+void batch_free(struct batch *batch);
+
+/* The messages of one of the block's routes (which must be of this dataset). Routes of one block
+ * are appended one after the other, then batch_end_block seals the block's rows. ERR_NO_MEMORY:
+ * batch_undo_block takes out what this block brought, and the caller cuts and tries again. */
+enum err batch_append(struct batch *batch, const struct block *block, uint32_t route_index)
+    ERR_MUST_USE;
+void batch_end_block(struct batch *batch, const struct block *block);
+void batch_undo_block(struct batch *batch);
+
+/* What is open. */
+struct batch_stats {
+    uint64_t messages;
+    uint64_t payload_bytes;
+    uint64_t rows;          /* records */
+    uint64_t rejected;      /* messages that become dead letters */
+    uint64_t rescued;       /* values */
+    uint64_t bad_timestamp; /* records whose timestamp was missing or unusable */
+    size_t memory_bytes;    /* held by the builders, about */
+    struct position first;  /* of the first message; block 0 when empty */
+    uint64_t block_last;    /* number of the last block appended */
+};
+void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats);
+
+struct cut_file {
+    char *key; /* object key */
+    struct buf bytes;
+    uint64_t rows;
+    bool dead_letters;
+};
+
+struct cut {
+    struct batch_stats stats; /* of what was cut */
+    struct cut_file *files;
+    size_t file_count;
+    uint32_t schema_version; /* count of pinned columns then */
+};
+
+/* Decides the types of new fields, pins them in the catalog, encodes. On success the batch is empty
+ * and the cut is the caller's (cut_fini). On a RETRY error (database away, no memory) the batch is
+ * as before and the caller comes again. A cut of messages that made no record has no files. */
+enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag) ERR_MUST_USE;
+void cut_fini(struct cut *cut);

@@ -1,0 +1,36 @@
+#pragma once
+/*
+ * The pinned columns of all datasets: table dataset_columns of contract/data.md, inserted or read
+ * back before their first use, so that replicas agree. Any thread; calls may block on the database.
+ * A RETRY error means: the database is away, keep the batch and come again.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+struct catalog_column {
+    struct bytes field_path;  /* JSON Pointer: "/location/lat"; a list's element is "/tags/-" */
+    struct bytes column_name; /* unique in the dataset; nested ones with their parents and a dot */
+    struct bytes column_type; /* DOUBLE BOOLEAN STRING STRUCT LIST TIMESTAMP BINARY */
+    int32_t field_id;         /* unique in the dataset, from 1, never reused */
+};
+
+struct catalog;
+
+struct catalog_ops {
+    /* Calls on_column for each column of the dataset, by field_id. The views live for the call. */
+    enum err (*load)(struct catalog *catalog, struct bytes dataset_id,
+                     enum err (*on_column)(void *ctx, const struct catalog_column *column),
+                     void *ctx, struct diag *diag);
+    /* Inserts, in one transaction, those whose field_path the table does not know yet; where another
+     * replica was first (or its field_id or name is taken: ERR_CONFLICT), the caller loads again and
+     * decides anew. */
+    enum err (*pin)(struct catalog *catalog, struct bytes dataset_id,
+                    const struct catalog_column *columns, size_t count, struct diag *diag);
+    void (*close)(struct catalog *catalog);
+};
+
+struct catalog {
+    const struct catalog_ops *ops;
+};

@@ -1,0 +1,50 @@
+#pragma once
+/*
+ * An object store: a local folder or an S3-compatible service, behind one table. Calls block and
+ * may come from several threads at once (each makes its own connection). A call does one attempt,
+ * or a few quick ones within its timeout; who retries for as long as it takes is the uploader.
+ *
+ * Errors: class RETRY (408, 409, 429, 5xx, SlowDown, broken connection, disk full) or PERMANENT
+ * (403 and other 4xx: a person must act), ERR_CONFLICT (the key exists with other content: stop with
+ * an alarm). diag is a sentence for the operator; it never holds a secret.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store_object {
+    const char *key;        /* "bronze/ingestion_id=…/…/part-….parquet" */
+    const char *spool_path; /* the file that holds its bytes */
+    uint64_t size_bytes;
+    uint8_t sha256[32];
+};
+
+enum store_presence {
+    STORE_ABSENT,
+    STORE_SAME,      /* the key holds exactly these bytes */
+    STORE_DIFFERENT, /* the key holds something else */
+};
+
+struct store;
+
+struct store_ops {
+    /* Reaches the store, makes the bucket or folder if missing, learns what it honours
+     * (If-None-Match). Called at start and again until it succeeds, then every so often as the
+     * health probe. */
+    enum err (*probe)(struct store *store, struct diag *diag);
+    /* Puts the spool file's bytes at the key; done as well when the key already holds them. A
+     * folder store on the spool's file system moves the file: afterwards it may be gone. Durable
+     * when it returns ERR_OK. */
+    enum err (*put)(struct store *store, const struct store_object *object, struct diag *diag);
+    /* What is at the key (sizes first, then sha256 from metadata or by reading). */
+    enum err (*check)(struct store *store, const struct store_object *object,
+                      enum store_presence *ret_presence, struct diag *diag);
+    void (*close)(struct store *store);
+};
+
+struct store {
+    const struct store_ops *ops;
+    char description[256]; /* "s3://lake at http://…", "folder ./data/lake"; no secrets */
+};

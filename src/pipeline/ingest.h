@@ -1,0 +1,101 @@
+#pragma once
+/*
+ * What a connector sees of the pipeline: routes, and emit. A connector never parses business data
+ * and never touches storage; it frames, names the route and emits, and is told when what it emitted
+ * is durable.
+ *
+ * Everything here belongs to one I/O loop's thread: a source is opened, used and closed on it, and
+ * its callbacks run on it. Nothing here blocks, and emit does not allocate in the steady state.
+ *
+ * Order: messages of a source become durable in the order of their emission; on_durable(n) says that
+ * all with sequence <= n are. The first emission after ingest_source_open has sequence 1.
+ *
+ * Pressure: emit always takes the message unless it returns an error (nothing is dropped inside);
+ * on_pause asks the connector to stop reading soon, on_resume to go on. They alternate.
+ */
+#include "base/bytes.h"
+#include "base/err.h"
+#include "journal/block.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ingest_loop;   /* the I/O loop's open block; made by the pipeline */
+struct ingest_source; /* one running source */
+struct ingest_route;  /* one topic, resource or endpoint of a source */
+
+struct ingest_source_ops {
+    void (*on_durable)(void *ctx, uint64_t sequence, uint64_t block_number);
+    void (*on_pause)(void *ctx);
+    void (*on_resume)(void *ctx);
+};
+
+/* source_id and source_type are copied. *ret_source is freed by ingest_source_close, after which no
+ * callback comes (messages already emitted stay emitted). */
+enum err ingest_source_open(struct ingest_loop *loop, struct bytes source_id,
+                            struct bytes source_type, const struct ingest_source_ops *ops, void *ctx,
+                            struct ingest_source **ret_source) ERR_MUST_USE;
+void ingest_source_close(struct ingest_source *source);
+
+/* Encodes a route once. source_id and source_type in the view are filled in from the source. The
+ * dataset id is used as given (make it with ingest_dataset_id). */
+enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
+                          struct ingest_route **ret_route) ERR_MUST_USE;
+void ingest_route_free(struct ingest_route *route);
+
+/* Appends "<source id>_<topic>" with / -> _, # -> wildcard, + -> plus to out (contract/data.md
+ * "DataMessage"); levels > 0: only that many leading levels. Over 200 bytes: cut and ended by a
+ * hash. */
+struct buf;
+enum err ingest_dataset_id(struct bytes source_id, struct bytes topic, uint32_t levels,
+                           struct buf *out) ERR_MUST_USE;
+
+struct ingest_message {
+    struct bytes payload;
+    struct bytes extras; /* message_field_append; values of the route's per_message fields */
+    int64_t arrival_us;  /* one clock reading per network read is enough */
+    bool wants_acknowledgement; /* somebody waits for on_durable: do not let the block linger */
+    bool has_identity;          /* MQTT QoS > 0 */
+    bool qos_2;
+    uint16_t packet_identifier;
+    uint64_t identity_hash;
+};
+
+/* Copies the message into the open block. ERR_NO_MEMORY or ERR_TOO_LARGE: not taken. */
+enum err ingest_emit(struct ingest_route *route, const struct ingest_message *message,
+                     uint64_t *ret_sequence) ERR_MUST_USE;
+
+/* What cannot become a record (oversize, …): a dead letter of the route's dataset, durable and
+ * acknowledged like any message. reason is a short word ("oversize"), detail a sentence; of the
+ * payload at most 64 KiB are kept. */
+enum err ingest_reject(struct ingest_route *route, const struct ingest_message *message,
+                       const char *reason, const char *detail,
+                       uint64_t *ret_sequence) ERR_MUST_USE;
+
+/* A repetition that is not stored, for the accounting (received and repeated each grow by one). */
+void ingest_count_repeated(struct ingest_source *source, uint64_t bytes);
+
+/* The read is over: what was emitted may go to the disk now if the disk is idle. Call it once after
+ * each batch of emissions. */
+void ingest_end_of_read(struct ingest_source *source);
+
+/* MQTT sessions. What the journal recovered of this source's session: the identities of its last
+ * messages by packet identifier. Returns false and 0 identities when none is known. */
+struct ingest_identity {
+    uint64_t hash;
+    uint64_t block;      /* where it is; free when block <= freed_block */
+    bool qos_2;
+};
+/* Walks what was recovered, before the first emission. */
+void ingest_identities(struct ingest_source *source,
+                       void (*on_identity)(void *ctx, uint16_t packet_identifier,
+                                           const struct ingest_identity *identity),
+                       void *ctx);
+/* The broker lost the session (CONNACK session-present 0): identities are forgotten, durable with
+ * the next block. */
+enum err ingest_session_new(struct ingest_source *source) ERR_MUST_USE;
+/* A PINGRESP to a ping sent after the PUBACKs of all messages in blocks <= block_number. */
+enum err ingest_identities_free(struct ingest_source *source, uint64_t block_number) ERR_MUST_USE;
+/* QoS 2: this identifier's PUBREL came: it leaves the received set. */
+enum err ingest_identity_release(struct ingest_source *source,
+                                 uint16_t packet_identifier) ERR_MUST_USE;

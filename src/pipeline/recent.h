@@ -1,0 +1,45 @@
+#pragma once
+/*
+ * Recent rows: for each dataset a ring of its newest messages, copied as raw bytes and rendered when
+ * someone reads them. Workers add, API threads read; each dataset has its own lock, held for a
+ * memcpy. Datasets that got nothing for the TTL are evicted.
+ */
+#include "base/buf.h"
+#include "journal/block.h"
+#include "os/clock.h"
+
+struct recent;
+struct recent_dataset;
+
+enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
+                    struct recent **ret_recent) ERR_MUST_USE;
+void recent_free(struct recent *recent);
+
+/* Adds the newest of a block's messages of one route. A message of several records counts as one
+ * entry here and as its rows when read; the newest rows_max rows are answered. Out of memory: the
+ * rows are missing from view, nothing else happens. */
+void recent_add(struct recent *recent, const struct block *block, uint32_t route_index);
+
+void recent_resize(struct recent *recent, uint32_t rows_max);
+/* Drops datasets older than the TTL. Called every second or so. */
+void recent_evict(struct recent *recent);
+
+/* Sorted ids; each row is a JSON object text, oldest first within a dataset, the newest row_limit
+ * of each (0 = all). An unknown id: nothing. */
+enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, struct bytes id),
+                     void *ctx) ERR_MUST_USE;
+enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
+                     enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;
+
+struct recent_stats {
+    uint64_t datasets;
+    uint64_t rows; /* entries over all datasets */
+    uint64_t bytes;
+    uint32_t rows_max;
+};
+void recent_stats_get(struct recent *recent, struct recent_stats *ret_stats);
+/* Per dataset, for the gauges: entries and bytes. */
+enum err recent_sizes(struct recent *recent,
+                      enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                             uint64_t bytes),
+                      void *ctx) ERR_MUST_USE;
