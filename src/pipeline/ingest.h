@@ -99,3 +99,11 @@ enum err ingest_identities_free(struct ingest_source *source, uint64_t block_num
 /* QoS 2: this identifier's PUBREL came: it leaves the received set. */
 enum err ingest_identity_release(struct ingest_source *source,
                                  uint16_t packet_identifier) ERR_MUST_USE;
+
+/* The connector's own state, kept across restarts; durable with the next block, in the same atomic
+ * group as what was emitted before it since the last ingest_end_of_read. An empty value removes it.
+ * get reads what was put here or recovered (ERR_NOT_FOUND). */
+enum err ingest_state_put(struct ingest_source *source, struct bytes key,
+                          struct bytes value) ERR_MUST_USE;
+enum err ingest_state_get(struct ingest_source *source, struct bytes key,
+                          struct buf *ret_value) ERR_MUST_USE;
