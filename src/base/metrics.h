@@ -1,8 +1,11 @@
 #pragma once
 /*
  * The metrics registry: families of counters, gauges and histograms with labels, rendered in the
- * Prometheus text format 0.0.4. Looking a series up takes a lock and is for set-up; adding to one is
- * a relaxed atomic and is for any thread, at any rate. A series lives as long as its registry.
+ * Prometheus text format 0.0.4. Looking a series up takes a lock and is for set-up; adding to one
+ * is a relaxed atomic and is for any thread, at any rate. A series lives as long as its registry.
+ *
+ * Names are [a-zA-Z_:][a-zA-Z0-9_:]*, label names the same without the colon (ERR_INVALID); label
+ * values are any UTF-8 of at most 1 KiB. At most METRICS_SERIES_MAX series (ERR_TOO_MANY).
  */
 #include "base/buf.h"
 #include "base/err.h"
@@ -11,6 +14,7 @@
 #include <stdint.h>
 
 #define METRICS_LABELS_MAX 6
+#define METRICS_SERIES_MAX 1000000
 
 struct metrics;
 
@@ -20,7 +24,7 @@ struct metric_label {
 };
 
 struct counter {
-    _Atomic uint64_t value;
+    _Atomic uint64_t value; /* whole; rendered as prometheus_client does, 5.0 */
 };
 
 struct gauge {
@@ -46,6 +50,11 @@ enum err metrics_counter(struct metrics *metrics, const char *name, const char *
 enum err metrics_gauge(struct metrics *metrics, const char *name, const char *help,
                        const struct metric_label *labels, size_t label_count,
                        struct gauge **ret_gauge) ERR_MUST_USE;
+/* A counter whose total somebody else keeps (CPU seconds, bytes on disk): set when collecting, in a
+ * cell like a gauge's, but of type counter. */
+enum err metrics_counter_cell(struct metrics *metrics, const char *name, const char *help,
+                              const struct metric_label *labels, size_t label_count,
+                              struct gauge **ret_cell) ERR_MUST_USE;
 /* bounds: texts exactly as they are to stand in le="…", ascending, without +Inf; static. */
 enum err metrics_histogram(struct metrics *metrics, const char *name, const char *help,
                            const char *const *bounds, size_t bound_count,
@@ -54,14 +63,24 @@ enum err metrics_histogram(struct metrics *metrics, const char *name, const char
 
 /* Values known only when asked: on_collect runs at the start of each render, on the rendering
  * thread, and sets gauges and counters. */
-enum err metrics_on_collect(struct metrics *metrics, void (*on_collect)(void *ctx), void *ctx)
-    ERR_MUST_USE;
+enum err metrics_on_collect(struct metrics *metrics, void (*on_collect)(void *ctx),
+                            void *ctx) ERR_MUST_USE;
 
-/* Removes one series (a source was deleted). Its pointer is dead afterwards. */
+/* Removes one series (a source was deleted). Its pointer is dead afterwards; a family without
+ * series keeps its HELP and TYPE lines. */
 void metrics_remove(struct metrics *metrics, const char *name, const struct metric_label *labels,
                     size_t label_count);
 
 enum err metrics_render(struct metrics *metrics, struct buf *out) ERR_MUST_USE;
+
+/* A cap on the values of one label (METRICS_MAX_PARTITIONS): the first value_max distinct values
+ * are themselves, all others "_other". Any thread; the answer lives as long as the cap. */
+struct metrics_cap;
+#define METRICS_CAP_OTHER "_other"
+enum err metrics_cap_new(size_t value_max, struct metrics_cap **ret_cap) ERR_MUST_USE;
+void metrics_cap_free(struct metrics_cap *cap);
+/* Never NULL: without memory, or for what is no label value (over 1 KiB), it is "_other" too. */
+const char *metrics_cap_value(struct metrics_cap *cap, struct bytes value);
 
 static inline void counter_add(struct counter *counter, uint64_t by)
 {
