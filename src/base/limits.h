@@ -13,21 +13,29 @@
 #define MS_PER_S  1000LL
 
 /* Messages and records */
-#define LIMIT_MESSAGE_BYTES_DEFAULT   (16 * MIB) /* max_message_bytes of a source */
-#define LIMIT_MESSAGE_BYTES_MAX       (48 * MIB) /* the most that option may be set to */
-#define LIMIT_DEAD_LETTER_BYTES       (64 * KIB) /* kept of an oversize payload */
-#define LIMIT_JSON_DEPTH              1000
-#define LIMIT_COLUMN_DEPTH            16
-#define LIMIT_LEAVES_PER_RECORD       1000
-#define LIMIT_COLUMNS_PER_DATASET     2000
-#define LIMIT_DATASET_ID_BYTES        200
-#define LIMIT_TOPIC_BYTES             65535
+#define LIMIT_MESSAGE_BYTES_DEFAULT (16 * MIB) /* max_message_bytes of a source */
+#define LIMIT_MESSAGE_BYTES_MAX     (48 * MIB) /* the most that option may be set to */
+#define LIMIT_DEAD_LETTER_BYTES     (64 * KIB) /* kept of an oversize payload */
+#define LIMIT_JSON_DEPTH            1000
+#define LIMIT_COLUMN_DEPTH          16
+#define LIMIT_LEAVES_PER_RECORD     1000
+#define LIMIT_COLUMNS_PER_DATASET   2000
+#define LIMIT_DATASET_ID_BYTES      200
+#define LIMIT_TOPIC_BYTES           65535
 
 /* Journal */
-#define LIMIT_BLOCK_CLOSE_BYTES       (256 * KIB)
-#define LIMIT_BLOCK_ALIGN_BYTES       4096
-#define LIMIT_SEGMENT_BYTES           (64 * MIB)
-#define LIMIT_JOURNAL_RESERVE_BYTES   (64 * MIB) /* kept back for control records */
+#define LIMIT_BLOCK_CLOSE_BYTES     (256 * KIB)
+#define LIMIT_BLOCK_ALIGN_BYTES     4096
+#define LIMIT_SEGMENT_BYTES         (64 * MIB)
+#define LIMIT_JOURNAL_RESERVE_BYTES (64 * MIB) /* kept back for control records */
 
 /* Memory between the sockets and the workers */
-#define LIMIT_BLOCKS_IN_FLIGHT_BYTES  (64 * MIB)
+#define LIMIT_BLOCKS_IN_FLIGHT_BYTES (64 * MIB)
+
+/* What the API shows and takes */
+#define LIMIT_RECENT_BYTES         (64 * MIB) /* raw messages kept for /api/data, all datasets */
+#define LIMIT_RECENT_ANSWER_BYTES  (64 * MIB) /* rendered rows of one dataset in one answer */
+#define LIMIT_API_BODY_BYTES       (1 * MIB)
+#define LIMIT_API_JSON_DEPTH       64
+#define LIMIT_API_CONNECTIONS      1024
+#define LIMIT_METRICS_ANSWER_BYTES (256 * MIB)

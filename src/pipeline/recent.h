@@ -1,16 +1,18 @@
 #pragma once
 /*
  * Recent rows: for each dataset a ring of its newest messages, copied as raw bytes and rendered when
- * someone reads them. Workers add, API threads read; each dataset has its own lock, held for a
- * memcpy. Datasets that got nothing for the TTL are evicted.
+ * someone reads them. Workers add, API threads read, from any thread; one lock is held to link what
+ * was copied before, or to take references, never while copying or rendering. Datasets that got
+ * nothing for the TTL are evicted, and so are, before their time, those that got nothing for longest
+ * when all together hold more than LIMIT_RECENT_BYTES.
  */
 #include "base/buf.h"
 #include "journal/block.h"
 #include "os/clock.h"
 
 struct recent;
-struct recent_dataset;
 
+/* ttl_seconds 0: nothing is evicted for its age. rows_max 0 counts as 1. */
 enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
                     struct recent **ret_recent) ERR_MUST_USE;
 void recent_free(struct recent *recent);

@@ -1,0 +1,556 @@
+#include "pipeline/recent.h"
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/map.h"
+#include "lake/row.h"
+#include "os/thread.h"
+
+#include <stdlib.h>
+
+/*
+ * What one block brought to a dataset is one clump: a single allocation with the views of its
+ * messages and their bytes. A worker makes it without any lock, then links it at the young end of
+ * the dataset's list; readers take references and render in peace. A clump leaves when the younger
+ * ones alone hold rows_max messages, so a dataset keeps between rows_max and rows_max plus a clump.
+ *
+ *   dataset   oldest -> clump -> clump -> youngest        (datasets: a list by time of last clump)
+ *                         |        |
+ *                         +--------+--> route             (shared as long as it stays the same)
+ */
+
+struct route_copy {
+    _Atomic uint32_t references;
+    size_t size;
+    struct route_view view; /* into record */
+    uint8_t record[];
+};
+
+struct clump {
+    _Atomic uint32_t references;
+    struct clump *younger;
+    struct route_copy *route;
+    uint32_t count;
+    size_t size_bytes;
+    struct message_view messages[]; /* their bytes follow */
+};
+
+struct dataset {
+    struct dataset *colder; /* got its last clump before */
+    struct dataset *warmer;
+    struct clump *oldest;
+    struct clump *youngest;
+    uint64_t count;
+    uint64_t size_bytes;
+    int64_t touched_ns;
+    size_t id_size;
+    uint8_t id[];
+};
+
+struct recent {
+    struct mutex lock;
+    const struct clock *clock;
+    struct map datasets;
+    struct dataset *coldest;
+    struct dataset *warmest;
+    uint64_t size_bytes;
+    int64_t ttl_ns;
+    _Atomic uint32_t rows_max;
+};
+
+enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
+                    struct recent **ret_recent)
+{
+    struct recent *recent = mem_zalloc(1, sizeof(*recent));
+    if (!recent)
+        return ERR_NO_MEMORY;
+    mutex_init(&recent->lock);
+    recent->clock = clock;
+    recent->rows_max = rows_max ? rows_max : 1;
+    recent->ttl_ns = (int64_t)ttl_seconds * NS_PER_S;
+    *ret_recent = recent;
+    return ERR_OK;
+}
+
+static void route_unref(struct route_copy *route)
+{
+    if (route && atomic_fetch_sub(&route->references, 1) == 1)
+        mem_free(route);
+}
+
+static void clump_unref(struct clump *clump)
+{
+    if (!clump || atomic_fetch_sub(&clump->references, 1) != 1)
+        return;
+    route_unref(clump->route);
+    mem_free(clump);
+}
+
+static void clumps_unref(struct clump *clump)
+{
+    while (clump) {
+        struct clump *younger = clump->younger;
+        clump_unref(clump);
+        clump = younger;
+    }
+}
+
+void recent_free(struct recent *recent)
+{
+    if (!recent)
+        return;
+    for (struct dataset *dataset = recent->coldest; dataset;) {
+        struct dataset *warmer = dataset->warmer;
+        clumps_unref(dataset->oldest);
+        mem_free(dataset);
+        dataset = warmer;
+    }
+    map_fini(&recent->datasets);
+    mutex_fini(&recent->lock);
+    mem_free(recent);
+}
+
+static void rebase(struct bytes *bytes, const uint8_t *from, size_t size, const uint8_t *to)
+{
+    if (bytes->data >= from && bytes->data <= from + size)
+        bytes->data = to + (bytes->data - from);
+}
+
+static struct route_copy *route_copy_new(const struct block *block, uint32_t route_index)
+{
+    const uint8_t *record = block->image + block->routes[route_index].offset;
+    size_t size = load_u32(record);
+    struct route_copy *route = mem_alloc(sizeof(*route) + size);
+    if (!route)
+        return NULL;
+    route->references = 1;
+    route->size = size;
+    memcpy(route->record, record, size);
+    block_route_get(block, route_index, &route->view);
+    struct bytes *all[] = {&route->view.source_id,       &route->view.dataset_id,
+                           &route->view.source_type,     &route->view.topic,
+                           &route->view.content_type,    &route->view.timestamp_field,
+                           &route->view.sensor_id_field, NULL};
+    for (struct bytes **bytes = all; *bytes; bytes++)
+        rebase(*bytes, record, size, route->record);
+    for (uint32_t i = 0; i < route->view.field_count; i++) {
+        rebase(&route->view.fields[i].name, record, size, route->record);
+        rebase(&route->view.fields[i].constant, record, size, route->record);
+    }
+    return route;
+}
+
+static struct bytes bytes_place(struct bytes bytes, uint8_t **at)
+{
+    if (bytes.size > 0)
+        memcpy(*at, bytes.data, bytes.size);
+    struct bytes placed = {*at, bytes.size};
+    *at += bytes.size;
+    return placed;
+}
+
+/* The newest rows_max messages of the route's chain; dead letters are no rows. */
+static struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_t rows_max)
+{
+    const struct block_route *route = &block->routes[route_index];
+    uint32_t index = route->message_first;
+    for (uint32_t i = rows_max; i < route->message_count; i++)
+        index = block->messages[index].next;
+    struct message_view message;
+    size_t size = sizeof(struct clump);
+    uint32_t count = 0;
+    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
+        block_message_get(block, i, &message);
+        if (message.flags & MESSAGE_DEAD_LETTER)
+            continue;
+        size += sizeof(message) + message.payload.size + message.extras.size;
+        count++;
+    }
+    struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
+    if (!clump)
+        return NULL;
+    *clump = (struct clump){.references = 1, .size_bytes = size};
+    uint8_t *at = (uint8_t *)&clump->messages[count];
+    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
+        block_message_get(block, i, &message);
+        if (message.flags & MESSAGE_DEAD_LETTER)
+            continue;
+        message.payload = bytes_place(message.payload, &at);
+        message.extras = bytes_place(message.extras, &at);
+        clump->messages[clump->count++] = message;
+    }
+    return clump;
+}
+
+/* The functions down to recent_add are called with the lock. */
+
+static void list_unlink(struct recent *recent, struct dataset *dataset)
+{
+    *(dataset->colder ? &dataset->colder->warmer : &recent->coldest) = dataset->warmer;
+    *(dataset->warmer ? &dataset->warmer->colder : &recent->warmest) = dataset->colder;
+}
+
+static void list_link_warmest(struct recent *recent, struct dataset *dataset)
+{
+    dataset->warmer = NULL;
+    dataset->colder = recent->warmest;
+    *(recent->warmest ? &recent->warmest->warmer : &recent->coldest) = dataset;
+    recent->warmest = dataset;
+}
+
+static struct dataset *dataset_get(struct recent *recent, struct bytes id)
+{
+    struct dataset *dataset = map_get(&recent->datasets, id);
+    if (dataset) {
+        list_unlink(recent, dataset);
+    } else {
+        dataset = mem_zalloc(1, sizeof(*dataset) + id.size);
+        if (!dataset)
+            return NULL;
+        dataset->id_size = id.size;
+        if (id.size > 0)
+            memcpy(dataset->id, id.data, id.size);
+        if (map_put(&recent->datasets, id, dataset) != ERR_OK) {
+            mem_free(dataset);
+            return NULL;
+        }
+    }
+    list_link_warmest(recent, dataset);
+    dataset->touched_ns = clock_monotonic_ns(recent->clock);
+    return dataset;
+}
+
+/* Moves the oldest clump to the list of what is freed after the lock. */
+static void clump_drop(struct recent *recent, struct dataset *dataset, struct clump **dropped)
+{
+    struct clump *clump = dataset->oldest;
+    dataset->oldest = clump->younger;
+    if (!dataset->oldest)
+        dataset->youngest = NULL;
+    dataset->count -= clump->count;
+    dataset->size_bytes -= clump->size_bytes;
+    recent->size_bytes -= clump->size_bytes;
+    clump->younger = *dropped;
+    *dropped = clump;
+}
+
+static void dataset_trim(struct recent *recent, struct dataset *dataset, struct clump **dropped)
+{
+    while (dataset->oldest != dataset->youngest &&
+           dataset->count - dataset->oldest->count >= recent->rows_max)
+        clump_drop(recent, dataset, dropped);
+}
+
+static void dataset_evict(struct recent *recent, struct dataset *dataset, struct clump **dropped)
+{
+    while (dataset->oldest)
+        clump_drop(recent, dataset, dropped);
+    list_unlink(recent, dataset);
+    map_remove(&recent->datasets, bytes_from(dataset->id, dataset->id_size));
+    mem_free(dataset);
+}
+
+static void bytes_limit(struct recent *recent, struct clump **dropped)
+{
+    while (recent->size_bytes > LIMIT_RECENT_BYTES && recent->coldest != recent->warmest)
+        dataset_evict(recent, recent->coldest, dropped);
+    struct dataset *last = recent->warmest;
+    while (recent->size_bytes > LIMIT_RECENT_BYTES && last && last->oldest != last->youngest)
+        clump_drop(recent, last, dropped);
+}
+
+static void clump_link(struct recent *recent, struct dataset *dataset, struct clump *clump,
+                       struct clump **dropped)
+{
+    *(dataset->youngest ? &dataset->youngest->younger : &dataset->oldest) = clump;
+    dataset->youngest = clump;
+    dataset->count += clump->count;
+    dataset->size_bytes += clump->size_bytes;
+    recent->size_bytes += clump->size_bytes;
+    dataset_trim(recent, dataset, dropped);
+    bytes_limit(recent, dropped);
+}
+
+/* The route of the dataset's youngest clump if it says the same, referenced; else NULL. */
+static struct route_copy *route_reuse(const struct recent *recent, struct bytes id,
+                                      struct bytes record)
+{
+    const struct dataset *dataset = map_get(&recent->datasets, id);
+    struct route_copy *route = dataset && dataset->youngest ? dataset->youngest->route : NULL;
+    if (!route || !bytes_equal(bytes_from(route->record, route->size), record))
+        return NULL;
+    atomic_fetch_add(&route->references, 1);
+    return route;
+}
+
+void recent_add(struct recent *recent, const struct block *block, uint32_t route_index)
+{
+    struct clump *dropped = NULL;
+    struct route_view view;
+    block_route_get(block, route_index, &view);
+    const uint8_t *record = block->image + block->routes[route_index].offset;
+    struct clump *clump = clump_new(block, route_index, recent->rows_max);
+    if (!clump)
+        return;
+    mutex_lock(&recent->lock);
+    clump->route = route_reuse(recent, view.dataset_id, bytes_from(record, load_u32(record)));
+    mutex_unlock(&recent->lock);
+    if (!clump->route)
+        clump->route = route_copy_new(block, route_index);
+
+    mutex_lock(&recent->lock);
+    struct dataset *dataset = clump->route ? dataset_get(recent, view.dataset_id) : NULL;
+    if (dataset)
+        clump_link(recent, dataset, clump, &dropped);
+    mutex_unlock(&recent->lock);
+    if (!dataset)
+        clump_unref(clump);
+    clumps_unref(dropped);
+}
+
+void recent_resize(struct recent *recent, uint32_t rows_max)
+{
+    struct clump *dropped = NULL;
+    mutex_lock(&recent->lock);
+    recent->rows_max = rows_max ? rows_max : 1;
+    for (struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
+        dataset_trim(recent, dataset, &dropped);
+    mutex_unlock(&recent->lock);
+    clumps_unref(dropped);
+}
+
+void recent_evict(struct recent *recent)
+{
+    if (recent->ttl_ns == 0)
+        return;
+    struct clump *dropped = NULL;
+    mutex_lock(&recent->lock);
+    int64_t oldest_ns = clock_monotonic_ns(recent->clock) - recent->ttl_ns;
+    while (recent->coldest && recent->coldest->touched_ns <= oldest_ns)
+        dataset_evict(recent, recent->coldest, &dropped);
+    mutex_unlock(&recent->lock);
+    clumps_unref(dropped);
+}
+
+static uint64_t rows_shown(const struct recent *recent, const struct dataset *dataset)
+{
+    return dataset->count < recent->rows_max ? dataset->count : recent->rows_max;
+}
+
+void recent_stats_get(struct recent *recent, struct recent_stats *ret_stats)
+{
+    mutex_lock(&recent->lock);
+    *ret_stats = (struct recent_stats){.datasets = recent->datasets.live_count,
+                                       .bytes = recent->size_bytes,
+                                       .rows_max = recent->rows_max};
+    for (const struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
+        ret_stats->rows += rows_shown(recent, dataset);
+    mutex_unlock(&recent->lock);
+}
+
+/* A copy of what is there, so that callbacks run without the lock. */
+struct listing {
+    struct listed {
+        uint8_t *id;
+        size_t id_size;
+        uint64_t rows;
+        uint64_t bytes;
+    } * items;
+    size_t count;
+    uint8_t *ids;
+};
+
+static void listing_fini(struct listing *listing)
+{
+    mem_free(listing->items);
+    mem_free(listing->ids);
+}
+
+static int listed_compare(const void *left, const void *right)
+{
+    const struct listed *a = left;
+    const struct listed *b = right;
+    size_t size = a->id_size < b->id_size ? a->id_size : b->id_size;
+    int order = size > 0 ? memcmp(a->id, b->id, size) : 0;
+    return order != 0 ? order : (a->id_size > b->id_size) - (a->id_size < b->id_size);
+}
+
+static void listing_fill(const struct recent *recent, struct listing *listing)
+{
+    uint8_t *at = listing->ids;
+    for (const struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer) {
+        memcpy(at, dataset->id, dataset->id_size);
+        listing->items[listing->count++] =
+            (struct listed){at, dataset->id_size, rows_shown(recent, dataset), dataset->size_bytes};
+        at += dataset->id_size;
+    }
+}
+
+static enum err listing_take(struct recent *recent, struct listing *ret_listing)
+{
+    *ret_listing = (struct listing){0};
+    size_t id_bytes = 0;
+    mutex_lock(&recent->lock);
+    for (const struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
+        id_bytes += dataset->id_size;
+    ret_listing->items = mem_zalloc(recent->datasets.live_count, sizeof(struct listed));
+    ret_listing->ids = mem_alloc(id_bytes);
+    bool made = ret_listing->items && ret_listing->ids;
+    if (made)
+        listing_fill(recent, ret_listing);
+    mutex_unlock(&recent->lock);
+    if (!made) {
+        listing_fini(ret_listing);
+        return ERR_NO_MEMORY;
+    }
+    if (ret_listing->count > 1)
+        qsort(ret_listing->items, ret_listing->count, sizeof(struct listed), listed_compare);
+    return ERR_OK;
+}
+
+enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, struct bytes id),
+                     void *ctx)
+{
+    struct listing listing;
+    enum err err = listing_take(recent, &listing);
+    if (err != ERR_OK)
+        return err;
+    for (size_t i = 0; i < listing.count && err == ERR_OK; i++)
+        err = on_dataset(ctx, bytes_from(listing.items[i].id, listing.items[i].id_size));
+    listing_fini(&listing);
+    return err;
+}
+
+enum err recent_sizes(struct recent *recent,
+                      enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                             uint64_t bytes),
+                      void *ctx)
+{
+    struct listing listing;
+    enum err err = listing_take(recent, &listing);
+    if (err != ERR_OK)
+        return err;
+    for (size_t i = 0; i < listing.count && err == ERR_OK; i++) {
+        const struct listed *item = &listing.items[i];
+        err = on_dataset(ctx, bytes_from(item->id, item->id_size), item->rows, item->bytes);
+    }
+    listing_fini(&listing);
+    return err;
+}
+
+/* References to a dataset's clumps, oldest first. */
+static enum err clumps_take(struct recent *recent, struct bytes id, struct clump ***ret_clumps,
+                            size_t *ret_count)
+{
+    enum err err = ERR_OK;
+    size_t count = 0;
+    *ret_clumps = NULL;
+    mutex_lock(&recent->lock);
+    const struct dataset *dataset = map_get(&recent->datasets, id);
+    for (const struct clump *clump = dataset ? dataset->oldest : NULL; clump;
+         clump = clump->younger)
+        count++;
+    if (count > 0) {
+        *ret_clumps = mem_zalloc(count, sizeof(struct clump *));
+        err = *ret_clumps ? ERR_OK : ERR_NO_MEMORY;
+    }
+    if (*ret_clumps) {
+        size_t i = 0;
+        for (struct clump *clump = dataset->oldest; clump; clump = clump->younger) {
+            atomic_fetch_add(&clump->references, 1);
+            (*ret_clumps)[i++] = clump;
+        }
+    }
+    mutex_unlock(&recent->lock);
+    *ret_count = count;
+    return err;
+}
+
+/* Rows rendered from the newest message backwards, so that no more are rendered than are asked for;
+ * within a message they stand in order. */
+struct rendering {
+    struct buf text;
+    struct buf rows; /* struct row_place each */
+    size_t row_count;
+    size_t message_count;
+};
+
+struct row_place {
+    size_t offset;
+    size_t size;
+    size_t message; /* 0 is the newest */
+};
+
+static enum err rendering_row(void *ctx, struct bytes json)
+{
+    struct rendering *rendering = ctx;
+    const struct row_place place = {rendering->text.size, json.size, rendering->message_count};
+    enum err err = buf_append(&rendering->text, json.data, json.size);
+    if (err == ERR_OK)
+        err = buf_append(&rendering->rows, &place, sizeof(place));
+    if (err == ERR_OK)
+        rendering->row_count++;
+    return err;
+}
+
+static enum err rendering_fill(struct rendering *rendering, struct clump **clumps, size_t count,
+                               size_t row_limit)
+{
+    for (size_t c = count; c-- > 0;) {
+        for (size_t m = clumps[c]->count; m-- > 0;) {
+            if (rendering->row_count >= row_limit)
+                return ERR_OK;
+            enum err err = row_render(&clumps[c]->route->view, &clumps[c]->messages[m],
+                                      rendering_row, rendering);
+            if (err == ERR_TOO_LARGE && rendering->row_count > 0)
+                return ERR_OK; /* the older ones are missing from view */
+            if (err != ERR_OK)
+                return err;
+            rendering->message_count++;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Messages from the oldest, each one's rows in order, without the surplus of the oldest. */
+static enum err rendering_emit(const struct rendering *rendering, size_t row_limit,
+                               enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
+{
+    const struct row_place *places = (const void *)rendering->rows.data;
+    size_t surplus = rendering->row_count > row_limit ? rendering->row_count - row_limit : 0;
+    enum err err = ERR_OK;
+    for (size_t end = rendering->row_count; end > 0 && err == ERR_OK;) {
+        size_t begin = end - 1;
+        while (begin > 0 && places[begin - 1].message == places[end - 1].message)
+            begin--;
+        for (size_t i = begin + surplus; i < end && err == ERR_OK; i++)
+            err = on_row(ctx, bytes_from(rendering->text.data + places[i].offset, places[i].size));
+        surplus = surplus > end - begin ? surplus - (end - begin) : 0;
+        end = begin;
+    }
+    return err;
+}
+
+enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
+                     enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
+{
+    struct clump **clumps;
+    size_t count;
+    enum err err = clumps_take(recent, dataset_id, &clumps, &count);
+    if (err != ERR_OK || count == 0)
+        return err;
+    uint32_t rows_max = recent->rows_max;
+    size_t limit = row_limit > 0 && row_limit < rows_max ? row_limit : rows_max;
+    struct rendering rendering = {0};
+    buf_init(&rendering.text, LIMIT_RECENT_ANSWER_BYTES);
+    buf_init(&rendering.rows, LIMIT_RECENT_ANSWER_BYTES);
+    err = rendering_fill(&rendering, clumps, count, limit);
+    if (err == ERR_OK)
+        err = rendering_emit(&rendering, limit, on_row, ctx);
+    for (size_t i = 0; i < count; i++)
+        clump_unref(clumps[i]);
+    mem_free(clumps);
+    buf_fini(&rendering.text);
+    buf_fini(&rendering.rows);
+    return err;
+}
