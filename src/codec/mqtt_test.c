@@ -287,6 +287,7 @@ static void test_subscribe(void **state)
     DECODE(V5, "\xb0\x04\x00\x0a\x00\x11", &packet);
 }
 
+/* clang-format off */
 /* What must be refused, with which version, and the reason code that says why. */
 static const struct {
     const char *name;
@@ -467,6 +468,7 @@ static const struct {
                                                                                       "w\x00\x00")
 #undef R
 };
+/* clang-format on */
 
 static void test_refused(void **state)
 {
