@@ -151,6 +151,15 @@ static void check_publish_topic(struct mqtt_reader *reader, enum mqtt_version ve
                          "an empty topic name without a topic alias (§3.3.2.1)");
 }
 
+/* For a size that it knows, gcc writes `rep stos`, a third of the whole decode; so the size is
+ * hidden and the library's memset does it. */
+static inline void clear_publish(struct mqtt_publish *publish)
+{
+    size_t size = sizeof(*publish);
+    __asm__("" : "+r"(size));
+    memset(publish, 0, size);
+}
+
 enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame *frame,
                              struct bytes body, struct mqtt_publish *ret_publish,
                              struct mqtt_fault *fault)

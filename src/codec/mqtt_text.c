@@ -50,18 +50,24 @@ bool mqtt_text_valid(struct bytes text)
     return true;
 }
 
+/* Whether eight bytes are ASCII without U+0000 and wildcards. */
+static inline bool is_plain(const uint8_t *at)
+{
+    uint64_t word = load_u64(at);
+    return !((word & EACH_BYTE(0x80)) | zero_bytes(word) | zero_bytes(word ^ EACH_BYTE('+')) |
+             zero_bytes(word ^ EACH_BYTE('#')));
+}
+
 bool mqtt_topic_valid(struct bytes topic)
 {
     if (topic.size == 0 || topic.size > TEXT_BYTES_MAX)
         return false;
     size_t i = 0;
-    /* The common case, ASCII without wildcards, in one pass. */
-    for (; topic.size - i >= 8; i += 8) {
-        uint64_t word = load_u64(topic.data + i);
-        if ((word & EACH_BYTE(0x80)) | zero_bytes(word) | zero_bytes(word ^ EACH_BYTE('+')) |
-            zero_bytes(word ^ EACH_BYTE('#')))
-            break;
-    }
+    while (topic.size - i >= 8 && is_plain(topic.data + i))
+        i += 8;
+    /* The tail, by the last eight bytes: what they overlap with is known to be plain. */
+    if (i > 0 && topic.size - i < 8 && is_plain(topic.data + topic.size - 8))
+        return true;
     while (i < topic.size) {
         size_t length = sequence_size(topic.data + i, topic.size - i);
         if (length == 0 || topic.data[i] == '+' || topic.data[i] == '#')
