@@ -80,11 +80,11 @@ struct route_field {
 
 /* What a route says. All bytes are borrowed: from the maker, or from the block it was read from. */
 struct route_view {
-    struct bytes source_id;    /* ingestion id of the source */
-    struct bytes dataset_id;   /* ingestion id of the records, at most 200 bytes */
-    struct bytes source_type;  /* "mqtt" */
-    struct bytes topic;        /* what metadata and dead letters call topic; may be empty */
-    struct bytes content_type; /* as received, for text records; may be empty */
+    struct bytes source_id;       /* ingestion id of the source */
+    struct bytes dataset_id;      /* ingestion id of the records, at most 200 bytes */
+    struct bytes source_type;     /* "mqtt" */
+    struct bytes topic;           /* what metadata and dead letters call topic; may be empty */
+    struct bytes content_type;    /* as received, for text records; may be empty */
     struct bytes timestamp_field; /* empty: "timestamp" */
     struct bytes sensor_id_field; /* empty: "sensor_id", "sensorId" */
     enum content_format format;
@@ -155,7 +155,7 @@ struct block {
     struct block_route *routes;
 };
 
-/* An empty block with room for about capacity_bytes; it grows up to LIMIT_SEGMENT_BYTES / 2. */
+/* An empty block with room for about capacity_bytes; it grows up to LIMIT_BLOCK_BYTES. */
 enum err block_new(size_t capacity_bytes, struct block **ret_block) ERR_MUST_USE;
 struct block *block_ref(struct block *block);
 void block_unref(struct block *block); /* NULL is fine */
@@ -169,8 +169,8 @@ enum err block_add_route(struct block *block, struct bytes encoded, uint64_t dat
  * before. */
 enum err block_add_message(struct block *block, const struct message_view *message) ERR_MUST_USE;
 /* Any other record: body is what follows the 6 bytes of size, kind and flags. */
-enum err block_add_record(struct block *block, enum record_kind kind, struct bytes body)
-    ERR_MUST_USE;
+enum err block_add_record(struct block *block, enum record_kind kind,
+                          struct bytes body) ERR_MUST_USE;
 
 /* Writes header, padding and checksum. May be called again (the same block written to another
  * segment under the same number). */
@@ -189,6 +189,10 @@ struct block_header {
 };
 void block_header_read(const uint8_t image[BLOCK_HEADER_BYTES], struct block_header *ret_header);
 
+/* Checks header and CRC, not the records; image may be longer than the block. */
+enum err block_check(struct bytes image, struct block_header *ret_header,
+                     struct diag *diag) ERR_MUST_USE;
+
 /* Checks everything (magic, sizes, CRC, every record's inner bounds) and builds the index. The
  * image is copied. ERR_CORRUPT says in diag what and at which offset. */
 enum err block_parse(struct bytes image, struct block **ret_block, struct diag *diag) ERR_MUST_USE;
@@ -196,8 +200,7 @@ enum err block_parse(struct bytes image, struct block **ret_block, struct diag *
 /* Views of a block that was filled here or parsed. */
 void block_message_get(const struct block *block, uint32_t message_index,
                        struct message_view *ret_message);
-void block_route_get(const struct block *block, uint32_t route_index,
-                     struct route_view *ret_route);
+void block_route_get(const struct block *block, uint32_t route_index, struct route_view *ret_route);
 
 /* Walks all records; *cursor starts at 0. False at the end. */
 struct record_view {
