@@ -5,8 +5,8 @@
  * or a few quick ones within its timeout; who retries for as long as it takes is the uploader.
  *
  * Errors: class RETRY (408, 409, 429, 5xx, SlowDown, broken connection, disk full) or PERMANENT
- * (403 and other 4xx: a person must act), ERR_CONFLICT (the key exists with other content: stop with
- * an alarm). diag is a sentence for the operator; it never holds a secret.
+ * (403 and other 4xx: a person must act), ERR_CONFLICT (the key exists with other content: stop
+ * with an alarm). diag is a sentence for the operator; it never holds a secret.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -19,6 +19,9 @@ struct store_object {
     const char *spool_path; /* the file that holds its bytes */
     uint64_t size_bytes;
     uint8_t sha256[32];
+    /* From the check of the spool file that was just made, else the store computes it. */
+    bool crc32c_known;
+    uint32_t crc32c;
 };
 
 enum store_presence {
@@ -42,6 +45,9 @@ struct store_ops {
     enum err (*check)(struct store *store, const struct store_object *object,
                       enum store_presence *ret_presence, struct diag *diag);
     void (*close)(struct store *store);
+    /* Asks calls that run in other threads, and all later ones, to end soon with ERR_STOPPED. NULL
+     * where a call never takes long. */
+    void (*cancel)(struct store *store);
 };
 
 struct store {
