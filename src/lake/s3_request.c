@@ -260,6 +260,25 @@ void s3_error_code(const struct http_response *response, char ret_code[S3_CODE_S
     xml_text(response, "Code", ret_code, S3_CODE_SIZE);
 }
 
+/* Within our own sentence: without the entities that XML needs, and without a full stop. */
+static void tidy_message(char *message)
+{
+    static const char *const entities[][2] = {
+        {"&#39;", "'"}, {"&apos;", "'"}, {"&quot;", "\""},
+        {"&lt;", "<"},  {"&gt;", ">"},   {"&amp;", "&"},
+    };
+    for (size_t i = 0; i < sizeof(entities) / sizeof(entities[0]); i++) {
+        size_t length = strlen(entities[i][0]);
+        for (char *at = message; (at = strstr(at, entities[i][0])); at++) {
+            *at = entities[i][1][0];
+            memmove(at + 1, at + length, strlen(at + length) + 1);
+        }
+    }
+    size_t size = strlen(message);
+    while (size > 0 && (message[size - 1] == '.' || message[size - 1] == ' '))
+        message[--size] = '\0';
+}
+
 static enum err err_of_code(const char *code)
 {
     static const struct {
@@ -276,6 +295,7 @@ static enum err err_of_code(const char *code)
         {"SlowDownRead", ERR_BUSY},
         {"XMinioStorageFull", ERR_NO_SPACE},
         {"InvalidAccessKeyId", ERR_AUTH},
+        {"XAdminUserNotFound", ERR_AUTH},
         {"SignatureDoesNotMatch", ERR_AUTH},
         {"RequestTimeTooSkewed", ERR_AUTH},
         {"ExpiredToken", ERR_AUTH},
@@ -331,7 +351,7 @@ static void append_hint(const struct s3 *s3, const struct http_response *respons
     else if (region && strcmp(region, s3->region) != 0)
         snprintf(hint, size, "; the bucket is in region %.40s, AWS_REGION says %.40s", region,
                  s3->region);
-    else if (strcmp(code, "InvalidAccessKeyId") == 0)
+    else if (strcmp(code, "InvalidAccessKeyId") == 0 || strcmp(code, "XAdminUserNotFound") == 0)
         snprintf(hint, size, "; the store does not know the access key");
     else if (strcmp(code, "SignatureDoesNotMatch") == 0)
         snprintf(hint, size, "; the secret key is probably wrong");
@@ -347,6 +367,7 @@ enum err s3_error(const struct s3 *s3, const struct s3_call *call,
         return ERR_OK;
     s3_error_code(response, code);
     xml_text(response, "Message", message, sizeof(message));
+    tidy_message(message);
     enum err err = err_of_status(response->status);
     /* 5xx is always tried again, whatever it calls itself. */
     enum err by_code = err_of_code(code);
