@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 
@@ -107,26 +108,6 @@ enum err buf_printf(struct buf *buf, const char *format, ...)
     enum err err = buf_vprintf(buf, format, arguments);
     va_end(arguments);
     return err;
-}
-
-/* The length of the well-formed UTF-8 sequence at text, or 0 (RFC 3629 §4). */
-static size_t utf8_sequence(const uint8_t *text, size_t size)
-{
-    uint8_t lead = text[0];
-    if (lead < 0x80)
-        return 1;
-    size_t length = lead >= 0xc2 && lead <= 0xdf ? 2
-                    : (lead & 0xf0) == 0xe0      ? 3
-                    : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                   : 0;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    bool bad = (lead == 0xe0 && text[1] < 0xa0) || (lead == 0xed && text[1] > 0x9f) ||
-               (lead == 0xf0 && text[1] < 0x90) || (lead == 0xf4 && text[1] > 0x8f);
-    return bad ? 0 : length;
 }
 
 enum err buf_json_string(struct buf *buf, struct bytes text)

@@ -37,6 +37,8 @@
 #define LIMIT_RECENT_BYTES         (64 * MIB) /* raw messages kept for /api/data, all datasets */
 #define LIMIT_RECENT_ANSWER_BYTES  (64 * MIB) /* rendered rows of one dataset in one answer */
 #define LIMIT_API_BODY_BYTES       (1 * MIB)
+#define LIMIT_API_REQUEST_BYTES    (1 * MIB)   /* of memory for one request's path and query */
+#define LIMIT_API_ANSWER_BYTES     (256 * MIB) /* built in memory; larger ones are streamed */
 #define LIMIT_API_JSON_DEPTH       64
-#define LIMIT_API_CONNECTIONS      1024
+#define LIMIT_API_CONNECTIONS      512
 #define LIMIT_METRICS_ANSWER_BYTES (256 * MIB)
