@@ -192,7 +192,6 @@ enum connect_flag {
     CONNECT_RESERVED = 1,
     CONNECT_CLEAN_START = 2,
     CONNECT_WILL = 4,
-    CONNECT_WILL_QOS = 0x18,
     CONNECT_WILL_RETAIN = 0x20,
     CONNECT_PASSWORD = 0x40,
     CONNECT_USERNAME = 0x80
@@ -203,7 +202,7 @@ static void read_connect_flags(struct mqtt_reader *reader, struct mqtt_connect *
     uint8_t flags = mqtt_read_u8(reader);
     connect->clean_start = flags & CONNECT_CLEAN_START;
     connect->has_will = flags & CONNECT_WILL;
-    connect->will_qos = (flags & CONNECT_WILL_QOS) >> 3;
+    connect->will_qos = flags >> 3 & 3;
     connect->will_retain = flags & CONNECT_WILL_RETAIN;
     connect->has_username = flags & CONNECT_USERNAME;
     connect->has_password = flags & CONNECT_PASSWORD;
