@@ -34,6 +34,7 @@
 
 _Static_assert(LIMIT_BLOCK_BYTES % LIMIT_BLOCK_ALIGN_BYTES == 0, "blocks are whole pages");
 _Static_assert(LIMIT_BLOCK_BYTES > LIMIT_MESSAGE_BYTES_MAX + MIB, "any message fits a block");
+_Static_assert(MESSAGE_IDENTITY == 1, "counted by its bit");
 _Static_assert(LIMIT_BLOCK_BYTES < UINT32_MAX / 2, "offsets are 32 bits");
 
 static size_t page_round(size_t size_bytes)
@@ -214,6 +215,7 @@ enum err block_add_message(struct block *block, const struct message_view *messa
         return err;
     message_encode(block->image + block->size_bytes, size_bytes, message);
     message_index_add(block, block->size_bytes, message->route_index, message->payload.size);
+    block->identity_count += message->flags & MESSAGE_IDENTITY;
     block->size_bytes += size_bytes;
     block->record_count++;
     return ERR_OK;
@@ -411,9 +413,11 @@ static enum err message_record_index(struct block *block, size_t offset, size_t 
         load_u32(at + 8) >= block->route_count)
         return ERR_CORRUPT;
     enum err err = messages_reserve(block);
-    if (err == ERR_OK)
-        message_index_add(block, offset, load_u32(at + 8), size - fixed - load_u32(at + 12));
-    return err;
+    if (err != ERR_OK)
+        return err;
+    message_index_add(block, offset, load_u32(at + 8), size - fixed - load_u32(at + 12));
+    block->identity_count += flags & MESSAGE_IDENTITY;
+    return ERR_OK;
 }
 
 static enum err records_index(struct block *block, struct diag *diag)

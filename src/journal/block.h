@@ -148,6 +148,7 @@ struct block {
     uint64_t number;   /* 0 until sealed */
     uint32_t record_count;
     uint32_t message_count;
+    uint32_t identity_count; /* messages with MESSAGE_IDENTITY */
     uint32_t message_capacity;
     uint32_t route_count;
     uint32_t route_capacity;
@@ -178,7 +179,8 @@ void block_seal(struct block *block, enum block_kind kind, uint16_t flags, uint6
                 uint64_t number, uint64_t epoch, uint64_t durable_number);
 static inline size_t block_padded_bytes(const struct block *block)
 {
-    return (block->size_bytes + LIMIT_BLOCK_ALIGN_BYTES - 1) & ~(size_t)(LIMIT_BLOCK_ALIGN_BYTES - 1);
+    return (block->size_bytes + LIMIT_BLOCK_ALIGN_BYTES - 1) &
+           ~(size_t)(LIMIT_BLOCK_ALIGN_BYTES - 1);
 }
 
 /* The header of an image, unchecked but for its size. */

@@ -16,7 +16,7 @@
 enum journal_sync {
     JOURNAL_SYNC_ALWAYS,   /* durable = written and synced */
     JOURNAL_SYNC_INTERVAL, /* durable = written; a power cut loses what the last interval brought */
-    JOURNAL_SYNC_OFF,      /* durable = written; a power cut loses what the kernel had not written */
+    JOURNAL_SYNC_OFF, /* durable = written; a power cut loses what the kernel had not written */
 };
 
 struct journal_options {
@@ -48,8 +48,8 @@ const char *journal_uuid(const struct journal *journal);
 enum err journal_damage(const struct journal *journal,
                         enum err (*on_damage)(void *ctx, const char *sentence), void *ctx);
 
-/* A cut that is decided. Keys are object keys; the spool file's name follows from the key (spool.h).
- * Ranges are whole blocks: all of the dataset's messages in blocks (after, through]. */
+/* A cut that is decided. Keys are object keys; the spool file's name follows from the key
+ * (spool.h). Ranges are whole blocks: all of the dataset's messages in blocks (after, through]. */
 struct landed_file {
     struct bytes key;
     uint64_t size_bytes;
@@ -76,9 +76,10 @@ struct landed {
 enum err journal_pending_uploads(const struct journal *journal,
                                  enum err (*on_landed)(void *ctx, const struct landed *landed),
                                  void *ctx) ERR_MUST_USE;
-/* Recovery found a pending cut's spool file missing or damaged, and the key without it: its range is
- * to be decoded again by replay (ERR_NOT_FOUND: the range is no longer in the journal). Only before
- * journal_replay. The old LANDED is dropped from the pending ones when the new one is durable. */
+/* Recovery found a pending cut's spool file missing or damaged, and the key without it: its range
+ * is to be decoded again by replay (ERR_NOT_FOUND: the range is no longer in the journal). Only
+ * before journal_replay. The old LANDED is dropped from the pending ones when the new one is
+ * durable. */
 enum err journal_redo(struct journal *journal, uint64_t cut_id) ERR_MUST_USE;
 
 /* Replays, oldest first, every retained block that holds messages above their dataset's landed
@@ -107,13 +108,12 @@ enum err journal_start(struct journal *journal, struct diag *diag) ERR_MUST_USE;
 void journal_stop(struct journal *journal);
 
 /* Takes the block (a reference), gives it the next number, writes it with whatever else is waiting
- * in one sync, then calls on_durable on the journal thread, in order: err ERR_OK, or the journal has
- * failed for good (ERR_STOPPED at stop). On a write or sync error the journal writes again elsewhere
- * and tries for as long as it takes; journal_stats says so. */
+ * in one sync, then calls on_durable on the journal thread, in order: err ERR_OK, or the journal
+ * has failed for good (ERR_STOPPED at stop). On a write or sync error the journal writes again
+ * elsewhere and tries for as long as it takes; journal_stats says so. */
 typedef void (*journal_on_durable)(void *ctx, struct block *block, enum err err);
 enum err journal_submit(struct journal *journal, struct block *take_block, uint16_t flags,
-                        uint64_t group, journal_on_durable on_durable,
-                        void *ctx) ERR_MUST_USE;
+                        uint64_t group, journal_on_durable on_durable, void *ctx) ERR_MUST_USE;
 
 /* Control records; on_durable runs on the journal thread with block NULL. */
 enum err journal_land(struct journal *journal, const struct landed *landed,
@@ -128,21 +128,21 @@ uint64_t journal_next_cut_id(struct journal *journal);
 bool journal_idle(const struct journal *journal);
 
 struct journal_stats {
-    uint64_t size_bytes;    /* segments on disk */
-    uint64_t used_bytes;    /* of them, holding what is not landed */
+    uint64_t size_bytes; /* segments on disk */
+    uint64_t used_bytes; /* of them, holding what is not landed */
     uint64_t size_max_bytes;
-    uint64_t block_last;    /* number of the last durable block */
+    uint64_t block_last; /* number of the last durable block */
     uint64_t block_oldest_needed;
     uint64_t blocks_written;
     uint64_t bytes_written;
     uint64_t syncs;
     uint64_t sync_ns_total;
-    uint64_t failures;      /* write and sync errors met */
+    uint64_t failures; /* write and sync errors met */
     uint64_t damaged_blocks;
-    bool paused;            /* JOURNAL_MAX_BYTES or the file system's room: intake must stop */
-    bool past_half;         /* datasets that hold the oldest segment should be cut */
-    bool failing;           /* the last write or sync failed; being tried again */
-    char reason[256];       /* why paused or failing */
+    bool paused;      /* JOURNAL_MAX_BYTES or the file system's room: intake must stop */
+    bool past_half;   /* datasets that hold the oldest segment should be cut */
+    bool failing;     /* the last write or sync failed; being tried again */
+    char reason[256]; /* why paused or failing */
 };
 void journal_stats_get(const struct journal *journal, struct journal_stats *ret_stats);
 /* Ids of the datasets that hold the oldest segment (past half of the limit they are cut whatever
