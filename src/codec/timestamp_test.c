@@ -226,7 +226,7 @@ static void test_every_day(void **state)
         bool leap = year % 400 == 0 || (year % 4 == 0 && year % 100 != 0);
         for (int month = 1; month <= 12; month++) {
             for (int day = 1; day <= lengths[month - 1] + (leap && month == 2); day++) {
-                char expected[40], text[TIMESTAMP_TEXT_BYTES], date[11];
+                char expected[64], text[TIMESTAMP_TEXT_BYTES], date[11];
                 int hour;
                 int64_t parsed;
                 (void)snprintf(expected, sizeof(expected), "%04d-%02d-%02dT23:59:59+00:00", year,
