@@ -18,8 +18,8 @@ struct compressor {
 
 void compressor_init(struct compressor *compressor, enum compression compression, int zstd_level);
 void compressor_fini(struct compressor *compressor);
-/* Replaces out's content. For none, and without a copy, use the input itself: compressor_apply gives
- * whichever it is. ERR_NO_MEMORY, ERR_TOO_LARGE. */
+/* Replaces out's content. For none, and without a copy, use the input itself: compressor_apply
+ * gives whichever it is. ERR_NO_MEMORY, ERR_TOO_LARGE. */
 enum err compressor_apply(struct compressor *compressor, struct bytes input, struct buf *out,
                           struct bytes *ret_output) ERR_MUST_USE;
 

@@ -8,8 +8,8 @@
  */
 #include "base/bytes.h"
 
-/* Room to make before an encode call, width 1 to 32. A little more than can be used: the loops store
- * whole words. */
+/* Room to make before an encode call, width 1 to 32. A little more than can be used: the loops
+ * store whole words. */
 size_t rle_bytes_max(size_t count, unsigned width);
 
 /* The least width that holds value; at least 1. */
@@ -21,8 +21,8 @@ uint8_t *rle_encode_indices(uint8_t *to, const uint32_t *indices, size_t count, 
 /* One value, count times. */
 uint8_t *rle_encode_run(uint8_t *to, uint32_t value, size_t count, unsigned width);
 
-/* Booleans (0 or 1, one a byte) to bits, the first the least significant; (count + 7) / 8 bytes, but
- * room for 8 more must be there. */
+/* Booleans (0 or 1, one a byte) to bits, the first the least significant; (count + 7) / 8 bytes,
+ * but room for 8 more must be there. */
 uint8_t *rle_pack_booleans(uint8_t *to, const uint8_t *booleans, size_t count);
 
 /* False when the input is damaged; *ret_bad_offset is where then. Width 0 to 32 (indices), 1 to 8

@@ -61,7 +61,8 @@ struct thrift_reader {
 };
 
 void thrift_reader_init(struct thrift_reader *reader, struct bytes input);
-void thrift_enter(struct thrift_reader *reader); /* a struct; ends when thrift_next_field is false */
+void thrift_enter(
+    struct thrift_reader *reader); /* a struct; ends when thrift_next_field is false */
 bool thrift_next_field(struct thrift_reader *reader, int *ret_id, enum thrift_type *ret_type);
 /* Each takes the field's type and fails when it is another. */
 int64_t thrift_get_int(struct thrift_reader *reader, enum thrift_type type);
