@@ -1,0 +1,183 @@
+#include "codec/json_number.h"
+
+#include "base/alloc.h"
+
+#include <float.h>
+#include <locale.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* More significant digits than any double's midpoint needs (767), and one that stands for the rest.
+ */
+#define DIGITS_MAX      800
+#define EXPONENT_MAX    100000
+#define INTEGER_MAX     9007199254740992u /* 2^53 */
+#define MANTISSA_DIGITS 19
+
+static const double double_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                       1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                       1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+#if LDBL_MANT_DIG == 64
+static const long double long_powers[] = {1e0L,  1e1L,  1e2L,  1e3L,  1e4L,  1e5L,  1e6L,
+                                          1e7L,  1e8L,  1e9L,  1e10L, 1e11L, 1e12L, 1e13L,
+                                          1e14L, 1e15L, 1e16L, 1e17L, 1e18L, 1e19L, 1e20L,
+                                          1e21L, 1e22L, 1e23L, 1e24L, 1e25L, 1e26L, 1e27L};
+#endif
+
+static locale_t c_locale;
+
+static void locale_make(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+/* mantissa * 10^exponent, where it can be told exactly. */
+static bool scale_exactly(uint64_t mantissa, int64_t exponent, double *ret_value)
+{
+    if (mantissa <= INTEGER_MAX && exponent >= -22 && exponent <= 22) {
+        double value = (double)mantissa;
+        *ret_value =
+            exponent < 0 ? value / double_powers[-exponent] : value * double_powers[exponent];
+        return true;
+    }
+#if LDBL_MANT_DIG == 64
+    if (exponent < -27 || exponent > 27)
+        return false;
+    long double value = (long double)mantissa;
+    value = exponent < 0 ? value / long_powers[-exponent] : value * long_powers[exponent];
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    /* Within one unit of the middle the first rounding may have decided the second. */
+    if ((bits & 0x7ff) - 0x3ff <= 2)
+        return false;
+    *ret_value = (double)value;
+    return true;
+#else
+    return false;
+#endif
+}
+
+/* The literal's significant digits and exponent as a short text for strtod. */
+static double scale_slowly(const uint8_t *from, const uint8_t *end, bool negative, int64_t exponent)
+{
+    char text[DIGITS_MAX + 32];
+    size_t length = 0;
+    bool point = false;
+    bool rest = false;
+    for (; from < end && (*from == '.' || (*from >= '0' && *from <= '9')); from++) {
+        if (*from == '.') {
+            point = true;
+            continue;
+        }
+        if (point)
+            exponent--;
+        if (length == 0 && *from == '0')
+            continue;
+        if (length < DIGITS_MAX) {
+            text[length++] = (char)*from;
+            continue;
+        }
+        exponent++;
+        rest = rest || *from != '0';
+    }
+    if (length == 0)
+        return negative ? -0.0 : 0.0;
+    if (rest) {
+        text[length++] = '1';
+        exponent--;
+    }
+    exponent = exponent > EXPONENT_MAX ? EXPONENT_MAX : exponent;
+    exponent = exponent < -EXPONENT_MAX ? -EXPONENT_MAX : exponent;
+    text[length++] = 'e';
+    if (exponent < 0)
+        text[length++] = '-';
+    uint64_t left = (uint64_t)(exponent < 0 ? -exponent : exponent);
+    for (uint64_t unit = EXPONENT_MAX; unit > 0; unit /= 10)
+        text[length++] = (char)('0' + left / unit % 10);
+    text[length] = '\0';
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, locale_make);
+    double value = c_locale ? strtod_l(text, NULL, c_locale) : strtod(text, NULL);
+    return negative ? -value : value;
+}
+
+static inline bool is_digit(const uint8_t *at, const uint8_t *end)
+{
+    return at < end && (uint8_t)(*at - '0') < 10;
+}
+
+/* The exponent after e or E; false when it has no digits. Far ones saturate. */
+static bool exponent_read(const uint8_t **at, const uint8_t *end, int64_t *ret_exponent)
+{
+    const uint8_t *from = *at + 1;
+    bool negative = from < end && *from == '-';
+    if (from < end && (*from == '-' || *from == '+'))
+        from++;
+    if (!is_digit(from, end))
+        return false;
+    int64_t exponent = 0;
+    for (; is_digit(from, end); from++)
+        if (exponent < (int64_t)1 << 40)
+            exponent = exponent * 10 + (*from - '0');
+    *ret_exponent = negative ? -exponent : exponent;
+    *at = from;
+    return true;
+}
+
+/* Digits into the mantissa as long as it holds them; all are counted. */
+static inline const uint8_t *digits_read(const uint8_t *from, const uint8_t *end,
+                                         uint64_t *mantissa, size_t *digit_count)
+{
+    for (; is_digit(from, end); from++) {
+        if (*digit_count < MANTISSA_DIGITS) {
+            *mantissa = *mantissa * 10 + (uint64_t)(*from - '0');
+            *digit_count += *mantissa != 0;
+        } else {
+            (*digit_count)++;
+        }
+    }
+    return from;
+}
+
+enum json_number_kind json_number_read(const uint8_t **at, const uint8_t *end, double *ret_value)
+{
+    const uint8_t *from = *at;
+    bool negative = from < end && *from == '-';
+    from += negative;
+    const uint8_t *digits = from;
+    if (!is_digit(from, end))
+        return JSON_NUMBER_INVALID;
+    if (*from == '0' && is_digit(from + 1, end))
+        return JSON_NUMBER_INVALID;
+    uint64_t mantissa = 0;
+    size_t digit_count = 0;
+    int64_t exponent = 0;
+    from = digits_read(from, end, &mantissa, &digit_count);
+    bool integer = true;
+    int64_t fraction_digits = 0;
+    if (from < end && *from == '.') {
+        integer = false;
+        const uint8_t *fraction = from + 1;
+        from = digits_read(fraction, end, &mantissa, &digit_count);
+        if (from == fraction)
+            return JSON_NUMBER_INVALID;
+        fraction_digits = from - fraction;
+    }
+    if (from < end && (*from | 0x20) == 'e') {
+        integer = false;
+        if (!exponent_read(&from, end, &exponent))
+            return JSON_NUMBER_INVALID;
+    }
+    *at = from;
+    double value;
+    if (digit_count <= MANTISSA_DIGITS &&
+        scale_exactly(mantissa, exponent - fraction_digits, &value))
+        *ret_value = negative ? -value : value;
+    else
+        *ret_value = scale_slowly(digits, from, negative, exponent);
+    if (integer && (digit_count > MANTISSA_DIGITS || mantissa > INTEGER_MAX))
+        return JSON_NUMBER_BIG_INTEGER;
+    return isinf(*ret_value) ? JSON_NUMBER_OVERFLOW : JSON_NUMBER_DOUBLE;
+}
