@@ -1,11 +1,12 @@
 #pragma once
 /*
  * One dataset's open rows: messages go in, straight into typed column builders; a cut takes Parquet
- * files out, one for each date and hour, and one for each date and hour of dead letters. Owned by one
- * worker.
+ * files out, one for each date and hour, and one for each date and hour of dead letters. Owned by
+ * one worker.
  *
  * Rows go in by whole blocks: a block's messages of this dataset are either all in or (after an
- * error) none. The schema lives as long as the batch object; the pinned types come from the catalog.
+ * error) none. The schema lives as long as the batch object; the pinned types come from the
+ * catalog.
  */
 #include "base/buf.h"
 #include "journal/block.h"
@@ -30,8 +31,8 @@ void batch_free(struct batch *batch);
 /* The messages of one of the block's routes (which must be of this dataset). Routes of one block
  * are appended one after the other, then batch_end_block seals the block's rows. ERR_NO_MEMORY:
  * batch_undo_block takes out what this block brought, and the caller cuts and tries again. */
-enum err batch_append(struct batch *batch, const struct block *block, uint32_t route_index)
-    ERR_MUST_USE;
+enum err batch_append(struct batch *batch, const struct block *block,
+                      uint32_t route_index) ERR_MUST_USE;
 void batch_end_block(struct batch *batch, const struct block *block);
 void batch_undo_block(struct batch *batch);
 
@@ -68,3 +69,13 @@ struct cut {
  * as before and the caller comes again. A cut of messages that made no record has no files. */
 enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag) ERR_MUST_USE;
 void cut_fini(struct cut *cut);
+
+/* The columns that the dataset has by now, as the catalog knows them: for `ingestor try` and for
+ * metadata. Complete after a cut. The views live for the call. */
+enum err batch_columns(const struct batch *batch,
+                       enum err (*on_column)(void *ctx, const struct catalog_column *column),
+                       void *ctx) ERR_MUST_USE;
+/* Pins columns before data come (a source's option `columns`). RETRY errors: come again. */
+struct schema_prepin;
+enum err batch_prepin(struct batch *batch, const struct schema_prepin *columns, size_t count,
+                      struct diag *diag) ERR_MUST_USE;

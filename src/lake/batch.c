@@ -1,0 +1,493 @@
+/*
+ * The way of a message: its records are decoded into the columns of the dataset at once
+ * (decode_record). A record with a field whose column is not pinned yet waits as text (deferred);
+ * at the cut, or when many wait, the waiting ones are looked through, their columns are pinned, and
+ * they are decoded too (resolve). So every value meets a column whose type is decided, and decided
+ * by more than the first value that came along.
+ *
+ * A block is all or nothing: batch_append only ever adds at the ends, and notes the ends before the
+ * block, so that taking it out is cutting them off again. Waiting records are only resolved between
+ * blocks.
+ */
+#include "lake/batch.h"
+
+#include "base/alloc.h"
+#include "lake/cut.h"
+#include "lake/dead_letter.h"
+#include "lake/decode.h"
+#include "lake/deferred.h"
+#include "lake/learn.h"
+#include "lake/origin.h"
+#include "lake/records.h"
+#include "lake/rows.h"
+
+#include <assert.h>
+
+/* Waiting records beyond either are resolved without a cut. */
+#define RESOLVE_RECORDS 1000
+#define RESOLVE_BYTES   (256 * KIB)
+#define CONFLICTS_MAX   16
+#define HOUR_US         (3600 * US_PER_S)
+
+/* The ends before the open block. */
+struct mark {
+    bool open;
+    size_t row_count;
+    uint32_t partition_count;
+    size_t deferred_count;
+    size_t dead_count;
+    uint64_t rescued_values;
+    struct batch_stats stats;
+};
+
+struct batch {
+    struct batch_options options;
+    struct bytes dataset_id;
+    struct schema schema;
+    struct decoder decoder;
+    struct rows rows;
+    struct deferred deferred;
+    struct dead_letters dead;
+    struct origins origins;
+    struct batch_stats stats;
+    struct mark mark;
+    size_t resolve_at;   /* waiting records, after a failure */
+    size_t memory_bytes; /* of rows and leaves */
+};
+
+enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
+                   struct batch **ret_batch)
+{
+    struct batch *batch = mem_zalloc(1, sizeof(*batch));
+    if (!batch)
+        return ERR_NO_MEMORY;
+    batch->options = *options;
+    rows_init(&batch->rows, &batch->memory_bytes);
+    deferred_init(&batch->deferred);
+    dead_letters_init(&batch->dead);
+    origins_init(&batch->origins);
+    decoder_init(&batch->decoder, &batch->schema);
+    batch->dataset_id = bytes_from(
+        mem_dup(dataset_id.data ? dataset_id.data : (const uint8_t *)"", dataset_id.size),
+        dataset_id.size);
+    enum err err = batch->dataset_id.data ? ERR_OK : ERR_NO_MEMORY;
+    if (err == ERR_OK)
+        err = schema_init(&batch->schema, batch->dataset_id, &batch->memory_bytes);
+    /* With the catalog away records wait as text until a cut can load it. */
+    if (err == ERR_OK && schema_load(&batch->schema, options->catalog, NULL) == ERR_NO_MEMORY)
+        err = ERR_NO_MEMORY;
+    if (err != ERR_OK) {
+        batch_free(batch);
+        return err;
+    }
+    *ret_batch = batch;
+    return ERR_OK;
+}
+
+void batch_free(struct batch *batch)
+{
+    if (!batch)
+        return;
+    rows_clear(&batch->rows);
+    deferred_fini(&batch->deferred);
+    dead_letters_fini(&batch->dead);
+    origins_fini(&batch->origins);
+    decoder_fini(&batch->decoder);
+    schema_fini(&batch->schema);
+    mem_free((void *)(uintptr_t)batch->dataset_id.data);
+    mem_free(batch);
+}
+
+static void leaves_truncate(struct batch *batch, size_t rows)
+{
+    for (size_t i = 0; i < batch->schema.column_count; i++)
+        if (column_is_leaf(batch->schema.columns[i]))
+            leaf_truncate(&batch->schema.columns[i]->leaf, rows);
+}
+
+/* --- records ------------------------------------------------------------------------------- */
+
+/* What the records of one message have in common. */
+struct source {
+    struct batch *batch;
+    const struct route_view *route;
+    int64_t arrival_us;
+    struct position position;
+    uint32_t origin;
+};
+
+/* The window rule: a time far from the arrival decides no partition. */
+static int64_t partition_us(const struct route_view *route, int64_t event_us, int64_t arrival_us)
+{
+    int64_t window_us = route->partition_window_hours * HOUR_US;
+    bool by_arrival = route->partition_by == PARTITION_BY_ARRIVAL ||
+                      event_us > arrival_us + window_us || event_us < arrival_us - window_us;
+    return by_arrival ? arrival_us : event_us;
+}
+
+/* The record just decoded becomes a row. On failure its values are taken out again. */
+static enum err row_add(const struct source *source)
+{
+    struct batch *batch = source->batch;
+    const struct decoder *decoder = &batch->decoder;
+    int64_t event_us = decoder->has_time ? decoder->time_us : source->arrival_us;
+    struct row_time time = {event_us, source->arrival_us,
+                            partition_us(source->route, event_us, source->arrival_us)};
+    enum err err = rows_add(&batch->rows, &time, source->origin, source->position,
+                            buf_bytes(&decoder->rescued));
+    if (err != ERR_OK) {
+        leaves_truncate(batch, batch->rows.count);
+        return err;
+    }
+    batch->stats.bad_timestamp += !decoder->has_time;
+    return ERR_OK;
+}
+
+static enum err defer(const struct source *source, struct bytes record)
+{
+    struct deferred_record waiting = {
+        .arrival_us = source->arrival_us, .position = source->position, .origin = source->origin};
+    return deferred_add(&source->batch->deferred, &waiting, record);
+}
+
+/* A record's text as it should have been: each key once. */
+static enum err record_unique(const struct source *source, struct bytes record,
+                              struct decode_options *options)
+{
+    struct batch *batch = source->batch;
+    struct buf text;
+    bool repeated;
+    buf_init(&text, 8 * LIMIT_MESSAGE_BYTES_MAX);
+    enum err err = json_unique(&text, record, LIMIT_COLUMN_DEPTH + 1, &repeated);
+    options->unique = true;
+    const uint8_t *at = text.data;
+    if (err == ERR_OK)
+        err =
+            decode_record(&batch->decoder, options, &at, text.data + text.size, batch->rows.count);
+    buf_fini(&text);
+    return err;
+}
+
+/* A checked record. */
+static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
+{
+    const struct source *source = ctx;
+    struct batch *batch = source->batch;
+    struct decode_options options = {.time_field = source->route->timestamp_field,
+                                     .depth_max = depth_max};
+    enum err err = ERR_AGAIN;
+    const uint8_t *at = record.data;
+    if (batch->schema.loaded)
+        err = decode_record(&batch->decoder, &options, &at, record.data + record.size,
+                            batch->rows.count);
+    if (err == ERR_CONFLICT)
+        err = record_unique(source, record, &options);
+    if (err == ERR_OK)
+        err = row_add(source);
+    else if (err == ERR_AGAIN)
+        err = defer(source, record);
+    else if (err != ERR_NO_MEMORY)
+        err = ERR_BUG;
+    batch->stats.rows += err == ERR_OK;
+    return err;
+}
+
+/* The usual payload, one object, checked and decoded in one pass. ERR_AGAIN: another way, please.
+ */
+static enum err object_add(const struct source *source, struct bytes payload)
+{
+    struct batch *batch = source->batch;
+    struct decode_options options = {.time_field = source->route->timestamp_field,
+                                     .depth_max = LIMIT_JSON_DEPTH};
+    const uint8_t *at = payload.data;
+    const uint8_t *end = payload.data + payload.size;
+    enum err err = decode_record(&batch->decoder, &options, &at, end, batch->rows.count);
+    if (err != ERR_OK)
+        return err == ERR_NO_MEMORY ? err : ERR_AGAIN;
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
+        at++;
+    if (at != end) {
+        leaves_truncate(batch, batch->rows.count);
+        batch->decoder.rescued_values -= batch->decoder.rescued_count;
+        return ERR_AGAIN;
+    }
+    err = row_add(source);
+    batch->stats.rows += err == ERR_OK;
+    return err;
+}
+
+static enum err reject(const struct source *source, struct bytes payload, const char *reason,
+                       const char *detail)
+{
+    struct batch *batch = source->batch;
+    struct dead_letter letter = {.arrival_us = source->arrival_us,
+                                 .position = source->position,
+                                 .origin = source->origin,
+                                 .reason = reason,
+                                 .detail = detail};
+    enum err err = dead_letters_add(&batch->dead, &letter, payload);
+    batch->stats.rejected += err == ERR_OK;
+    return err;
+}
+
+static enum err payload_add(struct source *source, struct bytes payload)
+{
+    bool json = source->route->format == CONTENT_AUTO || source->route->format == CONTENT_JSON;
+    enum err err = ERR_AGAIN;
+    if (json && payload.size > 0 && payload.data[0] == '{' && source->batch->schema.loaded)
+        err = object_add(source, payload);
+    if (err == ERR_AGAIN)
+        err = records_each(source->route, payload, record_add, source);
+    if (err == ERR_UNSUPPORTED)
+        return reject(source, payload, "unsupported_format",
+                      "this content format has no decoder in this version");
+    if (err == ERR_TOO_MANY)
+        return reject(source, payload, "too_many_records",
+                      "the message holds more than 1000000 records");
+    return err;
+}
+
+static enum err message_add(struct batch *batch, uint32_t route, const struct message_view *message,
+                            struct position position)
+{
+    struct source source = {.batch = batch,
+                            .route = &batch->origins.routes[route].view,
+                            .arrival_us = message->arrival_us,
+                            .position = position};
+    enum err err = origins_get(&batch->origins, route, message->extras, &source.origin);
+    if (err != ERR_OK)
+        return err;
+    err = message->flags & MESSAGE_DEAD_LETTER ? reject(&source, message->payload, NULL, NULL)
+                                               : payload_add(&source, message->payload);
+    if (err != ERR_OK)
+        return err;
+    if (batch->stats.first.block == 0 ||
+        (position.block == batch->stats.first.block && position.index < batch->stats.first.index))
+        batch->stats.first = position;
+    batch->stats.block_last = position.block;
+    batch->stats.messages++;
+    batch->stats.payload_bytes += message->payload.size;
+    return ERR_OK;
+}
+
+/* --- blocks -------------------------------------------------------------------------------- */
+
+static void mark_set(struct batch *batch)
+{
+    batch->mark = (struct mark){.open = true,
+                                .row_count = batch->rows.count,
+                                .partition_count = batch->rows.partition_count,
+                                .deferred_count = batch->deferred.count,
+                                .dead_count = batch->dead.count,
+                                .rescued_values = batch->decoder.rescued_values,
+                                .stats = batch->stats};
+}
+
+/* Gives the metadata fields of a new route their columns. */
+static enum err route_columns(struct batch *batch, struct origin_route *route)
+{
+    static const enum parquet_kind kinds[] = {[FIELD_STRING] = PARQUET_STRING,
+                                              [FIELD_DOUBLE] = PARQUET_DOUBLE,
+                                              [FIELD_BOOLEAN] = PARQUET_BOOLEAN};
+    for (uint32_t i = 0; i < route->view.field_count; i++) {
+        const struct route_field *field = &route->view.fields[i];
+        size_t place;
+        enum err err = schema_system(&batch->schema, field->name, kinds[field->type], &place);
+        if (err == ERR_TOO_MANY)
+            place = SCHEMA_SYSTEM_MAX;
+        else if (err != ERR_OK)
+            return err;
+        route->system[i] = (uint16_t)place;
+    }
+    route->ready = true;
+    return ERR_OK;
+}
+
+enum err batch_append(struct batch *batch, const struct block *block, uint32_t route_index)
+{
+    if (!batch->mark.open)
+        mark_set(batch);
+    uint32_t route;
+    enum err err = origins_route(&batch->origins, block, route_index, &route);
+    if (err == ERR_OK && !batch->origins.routes[route].ready)
+        err = route_columns(batch, &batch->origins.routes[route]);
+    uint32_t index = block->routes[route_index].message_count > 0
+                         ? block->routes[route_index].message_first
+                         : BLOCK_END;
+    for (; index != BLOCK_END && err == ERR_OK; index = block->messages[index].next) {
+        struct message_view message;
+        block_message_get(block, index, &message);
+        err = message_add(batch, route, &message, (struct position){block->number, index});
+    }
+    return err;
+}
+
+void batch_undo_block(struct batch *batch)
+{
+    const struct mark *mark = &batch->mark;
+    if (!mark->open)
+        return;
+    leaves_truncate(batch, mark->row_count);
+    rows_truncate(&batch->rows, mark->row_count, mark->partition_count);
+    deferred_truncate(&batch->deferred, mark->deferred_count);
+    dead_letters_truncate(&batch->dead, mark->dead_count);
+    batch->decoder.rescued_values = mark->rescued_values;
+    batch->stats = mark->stats;
+    batch->mark.open = false;
+}
+
+/* --- waiting records ----------------------------------------------------------------------- */
+
+/* Pins what the waiting records bring, again if another replica was first. */
+static enum err columns_pin(struct batch *batch, struct diag *diag)
+{
+    enum err err = ERR_CONFLICT;
+    for (int i = 0; i < CONFLICTS_MAX && err == ERR_CONFLICT; i++) {
+        if (i > 0 || !batch->schema.loaded) {
+            err = schema_load(&batch->schema, batch->options.catalog, diag);
+            if (err != ERR_OK)
+                return err;
+        }
+        struct learn learn;
+        learn_init(&learn, &batch->schema);
+        err = ERR_OK;
+        for (size_t k = 0; k < batch->deferred.count && err == ERR_OK; k++)
+            err = learn_record(&learn, deferred_text(&batch->deferred, k));
+        if (err == ERR_OK)
+            err = learn_decide(&learn);
+        if (err == ERR_OK && (learn.wish_count > 0 || !schema_system_pinned(&batch->schema)))
+            err = schema_pin(&batch->schema, batch->options.catalog, learn.wishes, learn.wish_count,
+                             diag);
+        learn_fini(&learn);
+    }
+    return err == ERR_CONFLICT ? ERR_BUSY : err;
+}
+
+static enum err deferred_decode(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->deferred.count; i++) {
+        const struct deferred_record *record = &batch->deferred.records[i];
+        const struct origin *origin = &batch->origins.origins[record->origin];
+        struct source source = {.batch = batch,
+                                .route = &batch->origins.routes[origin->route].view,
+                                .arrival_us = record->arrival_us,
+                                .position = record->position,
+                                .origin = record->origin};
+        struct decode_options options = {.time_field = source.route->timestamp_field,
+                                         .depth_max = LIMIT_JSON_DEPTH + 1,
+                                         .final = true,
+                                         .unique = true};
+        struct bytes text = deferred_text(&batch->deferred, i);
+        const uint8_t *at = text.data;
+        enum err err =
+            decode_record(&batch->decoder, &options, &at, text.data + text.size, batch->rows.count);
+        if (err == ERR_OK)
+            err = row_add(&source);
+        if (err != ERR_OK)
+            return err == ERR_NO_MEMORY ? err : ERR_BUG;
+    }
+    return ERR_OK;
+}
+
+/* Pins new columns and decodes what waited for them. All or nothing, but for what is pinned. */
+static enum err resolve(struct batch *batch, struct diag *diag)
+{
+    enum err err = columns_pin(batch, diag);
+    if (err != ERR_OK)
+        return err;
+    struct mark before = batch->mark;
+    mark_set(batch);
+    err = deferred_decode(batch);
+    if (err != ERR_OK)
+        batch_undo_block(batch);
+    else
+        deferred_clear(&batch->deferred);
+    batch->mark = before;
+    return err;
+}
+
+void batch_end_block(struct batch *batch, const struct block *block)
+{
+    (void)block;
+    batch->mark.open = false;
+    size_t waiting = batch->deferred.count;
+    if (waiting < RESOLVE_RECORDS && batch->deferred.text.size < RESOLVE_BYTES)
+        return;
+    if (waiting < batch->resolve_at)
+        return;
+    /* Away, or no memory: not again for every block. */
+    batch->resolve_at = resolve(batch, NULL) == ERR_OK ? 0 : waiting * 2;
+}
+
+/* --- out ----------------------------------------------------------------------------------- */
+
+void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
+{
+    *ret_stats = batch->stats;
+    ret_stats->rescued = batch->decoder.rescued_values;
+    ret_stats->memory_bytes =
+        sizeof(*batch) + batch->memory_bytes + batch->deferred.text.capacity +
+        batch->deferred.capacity * sizeof(struct deferred_record) + batch->dead.payloads.capacity +
+        origins_memory_bytes(&batch->origins) + batch->schema.arena.used_bytes;
+}
+
+static void batch_clear(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->schema.column_count; i++)
+        if (column_is_leaf(batch->schema.columns[i]))
+            leaf_clear(&batch->schema.columns[i]->leaf);
+    rows_clear(&batch->rows);
+    dead_letters_fini(&batch->dead);
+    dead_letters_init(&batch->dead);
+    origins_clear(&batch->origins);
+    batch->decoder.rescued_values = 0;
+    batch->stats = (struct batch_stats){0};
+    batch->resolve_at = 0;
+}
+
+enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
+{
+    assert(!batch->mark.open);
+    *ret_cut = (struct cut){0};
+    enum err err = ERR_OK;
+    if (batch->deferred.count > 0 ||
+        (batch->rows.count > 0 && !schema_system_pinned(&batch->schema)))
+        err = resolve(batch, diag);
+    if (err == ERR_OK) {
+        struct cut_input input = {.options = &batch->options,
+                                  .dataset_id = batch->dataset_id,
+                                  .schema = &batch->schema,
+                                  .rows = &batch->rows,
+                                  .origins = &batch->origins,
+                                  .dead = &batch->dead,
+                                  .memory_bytes = batch->memory_bytes};
+        batch_stats_get(batch, &input.stats);
+        err = cut_encode(&input, ret_cut);
+    }
+    if (err == ERR_OK)
+        batch_clear(batch);
+    else
+        cut_fini(ret_cut);
+    return err;
+}
+
+enum err batch_columns(const struct batch *batch,
+                       enum err (*on_column)(void *ctx, const struct catalog_column *column),
+                       void *ctx)
+{
+    return schema_each(&batch->schema, on_column, ctx);
+}
+
+enum err batch_prepin(struct batch *batch, const struct schema_prepin *columns, size_t count,
+                      struct diag *diag)
+{
+    enum err err = ERR_OK;
+    if (!batch->schema.loaded)
+        err = schema_load(&batch->schema, batch->options.catalog, diag);
+    if (err == ERR_OK)
+        err = schema_prepin(&batch->schema, batch->options.catalog, columns, count, diag);
+    if (err != ERR_CONFLICT)
+        return err;
+    err = schema_load(&batch->schema, batch->options.catalog, diag);
+    return err == ERR_OK ? ERR_BUSY : err;
+}

@@ -1,0 +1,410 @@
+#include "lake/cut.h"
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "lake/object_key.h"
+#include "lake/own_columns.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define FILE_BYTES_MAX (4 * GIB)
+#define HOUR_US        (3600 * US_PER_S)
+
+void cut_fini(struct cut *cut)
+{
+    for (size_t i = 0; i < cut->file_count; i++) {
+        mem_free(cut->files[i].key);
+        buf_fini(&cut->files[i].bytes);
+    }
+    mem_free(cut->files);
+    *cut = (struct cut){0};
+}
+
+/* --- one file ------------------------------------------------------------------------------ */
+
+/* One partition's rows: the batch's own arrays when there is but one, copies otherwise. */
+struct part {
+    struct own_rows rows;
+    const struct leaf **leaves; /* one for each leaf of the payload, in the file's order */
+    size_t leaf_count;
+    const struct leaf *rescued;
+    /* of copies */
+    struct leaf *copies; /* leaf_count + 1, the last is rescued's */
+    int64_t *event_us;
+    int64_t *arrival_us;
+    uint32_t *origin;
+};
+
+/* What all files of a cut have in common. */
+struct layout {
+    const struct cut_input *input;
+    struct parquet_node *nodes;
+    size_t node_count;
+    struct leaf **leaves; /* of the payload, in order */
+    size_t leaf_count;
+    size_t own[SCHEMA_SYSTEM_MAX]; /* places in schema->system, in order; _rescued_data is last */
+    size_t own_count;
+};
+
+static bool has_leaf(const struct column *column)
+{
+    if (column_is_leaf(column))
+        return true;
+    for (uint32_t i = 0; i < column->child_count; i++)
+        if (has_leaf(column->children[i]))
+            return true;
+    return false;
+}
+
+static void layout_column(struct layout *layout, struct column *column)
+{
+    static const enum parquet_kind kinds[] = {PARQUET_DOUBLE, PARQUET_BOOLEAN, PARQUET_STRING,
+                                              PARQUET_STRUCT, PARQUET_LIST};
+    if (!has_leaf(column))
+        return;
+    struct parquet_node *node = &layout->nodes[layout->node_count++];
+    *node = (struct parquet_node){
+        .name = column->own_name, .kind = kinds[column->kind], .field_id = column->field_id};
+    if (column_is_leaf(column))
+        layout->leaves[layout->leaf_count++] = &column->leaf;
+    for (uint32_t i = 0; i < column->child_count; i++) {
+        node->child_count += has_leaf(column->children[i]);
+        layout_column(layout, column->children[i]);
+    }
+}
+
+/* Ours in the order of contract/data.md. */
+static void layout_own(struct layout *layout)
+{
+    const struct schema *schema = layout->input->schema;
+    for (size_t i = 0; i < SYSTEM_EVENT_TIME; i++)
+        layout->own[layout->own_count++] = i;
+    for (size_t i = SYSTEM_FIRST_METADATA; i < schema->system_count; i++)
+        layout->own[layout->own_count++] = i;
+    for (size_t i = SYSTEM_EVENT_TIME; i < SYSTEM_FIRST_METADATA; i++)
+        layout->own[layout->own_count++] = i;
+    for (size_t i = 0; i < layout->own_count; i++) {
+        const struct system_column *system = &schema->system[layout->own[i]];
+        layout->nodes[layout->node_count++] = (struct parquet_node){
+            .name = system->name, .kind = system->kind, .field_id = system->field_id};
+    }
+}
+
+static enum err layout_init(struct layout *layout, const struct cut_input *input)
+{
+    struct schema *schema = input->schema;
+    *layout = (struct layout){.input = input};
+    layout->nodes = mem_zalloc(schema->column_count + schema->system_count, sizeof(*layout->nodes));
+    layout->leaves = mem_zalloc(schema->leaf_count, sizeof(struct leaf *));
+    if (!layout->nodes || !layout->leaves)
+        return ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < schema->root->child_count; i++)
+        layout_column(layout, schema->root->children[i]);
+    layout_own(layout);
+    for (size_t i = 0; i < layout->leaf_count; i++) {
+        enum err err = leaf_finish(layout->leaves[i], input->rows->count);
+        if (err != ERR_OK)
+            return err;
+    }
+    return leaf_finish(&input->rows->rescued, input->rows->count);
+}
+
+static void layout_fini(struct layout *layout)
+{
+    mem_free(layout->nodes);
+    mem_free(layout->leaves);
+}
+
+static struct own_rows rows_slice(const struct own_rows *rows, size_t from, size_t count)
+{
+    return (struct own_rows){rows->event_us + from, rows->arrival_us + from, rows->origin + from,
+                             count};
+}
+
+static enum err row_group_write(const struct layout *layout, const struct part *part,
+                                struct parquet_writer *writer, struct leaf_cursor *cursors,
+                                size_t from, size_t count)
+{
+    struct parquet_leaf *leaves =
+        mem_zalloc(layout->leaf_count + layout->own_count, sizeof(*leaves));
+    struct own_column *own = mem_zalloc(layout->own_count, sizeof(*own));
+    enum err err = leaves && own ? ERR_OK : ERR_NO_MEMORY;
+    for (size_t i = 0; i < layout->leaf_count && err == ERR_OK; i++)
+        err = leaf_slice(part->leaves[i], &cursors[i], count, &leaves[i]);
+    struct own_rows rows = rows_slice(&part->rows, from, count);
+    for (size_t i = 0; i + 1 < layout->own_count && err == ERR_OK; i++) {
+        err = own_column_init(&own[i], layout->input->schema, layout->input->origins, &rows,
+                              layout->own[i]);
+        leaves[layout->leaf_count + i] = own[i].leaf;
+    }
+    if (err == ERR_OK)
+        err = leaf_slice(part->rescued, &cursors[layout->leaf_count], count,
+                         &leaves[layout->leaf_count + layout->own_count - 1]);
+    if (err == ERR_OK)
+        err = parquet_writer_row_group(writer, count, leaves);
+    for (size_t i = 0; own && i < layout->own_count; i++)
+        own_column_fini(&own[i]);
+    mem_free(own);
+    mem_free(leaves);
+    return err;
+}
+
+/* Rows per row group, so that none is longer than either bound. */
+static size_t group_rows(const struct cut_input *input)
+{
+    size_t rows = input->options->row_group_rows ? input->options->row_group_rows : 1000000;
+    size_t row_bytes = input->memory_bytes / (input->rows->count ? input->rows->count : 1) + 1;
+    size_t by_bytes = input->options->row_group_bytes / row_bytes;
+    if (input->options->row_group_bytes > 0 && by_bytes < rows)
+        rows = by_bytes;
+    return rows ? rows : 1;
+}
+
+static enum err part_write(const struct layout *layout, const struct part *part,
+                           struct parquet_writer *writer)
+{
+    struct leaf_cursor *cursors = mem_zalloc(layout->leaf_count + 1, sizeof(*cursors));
+    if (!cursors)
+        return ERR_NO_MEMORY;
+    size_t group = group_rows(layout->input);
+    enum err err = ERR_OK;
+    for (size_t from = 0; from < part->rows.count && err == ERR_OK; from += group) {
+        size_t left = part->rows.count - from;
+        err = row_group_write(layout, part, writer, cursors, from, left < group ? left : group);
+    }
+    mem_free(cursors);
+    return err;
+}
+
+static enum err on_bytes(void *ctx, struct bytes bytes)
+{
+    enum err err = buf_append(ctx, bytes.data, bytes.size);
+    return err == ERR_TOO_LARGE ? ERR_NO_MEMORY : err;
+}
+
+static enum err writer_finish(const struct cut_input *input, struct parquet_writer *writer,
+                              uint64_t rows)
+{
+    char first[32];
+    char block_last[24];
+    char row_count[24];
+    snprintf(first, sizeof(first), "%016" PRIx64 "-%08" PRIx32, input->stats.first.block,
+             input->stats.first.index);
+    snprintf(block_last, sizeof(block_last), "%016" PRIx64, input->stats.block_last);
+    snprintf(row_count, sizeof(row_count), "%" PRIu64, rows);
+    struct buf id;
+    buf_init(&id, 8 * LIMIT_DATASET_ID_BYTES + LIMIT_TOPIC_BYTES);
+    buf_append(&id, input->dataset_id.data, input->dataset_id.size);
+    const char *text = buf_cstr(&id);
+    enum err err = ERR_NO_MEMORY;
+    if (text) {
+        struct parquet_key_value metadata[] = {
+            {"ingestion_id", text},       {"ingestor.journal", input->options->journal_uuid},
+            {"ingestor.first", first},    {"ingestor.block_last", block_last},
+            {"ingestor.rows", row_count},
+        };
+        err = parquet_writer_finish(writer, metadata, sizeof(metadata) / sizeof(metadata[0]));
+    }
+    buf_fini(&id);
+    return err;
+}
+
+/* One more file in the cut; freed with it whatever happens next. */
+static enum err file_add(struct cut *cut, struct cut_file **ret_file)
+{
+    struct cut_file *grown = mem_realloc(cut->files, (cut->file_count + 1) * sizeof(*grown));
+    if (!grown)
+        return ERR_NO_MEMORY;
+    cut->files = grown;
+    *ret_file = &cut->files[cut->file_count++];
+    **ret_file = (struct cut_file){0};
+    buf_init(&(*ret_file)->bytes, FILE_BYTES_MAX);
+    return ERR_OK;
+}
+
+static enum err file_key(struct cut_file *file, struct buf *key)
+{
+    const char *text = buf_cstr(key);
+    file->key = text ? mem_strdup(text) : NULL;
+    return file->key ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err part_file(const struct layout *layout, const struct part *part,
+                          const struct partition *partition, struct cut *cut)
+{
+    const struct cut_input *input = layout->input;
+    struct cut_file *file;
+    enum err err = file_add(cut, &file);
+    if (err != ERR_OK)
+        return err;
+    file->rows = part->rows.count;
+    struct buf key;
+    buf_init(&key, 4 * KIB);
+    struct parquet_writer *writer = NULL;
+    err = object_key_data(&key, input->dataset_id, partition->hour * HOUR_US,
+                          input->options->journal_uuid, partition->first);
+    if (err == ERR_OK)
+        err = file_key(file, &key);
+    if (err == ERR_OK)
+        err = parquet_writer_new(&input->options->parquet, layout->nodes, layout->node_count,
+                                 on_bytes, &file->bytes, &writer);
+    if (err == ERR_OK)
+        err = part_write(layout, part, writer);
+    if (err == ERR_OK)
+        err = writer_finish(input, writer, file->rows);
+    parquet_writer_free(writer);
+    buf_fini(&key);
+    return err;
+}
+
+/* --- partitions ---------------------------------------------------------------------------- */
+
+static void part_fini(struct part *part)
+{
+    for (size_t i = 0; part->copies && i <= part->leaf_count; i++)
+        leaf_clear(&part->copies[i]);
+    mem_free(part->copies);
+    mem_free(part->leaves);
+    mem_free(part->event_us);
+    mem_free(part->arrival_us);
+    mem_free(part->origin);
+}
+
+static enum err whole_init(struct part *part, const struct layout *layout)
+{
+    const struct rows *rows = layout->input->rows;
+    part->rows = (struct own_rows){rows->event_us, rows->arrival_us, rows->origin, rows->count};
+    for (size_t i = 0; i < layout->leaf_count; i++)
+        part->leaves[i] = layout->leaves[i];
+    part->rescued = &rows->rescued;
+    return ERR_OK;
+}
+
+static enum err leaf_gather(const struct leaf *leaf, struct leaf *copy, const struct rows *rows,
+                            uint32_t partition)
+{
+    struct leaf_cursor cursor = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        struct parquet_leaf skipped;
+        enum err err = rows->partition[i] == partition ? leaf_copy_row(leaf, &cursor, copy, count++)
+                                                       : leaf_slice(leaf, &cursor, 1, &skipped);
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+static enum err rows_gather(struct part *part, const struct rows *rows, uint32_t partition)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < rows->count; i++)
+        count += rows->partition[i] == partition;
+    part->event_us = mem_alloc(count * sizeof(int64_t));
+    part->arrival_us = mem_alloc(count * sizeof(int64_t));
+    part->origin = mem_alloc(count * sizeof(uint32_t));
+    if (!part->event_us || !part->arrival_us || !part->origin)
+        return ERR_NO_MEMORY;
+    size_t to = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (rows->partition[i] != partition)
+            continue;
+        part->event_us[to] = rows->event_us[i];
+        part->arrival_us[to] = rows->arrival_us[i];
+        part->origin[to++] = rows->origin[i];
+    }
+    part->rows = (struct own_rows){part->event_us, part->arrival_us, part->origin, count};
+    return ERR_OK;
+}
+
+static enum err gathered_init(struct part *part, const struct layout *layout, uint32_t partition,
+                              size_t *memory_bytes)
+{
+    const struct rows *rows = layout->input->rows;
+    part->copies = mem_zalloc(layout->leaf_count + 1, sizeof(*part->copies));
+    if (!part->copies)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i <= layout->leaf_count; i++) {
+        const struct leaf *leaf = i < layout->leaf_count ? layout->leaves[i] : &rows->rescued;
+        leaf_init(&part->copies[i], leaf->kind, leaf->definition_max, leaf->repetition_max,
+                  memory_bytes);
+    }
+    enum err err = rows_gather(part, rows, partition);
+    for (size_t i = 0; i <= layout->leaf_count && err == ERR_OK; i++) {
+        const struct leaf *leaf = i < layout->leaf_count ? layout->leaves[i] : &rows->rescued;
+        err = leaf_gather(leaf, &part->copies[i], rows, partition);
+        if (i < layout->leaf_count)
+            part->leaves[i] = &part->copies[i];
+    }
+    part->rescued = &part->copies[layout->leaf_count];
+    return err;
+}
+
+static enum err partition_write(const struct layout *layout, uint32_t index, struct cut *cut)
+{
+    const struct rows *rows = layout->input->rows;
+    size_t memory_bytes = 0;
+    struct part part = {.leaf_count = layout->leaf_count};
+    part.leaves = mem_zalloc(layout->leaf_count, sizeof(const struct leaf *));
+    enum err err = ERR_NO_MEMORY;
+    if (part.leaves)
+        err = rows->partition_count == 1 ? whole_init(&part, layout)
+                                         : gathered_init(&part, layout, index, &memory_bytes);
+    if (err == ERR_OK && part.rows.count > 0)
+        err = part_file(layout, &part, &rows->partitions[index], cut);
+    part_fini(&part);
+    return err;
+}
+
+/* --- dead letters -------------------------------------------------------------------------- */
+
+struct dead_ctx {
+    const struct cut_input *input;
+    struct cut *cut;
+};
+
+static enum err on_dead_file(void *ctx, const struct dead_letter_file *letters)
+{
+    struct dead_ctx *dead = ctx;
+    const struct cut_input *input = dead->input;
+    struct cut_file *file;
+    enum err err = file_add(dead->cut, &file);
+    if (err != ERR_OK)
+        return err;
+    file->rows = letters->rows;
+    file->dead_letters = true;
+    struct buf key;
+    buf_init(&key, 4 * KIB);
+    struct parquet_writer *writer = NULL;
+    err = object_key_dead_letters(&key, letters->instant_us, input->options->journal_uuid,
+                                  letters->first);
+    if (err == ERR_OK)
+        err = file_key(file, &key);
+    if (err == ERR_OK)
+        err = parquet_writer_new(&input->options->parquet, letters->nodes, letters->node_count,
+                                 on_bytes, &file->bytes, &writer);
+    if (err == ERR_OK)
+        err = parquet_writer_row_group(writer, letters->rows, letters->leaves);
+    if (err == ERR_OK)
+        err = writer_finish(input, writer, file->rows);
+    parquet_writer_free(writer);
+    buf_fini(&key);
+    return err;
+}
+
+enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
+{
+    *ret_cut = (struct cut){.stats = input->stats,
+                            .schema_version = (uint32_t)input->schema->pinned_count};
+    struct layout layout;
+    enum err err = layout_init(&layout, input);
+    for (uint32_t i = 0; i < input->rows->partition_count && err == ERR_OK; i++)
+        err = partition_write(&layout, i, ret_cut);
+    layout_fini(&layout);
+    struct dead_ctx dead = {input, ret_cut};
+    if (err == ERR_OK)
+        err =
+            dead_letters_files(input->dead, input->origins, input->dataset_id, on_dead_file, &dead);
+    return err;
+}

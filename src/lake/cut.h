@@ -1,0 +1,27 @@
+#pragma once
+/*
+ * A batch's rows as Parquet files, one for each partition, and its dead letters. One thread; takes
+ * nothing out of the batch, so that a failure (ERR_NO_MEMORY) leaves it as it was.
+ *
+ * The service's own columns are made here, from each row's times and origin: what is the same for
+ * many rows goes to the writer as a dictionary.
+ */
+#include "lake/batch.h"
+#include "lake/dead_letter.h"
+#include "lake/origin.h"
+#include "lake/rows.h"
+#include "lake/schema.h"
+
+struct cut_input {
+    const struct batch_options *options;
+    struct bytes dataset_id;
+    struct schema *schema; /* its leaves are finished */
+    struct rows *rows;
+    const struct origins *origins;
+    const struct dead_letters *dead;
+    size_t memory_bytes; /* of rows and leaves */
+    struct batch_stats stats;
+};
+
+/* On failure ret_cut holds what is to be freed by cut_fini. */
+enum err cut_encode(const struct cut_input *input, struct cut *ret_cut) ERR_MUST_USE;
