@@ -34,3 +34,10 @@ struct catalog_ops {
 struct catalog {
     const struct catalog_ops *ops;
 };
+
+/* The catalog in the data-source database. Succeeds although the database is away: it is opened, and
+ * migrated, at the first call that finds it, and until then calls return why not. Only a URL of an
+ * unknown kind fails here. Any thread. */
+enum err catalog_open(const char *database_url, struct catalog **ret_catalog,
+                      struct diag *diag) ERR_MUST_USE;
+void catalog_close(struct catalog *catalog); /* NULL is fine */

@@ -1,0 +1,271 @@
+#include "database/sqlite.h"
+
+#include "base/alloc.h"
+#include "os/fs.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <sqlite3.h>
+
+struct sqlite {
+    struct database base;
+    sqlite3 *handle;
+};
+
+static enum err err_from_sqlite(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return ERR_OK;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_FULL:
+        return ERR_NO_SPACE;
+    case SQLITE_NOMEM:
+        return ERR_NO_MEMORY;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_FORMAT:
+        return ERR_CORRUPT;
+    case SQLITE_READONLY:
+        return ERR_READ_ONLY;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return ERR_PERMISSION;
+    case SQLITE_CONSTRAINT:
+        return ERR_CONFLICT;
+    case SQLITE_TOOBIG:
+        return ERR_TOO_LARGE;
+    case SQLITE_INTERRUPT:
+        return ERR_STOPPED;
+    case SQLITE_SCHEMA:
+        return ERR_AGAIN;
+    case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
+    case SQLITE_PROTOCOL:
+        return ERR_IO;
+    case SQLITE_MISUSE:
+        return ERR_BUG;
+    default: /* SQLITE_ERROR, _MISMATCH, _RANGE, …: the SQL */
+        return ERR_INVALID;
+    }
+}
+
+static enum err fail(struct sqlite *sqlite, int code, const char *doing, struct diag *diag)
+{
+    enum err err = err_from_sqlite(code);
+    /* A full or unwritable disk shows itself as an i/o error with the errno behind it. */
+    int system_error = sqlite3_system_errno(sqlite->handle);
+    if (err == ERR_IO && (system_error == ENOSPC || system_error == EDQUOT))
+        err = ERR_NO_SPACE;
+    const char *path = sqlite3_db_filename(sqlite->handle, "main");
+    return diag_set(diag, err, "the SQLite database %s cannot %s: %s",
+                    path && *path ? path : ":memory:", doing, sqlite3_errmsg(sqlite->handle));
+}
+
+static enum err sqlite_exec(struct database *database, const char *sql, struct diag *diag)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    int code = sqlite3_exec(sqlite->handle, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? ERR_OK : fail(sqlite, code, "execute a statement", diag);
+}
+
+static int bind(sqlite3_stmt *statement, int index, const struct database_value *value)
+{
+    const void *data = value->bytes.data ? (const void *)value->bytes.data : "";
+    switch (value->kind) {
+    case DATABASE_INTEGER:
+        return sqlite3_bind_int64(statement, index, value->integer);
+    case DATABASE_NUMBER:
+        return sqlite3_bind_double(statement, index, value->number);
+    case DATABASE_TEXT:
+        return sqlite3_bind_text64(statement, index, data, value->bytes.size, SQLITE_STATIC,
+                                   SQLITE_UTF8);
+    case DATABASE_BLOB:
+        return sqlite3_bind_blob64(statement, index, data, value->bytes.size, SQLITE_STATIC);
+    case DATABASE_NULL:
+    default:
+        return sqlite3_bind_null(statement, index);
+    }
+}
+
+static int bind_all(sqlite3_stmt *statement, const struct database_value *parameters, size_t count)
+{
+    if (sqlite3_bind_parameter_count(statement) != (int)count)
+        return SQLITE_RANGE;
+    for (size_t i = 0; i < count; i++) {
+        int code = bind(statement, (int)i + 1, &parameters[i]);
+        if (code != SQLITE_OK)
+            return code;
+    }
+    return SQLITE_OK;
+}
+
+/* ERR_NO_MEMORY when SQLite could not bring the value. */
+static enum err get_column(sqlite3_stmt *statement, int index, struct database_value *ret_value)
+{
+    *ret_value = (struct database_value){0};
+    switch (sqlite3_column_type(statement, index)) {
+    case SQLITE_INTEGER:
+        *ret_value = database_integer(sqlite3_column_int64(statement, index));
+        return ERR_OK;
+    case SQLITE_FLOAT:
+        *ret_value = database_number(sqlite3_column_double(statement, index));
+        return ERR_OK;
+    case SQLITE_TEXT:
+        ret_value->kind = DATABASE_TEXT;
+        ret_value->bytes.data = sqlite3_column_text(statement, index);
+        ret_value->bytes.size = (size_t)sqlite3_column_bytes(statement, index);
+        return ret_value->bytes.data ? ERR_OK : ERR_NO_MEMORY;
+    case SQLITE_BLOB:
+        ret_value->kind = DATABASE_BLOB;
+        ret_value->bytes.data = sqlite3_column_blob(statement, index);
+        ret_value->bytes.size = (size_t)sqlite3_column_bytes(statement, index);
+        return ERR_OK;
+    default:
+        return ERR_OK;
+    }
+}
+
+static enum err give_row(sqlite3_stmt *statement, database_on_row on_row, void *ctx)
+{
+    struct database_value columns[DATABASE_COLUMNS_MAX];
+    int count = sqlite3_column_count(statement);
+    if (!on_row)
+        return ERR_OK;
+    if (count > DATABASE_COLUMNS_MAX)
+        return ERR_TOO_MANY;
+    for (int i = 0; i < count; i++) {
+        enum err err = get_column(statement, i, &columns[i]);
+        if (err)
+            return err;
+    }
+    return on_row(ctx, columns, (size_t)count);
+}
+
+static enum err run(struct sqlite *sqlite, sqlite3_stmt *statement, database_on_row on_row,
+                    void *ctx, struct diag *diag)
+{
+    for (;;) {
+        int code = sqlite3_step(statement);
+        if (code == SQLITE_DONE)
+            return ERR_OK;
+        if (code != SQLITE_ROW)
+            return fail(sqlite, code, "run a statement", diag);
+        enum err err = give_row(statement, on_row, ctx);
+        if (err)
+            return err;
+    }
+}
+
+static enum err sqlite_query(struct database *database, const char *sql,
+                             const struct database_value *parameters, size_t parameter_count,
+                             database_on_row on_row, void *ctx, int64_t *ret_changes,
+                             struct diag *diag)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(sqlite->handle, sql, -1, &statement, NULL);
+    if (code != SQLITE_OK)
+        return fail(sqlite, code, "prepare a statement", diag);
+    if (!statement)
+        return diag_set(diag, ERR_INVALID, "an empty SQL statement");
+    code = bind_all(statement, parameters, parameter_count);
+    enum err err = code == SQLITE_OK ? run(sqlite, statement, on_row, ctx, diag)
+                                     : fail(sqlite, code, "bind parameters", diag);
+    (void)sqlite3_finalize(statement); /* says again what step said */
+    if (!err && ret_changes)
+        *ret_changes = sqlite3_changes64(sqlite->handle);
+    return err;
+}
+
+static enum err sqlite_begin(struct database *database, struct diag *diag)
+{
+    return sqlite_exec(database, "BEGIN IMMEDIATE", diag);
+}
+
+static enum err sqlite_commit(struct database *database, struct diag *diag)
+{
+    return sqlite_exec(database, "COMMIT", diag);
+}
+
+static void sqlite_rollback(struct database *database)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    if (!sqlite3_get_autocommit(sqlite->handle)) /* some errors have rolled back already */
+        (void)sqlite3_exec(sqlite->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static void sqlite_close(struct database *database)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    int code = sqlite3_close(sqlite->handle);
+    assert(code == SQLITE_OK); /* no statement outlives its query */
+    mutex_fini(&database->mutex);
+    mem_free(sqlite);
+}
+
+static const struct database_ops sqlite_ops = {
+    .exec = sqlite_exec,
+    .query = sqlite_query,
+    .begin = sqlite_begin,
+    .commit = sqlite_commit,
+    .rollback = sqlite_rollback,
+    .close = sqlite_close,
+};
+
+static enum err make_parent(const char *path, struct diag *diag)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return ERR_OK;
+    char *folder = mem_dup(path, (size_t)(slash - path) + 1);
+    if (!folder)
+        return ERR_NO_MEMORY;
+    folder[slash - path] = 0;
+    enum err err = fs_make_folders(&fs_posix, folder, diag);
+    mem_free(folder);
+    return err;
+}
+
+static enum err open_handle(struct sqlite *sqlite, const char *path, struct diag *diag)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int code = sqlite3_open_v2(path, &sqlite->handle, flags, NULL);
+    if (!sqlite->handle)
+        return ERR_NO_MEMORY;
+    if (code != SQLITE_OK)
+        return diag_set(diag, err_from_sqlite(code), "the SQLite database %s cannot be opened: %s",
+                        path, sqlite3_errmsg(sqlite->handle));
+    (void)sqlite3_extended_result_codes(sqlite->handle, 1);
+    (void)sqlite3_busy_timeout(sqlite->handle, DATABASE_BUSY_TIMEOUT_MS);
+    return sqlite_exec(&sqlite->base,
+                       "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; "
+                       "PRAGMA synchronous = FULL",
+                       diag);
+}
+
+enum err sqlite_open(const char *path, struct database **ret_database, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    if (strcmp(path, ":memory:") != 0)
+        err = make_parent(path, diag);
+    if (err)
+        return err;
+    struct sqlite *sqlite = mem_zalloc(1, sizeof(*sqlite));
+    if (!sqlite)
+        return ERR_NO_MEMORY;
+    sqlite->base.ops = &sqlite_ops;
+    mutex_init(&sqlite->base.mutex);
+    err = open_handle(sqlite, path, diag);
+    if (err) {
+        sqlite_close(&sqlite->base);
+        return err;
+    }
+    *ret_database = &sqlite->base;
+    return ERR_OK;
+}
