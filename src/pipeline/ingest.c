@@ -1,0 +1,632 @@
+/*
+ * Emission: from a connector into the open block of its I/O loop.
+ *
+ * Invariants
+ *   - A message is in exactly one block; a source's messages are in blocks in the order of emission,
+ *     and blocks are submitted in the order they were filled. So "durable through sequence n" is all
+ *     that a source ever needs to be told, once per block.
+ *   - A route is written into a block before the first message that names it (route->open_serial
+ *     tells whether this block has it).
+ *   - Nothing is acknowledged from here: on_durable is called only from the letter that the sink
+ *     posts after the journal has synced the block.
+ *   - A submission that fails leaves the block open: its messages are neither lost nor acknowledged,
+ *     and the sources are paused until it succeeds.
+ */
+#include "pipeline/ingest.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/hash.h"
+#include "base/map.h"
+#include "journal/record.h"
+#include "pipeline/ingest_loop.h"
+
+#include <assert.h>
+
+#define INGEST_LINGER_MS       20
+#define INGEST_PRESSURE_MS     50
+#define INGEST_STATE_BYTES_MAX (1 * MIB)
+#define INGEST_ROUTE_BYTES_MAX (1 * MIB)
+#define INGEST_ACKS_MAX        100000
+
+struct ingest_source {
+    struct ingest_source *next;
+    struct ingest_loop *loop;
+    const struct ingest_source_ops *ops;
+    void *ctx;
+    struct account *account;
+    uint8_t *id;
+    size_t id_size;
+    char *type;
+    uint64_t sequence;
+    uint64_t open_serial; /* of the block that has an ack entry of this source */
+    uint32_t ack_index;
+    uint32_t references; /* one for the connector, one for each ack entry */
+    bool paused;
+    bool closed;
+    struct map states; /* key -> struct buf: what was put since start */
+};
+
+struct ingest_route {
+    struct ingest_source *source;
+    struct buf encoded;
+    uint64_t dataset_hash;
+    uint64_t open_serial; /* of the block that has this route */
+    uint32_t index;       /* in that block */
+};
+
+struct ingest_loop {
+    struct loop *loop;
+    struct ingest_sink sink;
+    struct account_book *book;
+    _Atomic uint64_t *in_flight;
+    struct shipment *open; /* NULL: no block is open */
+    uint64_t open_serial;  /* grows with each block opened; 0 is no block's */
+    uint64_t shipments_out;
+    bool ack_waiting; /* somebody waits for the open block */
+    bool linger_running;
+    bool pressure_running;
+    bool closing;
+    uint32_t handles_open;
+    uv_timer_t linger;
+    uv_timer_t pressure;
+    struct ingest_source *sources;
+};
+
+static struct bytes source_id(const struct ingest_source *source)
+{
+    return bytes_from(source->id, source->id_size);
+}
+
+static void source_unref(struct ingest_source *source)
+{
+    if (--source->references > 0)
+        return;
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&source->states, &cursor));) {
+        buf_fini(entry->value);
+        mem_free(entry->value);
+    }
+    map_fini(&source->states);
+    mem_free(source->id);
+    mem_free(source->type);
+    mem_free(source);
+}
+
+/* --- pressure ---------------------------------------------------------------------------------- */
+
+static void sources_check_pressure(struct ingest_loop *loop)
+{
+    bool any_paused = false;
+    /* A callback may close its own source: the next one is read before. */
+    for (struct ingest_source *source = loop->sources, *next; source; source = next) {
+        next = source->next;
+        bool pause = loop->sink.must_pause(loop->sink.ctx, source->account);
+        any_paused = any_paused || pause;
+        if (pause == source->paused)
+            continue;
+        source->paused = pause;
+        (pause ? source->ops->on_pause : source->ops->on_resume)(source->ctx);
+    }
+    if (any_paused && !loop->pressure_running && !loop->closing) {
+        loop->pressure_running = true;
+        uv_timer_again(&loop->pressure);
+    } else if (!any_paused && loop->pressure_running) {
+        loop->pressure_running = false;
+        uv_timer_stop(&loop->pressure);
+    }
+}
+
+static void block_submit(struct ingest_loop *loop);
+
+static void on_pressure_timer(uv_timer_t *timer)
+{
+    struct ingest_loop *loop = timer->data;
+    if (loop->open && loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
+        block_submit(loop); /* one that the sink did not take before */
+    sources_check_pressure(loop);
+}
+
+/* --- the open block ---------------------------------------------------------------------------- */
+
+/* Nothing of ours is being synced: what waits should go now, be it behind somebody else's sync,
+ * for no letter of ours would come to send it later. */
+static bool disk_is_free(const struct ingest_loop *loop)
+{
+    return loop->shipments_out == 0 || loop->sink.idle(loop->sink.ctx);
+}
+
+static void on_shipment_durable(struct letter *letter)
+{
+    struct shipment *shipment = (struct shipment *)letter;
+    struct ingest_loop *loop = shipment->loop;
+    for (uint32_t i = 0; i < shipment->ack_count; i++) {
+        struct ingest_source *source = shipment->acks[i].source;
+        if (!source->closed && !shipment->failed)
+            source->ops->on_durable(source->ctx, shipment->acks[i].sequence,
+                                    shipment->block->number);
+        source_unref(source);
+    }
+    shipment->ack_count = 0;
+    shipment_unref(shipment);
+    loop->shipments_out--;
+    if (loop->open && loop->ack_waiting && disk_is_free(loop))
+        block_submit(loop);
+    if (loop->pressure_running)
+        sources_check_pressure(loop);
+}
+
+static enum err block_open(struct ingest_loop *loop)
+{
+    struct block *block = NULL;
+    enum err err = block_new(LIMIT_BLOCK_CLOSE_BYTES + 32 * KIB, &block);
+    if (err != ERR_OK)
+        return err;
+    err = shipment_new(block, loop->in_flight, &loop->open);
+    if (err != ERR_OK) {
+        block_unref(block);
+        return err;
+    }
+    loop->open->loop = loop;
+    loop->open->loop_thread = loop->loop;
+    loop->open->letter.run = on_shipment_durable;
+    loop->open_serial++;
+    loop->ack_waiting = false;
+    return ERR_OK;
+}
+
+static void block_submit(struct ingest_loop *loop)
+{
+    struct shipment *shipment = loop->open;
+    shipment->in_flight_bytes = shipment->block->capacity_bytes;
+    atomic_fetch_add(loop->in_flight, shipment->in_flight_bytes);
+    enum err err = loop->sink.submit(loop->sink.ctx, shipment, 0, 0);
+    if (err != ERR_OK) {
+        atomic_fetch_sub(loop->in_flight, shipment->in_flight_bytes);
+        shipment->in_flight_bytes = 0;
+        return; /* stays open: the pressure timer tries again */
+    }
+    loop->open = NULL;
+    loop->ack_waiting = false;
+    loop->shipments_out++;
+    if (loop->linger_running) {
+        loop->linger_running = false;
+        uv_timer_stop(&loop->linger);
+    }
+    sources_check_pressure(loop);
+}
+
+static void on_linger_timer(uv_timer_t *timer)
+{
+    struct ingest_loop *loop = timer->data;
+    loop->linger_running = false;
+    if (loop->open)
+        block_submit(loop);
+}
+
+/* The source's place among the open block's acknowledgements. */
+static enum err ack_entry(struct ingest_source *source)
+{
+    struct ingest_loop *loop = source->loop;
+    struct shipment *open = loop->open;
+    if (source->open_serial == loop->open_serial)
+        return ERR_OK;
+    if (open->ack_count == open->ack_capacity) {
+        uint32_t capacity = open->ack_capacity ? open->ack_capacity * 2 : 8;
+        if (capacity > INGEST_ACKS_MAX)
+            return ERR_TOO_MANY;
+        struct shipment_ack *acks = mem_realloc(open->acks, capacity * sizeof(*acks));
+        if (!acks)
+            return ERR_NO_MEMORY;
+        open->acks = acks;
+        open->ack_capacity = capacity;
+    }
+    source->ack_index = open->ack_count++;
+    open->acks[source->ack_index] = (struct shipment_ack){source, 0};
+    source->open_serial = loop->open_serial;
+    source->references++;
+    return ERR_OK;
+}
+
+static enum err block_ready(struct ingest_loop *loop)
+{
+    return loop->open ? ERR_OK : block_open(loop);
+}
+
+/* --- ingest.h ---------------------------------------------------------------------------------- */
+
+enum err ingest_source_open(struct ingest_loop *loop, struct bytes id, struct bytes type,
+                            const struct ingest_source_ops *ops, void *ctx,
+                            struct ingest_source **ret_source)
+{
+    struct ingest_source *source = mem_zalloc(1, sizeof(*source));
+    if (!source)
+        return ERR_NO_MEMORY;
+    *source = (struct ingest_source){.loop = loop, .ops = ops, .ctx = ctx, .references = 1};
+    map_init(&source->states);
+    source->id = mem_dup(id.data, id.size);
+    source->id_size = id.size;
+    char *type_text = mem_alloc(type.size + 1);
+    source->type = type_text;
+    enum err err = source->id && type_text ? ERR_OK : ERR_NO_MEMORY;
+    if (err == ERR_OK) {
+        memcpy(type_text, type.data, type.size);
+        type_text[type.size] = '\0';
+        err = account_get(loop->book, id, type, &source->account);
+    }
+    if (err != ERR_OK) {
+        source_unref(source);
+        return err;
+    }
+    source->next = loop->sources;
+    loop->sources = source;
+    *ret_source = source;
+    if (loop->sink.must_pause(loop->sink.ctx, source->account))
+        sources_check_pressure(loop);
+    return ERR_OK;
+}
+
+void ingest_source_close(struct ingest_source *source)
+{
+    if (!source)
+        return;
+    struct ingest_source **at = &source->loop->sources;
+    while (*at != source)
+        at = &(*at)->next;
+    *at = source->next;
+    source->closed = true;
+    source_unref(source);
+}
+
+enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
+                          struct ingest_route **ret_route)
+{
+    struct route_view whole = *view;
+    whole.source_id = source_id(source);
+    whole.source_type = bytes_from_text(source->type);
+    if (whole.dataset_id.size == 0 || whole.dataset_id.size > LIMIT_DATASET_ID_BYTES)
+        return ERR_INVALID;
+    struct ingest_route *route = mem_zalloc(1, sizeof(*route));
+    if (!route)
+        return ERR_NO_MEMORY;
+    route->source = source;
+    route->dataset_hash = hash_bytes(whole.dataset_id);
+    buf_init(&route->encoded, INGEST_ROUTE_BYTES_MAX);
+    enum err err = route_encode(&whole, &route->encoded);
+    if (err != ERR_OK) {
+        ingest_route_free(route);
+        return err;
+    }
+    *ret_route = route;
+    return ERR_OK;
+}
+
+void ingest_route_free(struct ingest_route *route)
+{
+    if (!route)
+        return;
+    buf_fini(&route->encoded);
+    mem_free(route);
+}
+
+static enum err route_in_block(struct ingest_route *route)
+{
+    struct ingest_loop *loop = route->source->loop;
+    if (route->open_serial == loop->open_serial)
+        return ERR_OK;
+    enum err err = block_add_route(loop->open->block, buf_bytes(&route->encoded),
+                                   route->dataset_hash, &route->index);
+    if (err == ERR_OK)
+        route->open_serial = loop->open_serial;
+    return err;
+}
+
+static enum err message_add(struct ingest_route *route, const struct ingest_message *message,
+                            struct bytes payload, struct bytes extras, uint8_t flags)
+{
+    enum err err = block_ready(route->source->loop);
+    if (err != ERR_OK)
+        return err;
+    err = route_in_block(route);
+    if (err != ERR_OK)
+        return err;
+    err = ack_entry(route->source);
+    if (err != ERR_OK)
+        return err;
+    if (message->has_identity)
+        flags |= MESSAGE_IDENTITY;
+    if (message->qos_2)
+        flags |= MESSAGE_QOS_2;
+    return block_add_message(route->source->loop->open->block,
+                             &(struct message_view){
+                                 .payload = payload,
+                                 .extras = extras,
+                                 .arrival_us = message->arrival_us,
+                                 .identity_hash = message->identity_hash,
+                                 .route_index = route->index,
+                                 .packet_identifier = message->packet_identifier,
+                                 .flags = flags,
+                             });
+}
+
+static void message_added(struct ingest_source *source, const struct ingest_message *message,
+                          uint64_t *ret_sequence)
+{
+    struct ingest_loop *loop = source->loop;
+    struct account *account = source->account;
+    atomic_fetch_add_explicit(&account->received, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&account->received_bytes, message->payload.size,
+                              memory_order_relaxed);
+    atomic_store_explicit(&account->last_received_us, message->arrival_us, memory_order_relaxed);
+    *ret_sequence = ++source->sequence;
+    loop->open->acks[source->ack_index].sequence = source->sequence;
+    if (message->wants_acknowledgement)
+        loop->ack_waiting = true;
+    if (loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
+        block_submit(loop);
+}
+
+enum err ingest_emit(struct ingest_route *route, const struct ingest_message *message,
+                     uint64_t *ret_sequence)
+{
+    if (message->payload.size > LIMIT_MESSAGE_BYTES_MAX)
+        return ERR_TOO_LARGE;
+    enum err err = message_add(route, message, message->payload, message->extras, 0);
+    if (err == ERR_OK)
+        message_added(route->source, message, ret_sequence);
+    return err;
+}
+
+enum err ingest_reject(struct ingest_route *route, const struct ingest_message *message,
+                       const char *reason, const char *detail, uint64_t *ret_sequence)
+{
+    struct buf extras;
+    buf_init(&extras, LIMIT_MESSAGE_BYTES_MAX);
+    buf_append(&extras, message->extras.data, message->extras.size);
+    enum err err = message_field_append(&extras, &(struct message_field){
+                                                     .index = FIELD_INDEX_REASON,
+                                                     .type = FIELD_STRING,
+                                                     .text = bytes_from_text(reason)});
+    if (err == ERR_OK)
+        err = message_field_append(&extras, &(struct message_field){
+                                                .index = FIELD_INDEX_DETAIL,
+                                                .type = FIELD_STRING,
+                                                .text = bytes_from_text(detail)});
+    struct bytes payload = message->payload;
+    if (payload.size > LIMIT_DEAD_LETTER_BYTES)
+        payload.size = LIMIT_DEAD_LETTER_BYTES;
+    if (err == ERR_OK)
+        err = message_add(route, message, payload, buf_bytes(&extras), MESSAGE_DEAD_LETTER);
+    if (err == ERR_OK)
+        message_added(route->source, message, ret_sequence);
+    buf_fini(&extras);
+    return err;
+}
+
+void ingest_count_repeated(struct ingest_source *source, uint64_t bytes)
+{
+    atomic_fetch_add(&source->account->received, 1);
+    atomic_fetch_add(&source->account->received_bytes, bytes);
+    atomic_fetch_add(&source->account->repeated, 1);
+}
+
+void ingest_end_of_read(struct ingest_source *source)
+{
+    struct ingest_loop *loop = source->loop;
+    if (!loop->open || loop->closing)
+        return;
+    if (loop->ack_waiting && disk_is_free(loop)) {
+        block_submit(loop);
+    } else if (!loop->ack_waiting && !loop->linger_running) {
+        loop->linger_running = true;
+        uv_timer_start(&loop->linger, on_linger_timer, INGEST_LINGER_MS, 0);
+    }
+}
+
+/* --- state and sessions ------------------------------------------------------------------------ */
+
+static enum err record_add(struct ingest_source *source, enum record_kind kind,
+                           const struct buf *body)
+{
+    if (body->err != ERR_OK)
+        return body->err;
+    enum err err = block_ready(source->loop);
+    if (err != ERR_OK)
+        return err;
+    return block_add_record(source->loop->open->block, kind, buf_bytes(body));
+}
+
+static enum err state_keep(struct ingest_source *source, struct bytes key, struct bytes value)
+{
+    struct buf *kept = map_get(&source->states, key);
+    if (!kept) {
+        kept = mem_zalloc(1, sizeof(*kept));
+        if (!kept)
+            return ERR_NO_MEMORY;
+        buf_init(kept, INGEST_STATE_BYTES_MAX);
+        enum err err = map_put(&source->states, key, kept);
+        if (err != ERR_OK) {
+            mem_free(kept);
+            return err;
+        }
+    }
+    buf_clear(kept);
+    return buf_append(kept, value.data, value.size);
+}
+
+enum err ingest_state_put(struct ingest_source *source, struct bytes key, struct bytes value)
+{
+    struct buf body;
+    buf_init(&body, INGEST_STATE_BYTES_MAX);
+    enum err err = record_state_encode(&body, source_id(source), key, value);
+    if (err == ERR_OK)
+        err = state_keep(source, key, value);
+    if (err == ERR_OK)
+        err = record_add(source, RECORD_STATE, &body);
+    buf_fini(&body);
+    return err;
+}
+
+enum err ingest_state_get(struct ingest_source *source, struct bytes key, struct buf *ret_value)
+{
+    struct buf *kept = map_get(&source->states, key);
+    if (kept)
+        return kept->size == 0 ? ERR_NOT_FOUND : buf_append(ret_value, kept->data, kept->size);
+    return source->loop->sink.state_get(source->loop->sink.ctx, source_id(source), key, ret_value);
+}
+
+struct identity_walk {
+    void (*on_identity)(void *ctx, uint16_t packet_identifier,
+                        const struct ingest_identity *identity);
+    void *ctx;
+};
+
+static void on_ledger_identity(void *ctx, uint16_t packet_identifier, uint64_t hash, uint64_t block,
+                               bool qos_2)
+{
+    struct identity_walk *walk = ctx;
+    walk->on_identity(walk->ctx, packet_identifier,
+                      &(struct ingest_identity){.hash = hash, .block = block, .qos_2 = qos_2});
+}
+
+void ingest_identities(struct ingest_source *source,
+                       void (*on_identity)(void *ctx, uint16_t packet_identifier,
+                                           const struct ingest_identity *identity),
+                       void *ctx)
+{
+    struct identity_walk walk = {on_identity, ctx};
+    source->loop->sink.identities(source->loop->sink.ctx, source_id(source), on_ledger_identity,
+                                  &walk);
+}
+
+enum err ingest_session_new(struct ingest_source *source)
+{
+    struct buf body;
+    buf_init(&body, INGEST_STATE_BYTES_MAX);
+    enum err err = record_session_encode(&body, source_id(source));
+    if (err == ERR_OK)
+        err = record_add(source, RECORD_SESSION, &body);
+    buf_fini(&body);
+    return err;
+}
+
+enum err ingest_identities_free(struct ingest_source *source, uint64_t block_number)
+{
+    struct buf body;
+    buf_init(&body, INGEST_STATE_BYTES_MAX);
+    enum err err = record_identities_free_encode(&body, source_id(source), block_number);
+    if (err == ERR_OK)
+        err = record_add(source, RECORD_IDENTITY_FREE, &body);
+    buf_fini(&body);
+    return err;
+}
+
+enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier)
+{
+    struct buf body;
+    buf_init(&body, INGEST_STATE_BYTES_MAX);
+    enum err err = record_identity_release_encode(&body, source_id(source), packet_identifier);
+    if (err == ERR_OK)
+        err = record_add(source, RECORD_IDENTITY_FREE, &body);
+    buf_fini(&body);
+    return err;
+}
+
+/* --- dataset ids ------------------------------------------------------------------------------- */
+
+static void dataset_text(struct bytes topic, uint32_t levels, struct buf *out)
+{
+    uint32_t level = 1;
+    for (size_t i = 0; i < topic.size; i++) {
+        uint8_t byte = topic.data[i];
+        if (byte == '/' && levels > 0 && level++ == levels)
+            return;
+        if (byte == '/')
+            buf_byte(out, '_');
+        else if (byte == '#')
+            buf_text(out, "wildcard");
+        else if (byte == '+')
+            buf_text(out, "plus");
+        else
+            buf_byte(out, byte);
+    }
+}
+
+enum err ingest_dataset_id(struct bytes id, struct bytes topic, uint32_t levels, struct buf *out)
+{
+    size_t start = out->size;
+    buf_append(out, id.data, id.size);
+    buf_byte(out, '_');
+    dataset_text(topic, levels, out);
+    if (out->err != ERR_OK)
+        return out->err;
+    size_t size = out->size - start;
+    if (size <= LIMIT_DATASET_ID_BYTES)
+        return ERR_OK;
+    /* 17 bytes of "_" and hash; a cut inside a UTF-8 sequence is percent-encoded like any byte */
+    uint64_t hash = hash_bytes(bytes_from(out->data + start, size));
+    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
+    return buf_printf(out, "_%016llx", (unsigned long long)hash);
+}
+
+/* --- the loop ---------------------------------------------------------------------------------- */
+
+static void loop_set_up(void *ctx)
+{
+    struct ingest_loop *loop = ctx;
+    uv_timer_init(&loop->loop->uv, &loop->linger);
+    uv_timer_init(&loop->loop->uv, &loop->pressure);
+    loop->linger.data = loop;
+    loop->pressure.data = loop;
+    uv_timer_start(&loop->pressure, on_pressure_timer, INGEST_PRESSURE_MS, INGEST_PRESSURE_MS);
+    uv_timer_stop(&loop->pressure);
+    loop->handles_open = 2;
+}
+
+enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
+                         struct account_book *book, _Atomic uint64_t *in_flight,
+                         struct ingest_loop **ret_loop)
+{
+    struct ingest_loop *ingest = mem_zalloc(1, sizeof(*ingest));
+    if (!ingest)
+        return ERR_NO_MEMORY;
+    *ingest = (struct ingest_loop){
+        .loop = loop, .sink = *sink, .book = book, .in_flight = in_flight};
+    loop_call(loop, loop_set_up, ingest);
+    *ret_loop = ingest;
+    return ERR_OK;
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    struct ingest_loop *loop = handle->data;
+    loop->handles_open--;
+}
+
+static void loop_tear_down(void *ctx)
+{
+    struct ingest_loop *loop = ctx;
+    loop->closing = true;
+    if (loop->open && loop->open->block->record_count > 0)
+        block_submit(loop);
+    uv_close((uv_handle_t *)&loop->linger, on_handle_closed);
+    uv_close((uv_handle_t *)&loop->pressure, on_handle_closed);
+}
+
+void ingest_loop_close(struct ingest_loop *loop)
+{
+    loop_call(loop->loop, loop_tear_down, loop);
+}
+
+void ingest_loop_free(struct ingest_loop *loop)
+{
+    if (!loop)
+        return;
+    assert(loop->handles_open == 0);
+    if (loop->open) {
+        for (uint32_t i = 0; i < loop->open->ack_count; i++)
+            source_unref(loop->open->acks[i].source);
+        shipment_unref(loop->open);
+    }
+    mem_free(loop);
+}
