@@ -1,5 +1,7 @@
 #include "codec/mqtt_text.h"
 
+#include "base/utf8.h"
+
 #define TEXT_BYTES_MAX 65535u
 
 #define EACH_BYTE(byte) (0x0101010101010101ULL * (uint8_t)(byte))
@@ -11,22 +13,10 @@ static inline uint64_t zero_bytes(uint64_t word)
     return (word - EACH_BYTE(1)) & ~word & EACH_BYTE(0x80);
 }
 
-/* The well-formed UTF-8 sequence at text (RFC 3629 §4), not U+0000; its length, or 0. */
+/* As utf8_sequence, but U+0000 is not allowed (§1.5.4). */
 static size_t sequence_size(const uint8_t *text, size_t size)
 {
-    uint8_t lead = text[0];
-    if (lead < 0x80)
-        return lead != 0;
-    size_t length = lead < 0xc2 ? 0u : lead < 0xe0 ? 2u : lead < 0xf0 ? 3u : lead < 0xf5 ? 4u : 0u;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((lead == 0xe0 && text[1] < 0xa0) || (lead == 0xed && text[1] > 0x9f) ||
-        (lead == 0xf0 && text[1] < 0x90) || (lead == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return length;
+    return text[0] == 0 ? 0 : utf8_sequence(text, size);
 }
 
 bool mqtt_text_valid(struct bytes text)
