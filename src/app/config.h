@@ -5,7 +5,7 @@
  * every variable; nothing else lists them, and docs/configuration.md is tested against it.
  *
  * Loaded once, before threads are started; read-only afterwards, from any thread. Lives until
- * config_free. Secrets are in plain text in the struct and masked by config_write_*.
+ * config_free. Secrets are in plain text in the struct and masked by config_print.h.
  *
  * Errors: config_load collects every problem it finds, one sentence a line, each naming the
  * variable, the value, where it came from and what is allowed. Nothing is guessed.
@@ -132,10 +132,6 @@ struct config_input {
 enum err config_load(const struct config_input *input, struct config **ret_config,
                      struct buf *problems) ERR_MUST_USE;
 void config_free(struct config *config); /* NULL is fine */
-
-/* The effective values with secrets masked, each with where it came from. */
-enum err config_write_table(const struct config *config, struct buf *out) ERR_MUST_USE;
-enum err config_write_json(const struct config *config, struct buf *out) ERR_MUST_USE;
 
 /* LOG_LEVEL as the file and the environment say now, for SIGHUP; the rest is left alone. */
 enum err config_reload_log_level(const struct config_input *input, enum log_level *ret_level,

@@ -1,9 +1,6 @@
-#include "version.h"
+#include "app/cli.h"
 
-#include <stdio.h>
-
-int main(void)
+int main(int argc, char **argv)
 {
-    printf("ingestor %s (build %s)\n", INGESTOR_VERSION, INGESTOR_BUILD);
-    return 0;
+    return cli_main(argc, argv);
 }

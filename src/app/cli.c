@@ -1,0 +1,354 @@
+#include "app/cli.h"
+
+#include "app/config_print.h"
+#include "app/config_table.h"
+#include "app/nearest.h"
+#include "base/limits.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define OPTION_BYTES_MAX 64
+#define PROBLEMS_MAX     (256 * KIB)
+#define ANSWER_MAX       (16 * MIB)
+
+struct command {
+    const char *name;
+    const char *summary;
+    const char *help;
+    int (*run)(const struct command *command, int argc, char **argv);
+};
+
+/* Options */
+
+static const struct cli_flag *find_flag(const struct cli_arguments *arguments, const char *name)
+{
+    for (const struct cli_flag *flag = arguments->flags; flag->name; flag++) {
+        if (strcmp(flag->name, name) == 0)
+            return flag;
+    }
+    return NULL;
+}
+
+static enum err unknown_option(const struct cli_arguments *arguments, const char *name,
+                               struct diag *diag)
+{
+    char options[CONFIG_VARIABLES_MAX][CONFIG_NAME_BYTES_MAX];
+    struct nearest nearest = {0};
+    for (const struct cli_flag *flag = arguments->flags; flag->name; flag++)
+        nearest_offer(&nearest, name, flag->name);
+    for (size_t i = 0; arguments->takes_config && i < config_table_count; i++) {
+        config_table_option(&config_table[i], options[i]);
+        nearest_offer(&nearest, name, options[i]);
+    }
+    if (nearest.word)
+        return diag_set(diag, ERR_INVALID, "unknown option --%s; did you mean --%s?", name,
+                        nearest.word);
+    return diag_set(diag, ERR_INVALID, "unknown option --%s", name);
+}
+
+static enum err take_option(struct cli_arguments *arguments, const char *name, const char *value,
+                            struct diag *diag)
+{
+    const struct cli_flag *flag = find_flag(arguments, name);
+    if (flag) {
+        *flag->value = value ? value : "";
+        return ERR_OK;
+    }
+    if (arguments->option_count == CLI_OPTIONS_MAX)
+        return diag_set(diag, ERR_TOO_MANY, "more than %d options", CLI_OPTIONS_MAX);
+    arguments->options[arguments->option_count++] =
+        (struct config_option){config_table[config_table_find(name)].name, value};
+    return ERR_OK;
+}
+
+/* Options are spelled --like-this, so a variable's own name or key is not one. */
+static bool is_config_option(const char *name)
+{
+    char option[CONFIG_NAME_BYTES_MAX];
+    size_t index = config_table_find(name);
+    if (index == SIZE_MAX)
+        return false;
+    config_table_option(&config_table[index], option);
+    return strcmp(option, name) == 0;
+}
+
+/* --name value or --name=value. *used: how many arguments it took. */
+static enum err parse_option(struct cli_arguments *arguments, int argc, char *const *argv,
+                             int *ret_used, struct diag *diag)
+{
+    char name[OPTION_BYTES_MAX];
+    const char *text = argv[0] + 2;
+    size_t size = strcspn(text, "=");
+    const char *value = text[size] == '=' ? text + size + 1 : NULL;
+    if (size >= sizeof(name))
+        return diag_set(diag, ERR_INVALID, "unknown option %.80s", argv[0]);
+    memcpy(name, text, size);
+    name[size] = '\0';
+    const struct cli_flag *flag = find_flag(arguments, name);
+    if (!flag && !(arguments->takes_config && is_config_option(name)))
+        return unknown_option(arguments, name, diag);
+    bool takes_value = !flag || flag->takes_value;
+    *ret_used = 1;
+    if (!takes_value && value)
+        return diag_set(diag, ERR_INVALID, "option --%s takes no value", name);
+    if (takes_value && !value) {
+        if (argc < 2)
+            return diag_set(diag, ERR_INVALID, "option --%s needs a value", name);
+        value = argv[1];
+        *ret_used = 2;
+    }
+    return take_option(arguments, name, value, diag);
+}
+
+static enum err take_operand(struct cli_arguments *arguments, const char *text, struct diag *diag)
+{
+    if (arguments->operand_count == arguments->operand_max)
+        return diag_set(diag, ERR_INVALID, "unexpected argument \"%.100s\"", text);
+    arguments->operands[arguments->operand_count++] = text;
+    return ERR_OK;
+}
+
+enum err cli_parse(struct cli_arguments *arguments, int argc, char *const *argv, struct diag *diag)
+{
+    bool options_over = false;
+    for (int i = 0, used; i < argc; i += used) {
+        enum err err;
+        used = 1;
+        if (!options_over && strcmp(argv[i], "--") == 0) {
+            options_over = true;
+            continue;
+        }
+        if (options_over || argv[i][0] != '-' || argv[i][1] == '\0')
+            err = take_operand(arguments, argv[i], diag);
+        else if (argv[i][1] != '-')
+            err =
+                diag_set(diag, ERR_INVALID, "unknown option %.80s; options begin with --", argv[i]);
+        else
+            err = parse_option(arguments, argc - i, argv + i, &used, diag);
+        if (err)
+            return err;
+    }
+    return ERR_OK;
+}
+
+/* What the commands share */
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--") == 0)
+            return false;
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    }
+    return false;
+}
+
+static int usage(const struct command *command, const struct diag *diag)
+{
+    fprintf(stderr, "ingestor %s: %s\nSee `ingestor %s --help`.\n", command->name, diag->text,
+            command->name);
+    return CLI_USAGE;
+}
+
+static void print_problems(struct buf *problems)
+{
+    const char *text = buf_cstr(problems);
+    for (const char *line = text; line && *line;) {
+        size_t size = strcspn(line, "\n");
+        fprintf(stderr, "ingestor: %.*s\n", (int)size, line);
+        line += size + (line[size] == '\n');
+    }
+}
+
+struct loaded {
+    struct cli_arguments arguments;
+    const char *path;
+    const char *json;
+    struct config_input input;
+    struct config *config;
+};
+
+/* Parses the arguments and loads the configuration. CLI_OK, or the exit code. */
+static int load(const struct command *command, int argc, char **argv, struct loaded *loaded)
+{
+    const struct cli_flag flags[] = {
+        {"config", true, &loaded->path}, {"json", false, &loaded->json}, {0}};
+    struct diag diag = {0};
+    struct buf problems;
+    loaded->arguments = (struct cli_arguments){.flags = flags, .takes_config = true};
+    if (cli_parse(&loaded->arguments, argc - 1, argv + 1, &diag) != ERR_OK)
+        return usage(command, &diag);
+    loaded->input = (struct config_input){
+        .fs = &fs_posix,
+        .path = loaded->path,
+        .environment = (const char *const *)environ,
+        .options = loaded->arguments.options,
+        .option_count = loaded->arguments.option_count,
+    };
+    buf_init(&problems, PROBLEMS_MAX);
+    enum err err = config_load(&loaded->input, &loaded->config, &problems);
+    print_problems(&problems);
+    buf_fini(&problems);
+    if (err && err != ERR_INVALID)
+        fprintf(stderr, "ingestor: configuration: %s\n", err_text(err));
+    return err == ERR_OK ? CLI_OK : err == ERR_INVALID ? CLI_USAGE : CLI_FAILURE;
+}
+
+static int print_answer(struct buf *answer, enum err err)
+{
+    int exit_code = CLI_OK;
+    if (err || fwrite(answer->data, 1, answer->size, stdout) != answer->size ||
+        fflush(stdout) != 0) {
+        fprintf(stderr, "ingestor: the answer could not be written: %s\n",
+                err ? err_text(err) : "output error");
+        exit_code = CLI_FAILURE;
+    }
+    buf_fini(answer);
+    return exit_code;
+}
+
+/* Commands */
+
+static int run_config(const struct command *command, int argc, char **argv)
+{
+    struct loaded loaded = {0};
+    int exit_code = load(command, argc, argv, &loaded);
+    if (exit_code != CLI_OK)
+        return exit_code;
+    struct buf answer;
+    buf_init(&answer, ANSWER_MAX);
+    enum err err = loaded.json ? config_print_json(loaded.config, &answer)
+                               : config_print_table(loaded.config, &answer);
+    config_free(loaded.config);
+    return print_answer(&answer, err);
+}
+
+static int run_check(const struct command *command, int argc, char **argv)
+{
+    struct loaded loaded = {0};
+    int exit_code = load(command, argc, argv, &loaded);
+    if (exit_code == CLI_OK) {
+        size_t sources = json_array_size(loaded.config->sources);
+        if (loaded.json)
+            printf("{\"valid\": true}\n");
+        else
+            printf("The configuration is valid%s%s (%zu source%s in it).\n",
+                   loaded.config->path ? ": " : "", loaded.config->path ? loaded.config->path : "",
+                   sources, sources == 1 ? "" : "s");
+    } else if (exit_code == CLI_USAGE && loaded.json) {
+        printf("{\"valid\": false}\n");
+    }
+    config_free(loaded.config);
+    return exit_code;
+}
+
+static int run_version(const struct command *command, int argc, char **argv)
+{
+    const char *json = NULL;
+    const struct cli_flag flags[] = {{"json", false, &json}, {0}};
+    struct cli_arguments arguments = {.flags = flags};
+    struct diag diag = {0};
+    if (cli_parse(&arguments, argc - 1, argv + 1, &diag) != ERR_OK)
+        return usage(command, &diag);
+    if (json)
+        printf("{\"version\": \"%s\", \"build\": \"%s\"}\n", INGESTOR_VERSION, INGESTOR_BUILD);
+    else
+        printf("ingestor %s (build %s)\n", INGESTOR_VERSION, INGESTOR_BUILD);
+    return CLI_OK;
+}
+
+static const struct command commands[] = {
+    {"check", "validate the configuration without starting",
+     "Usage: ingestor check [--config FILE] [--json] [options]\n"
+     "\n"
+     "Reads the configuration as `serve` would and says everything that is wrong with it.\n"
+     "Exit code 0: valid; 2: not.\n"
+     "\n"
+     "Example: ingestor check --config /etc/ingestor.yaml\n",
+     run_check},
+    {"config", "print the effective configuration",
+     "Usage: ingestor config [--config FILE] [--json] [options]\n"
+     "\n"
+     "Prints every value, secrets masked, and where each came from: default, file, environment\n"
+     "or command line (each is stronger than those before it).\n"
+     "\n"
+     "Example: MQTT_PORT=1884 ingestor config --log-level DEBUG\n",
+     run_config},
+    {"version", "print the version",
+     "Usage: ingestor version [--json]\n"
+     "\n"
+     "Example: ingestor version --json\n",
+     run_version},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "ingestor takes messages from MQTT, makes them durable before it acknowledges,\n"
+                 "and lands them as Parquet in S3 or a folder, each exactly once.\n"
+                 "\n"
+                 "Usage: ingestor COMMAND [options]\n"
+                 "\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\n`ingestor COMMAND --help` says more, with an example. Every variable of the\n"
+                 "configuration is an option too: MQTT_PORT is --mqtt-port.\n");
+}
+
+static int unknown_command(const char *name)
+{
+    struct nearest nearest = {0};
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        nearest_offer(&nearest, name, commands[i].name);
+    fprintf(stderr, "ingestor: unknown command \"%.100s\"", name);
+    if (nearest.word)
+        fprintf(stderr, "; did you mean \"%s\"?\n", nearest.word);
+    else
+        fprintf(stderr, "; `ingestor help` lists all\n");
+    return CLI_USAGE;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+/* help, help COMMAND, --help, -h */
+static int run_help(int argc, char **argv)
+{
+    const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
+    if (argc > 2 && !command)
+        return unknown_command(argv[2]);
+    if (command)
+        fputs(command->help, stdout);
+    else
+        print_help(stdout);
+    return CLI_OK;
+}
+
+int cli_main(int argc, char **argv)
+{
+    if (argc < 2)
+        return run_help(argc, argv);
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0)
+        name = "version";
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return run_help(argc, argv);
+    const struct command *command = find_command(name);
+    if (!command)
+        return unknown_command(name);
+    if (command->help && wants_help(argc - 1, argv + 1)) {
+        fputs(command->help, stdout);
+        return CLI_OK;
+    }
+    return command->run(command, argc - 1, argv + 1);
+}
