@@ -1,0 +1,357 @@
+#include "connectors/mqtt/mqtt_config.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "codec/mqtt_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One pass over the members: the first thing wrong stands in diag, the rest is read all the same.
+ */
+struct reader {
+    struct mqtt_config *config;
+    const json_t *json;
+    struct diag *diag;
+    enum err err;
+};
+
+static void refuse(struct reader *reader, enum err err, const char *sentence)
+{
+    if (reader->err == ERR_OK)
+        reader->err = diag_set(reader->diag, err, "%s", sentence);
+}
+
+static void refuse_member(struct reader *reader, const char *name, const char *allowed)
+{
+    char sentence[300];
+    char *found = json_dumps(json_object_get(reader->json, name), JSON_ENCODE_ANY | JSON_COMPACT);
+    snprintf(sentence, sizeof(sentence), "%s must be %s, not %.80s", name, allowed,
+             found ? found : "what it is");
+    free(found); /* jansson's own */
+    refuse(reader, ERR_INVALID, sentence);
+}
+
+/* NULL when absent or null. */
+static const json_t *member(const struct reader *reader, const char *name)
+{
+    const json_t *value = json_object_get(reader->json, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static const char *text_keep(struct reader *reader, const char *text, size_t size)
+{
+    const char *kept = arena_dup(&reader->config->arena, text, size);
+    if (!kept)
+        refuse(reader, ERR_NO_MEMORY, "out of memory while reading the configuration");
+    return kept;
+}
+
+/* A text without U+0000, or NULL when absent. */
+static const char *read_text(struct reader *reader, const char *name, size_t size_max)
+{
+    const json_t *value = member(reader, name);
+    if (!value)
+        return NULL;
+    size_t size = json_string_length(value);
+    if (!json_is_string(value) || size == 0 || size > size_max ||
+        !mqtt_text_valid(bytes_from(json_string_value(value), size))) {
+        char allowed[80];
+        snprintf(allowed, sizeof(allowed), "a text of 1 to %zu bytes without NUL", size_max);
+        if (strcmp(name, "password") == 0)
+            refuse(reader, ERR_INVALID, "password must be a text of 1 to 65535 bytes without NUL");
+        else
+            refuse_member(reader, name, allowed);
+        return NULL;
+    }
+    return text_keep(reader, json_string_value(value), size);
+}
+
+static uint64_t read_number(struct reader *reader, const char *name, uint64_t min, uint64_t max,
+                            uint64_t otherwise)
+{
+    const json_t *value = member(reader, name);
+    if (!value)
+        return otherwise;
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < 0 || (uint64_t)number < min || (uint64_t)number > max) {
+        char allowed[80];
+        snprintf(allowed, sizeof(allowed), "a whole number from %llu to %llu",
+                 (unsigned long long)min, (unsigned long long)max);
+        refuse_member(reader, name, allowed);
+        return otherwise;
+    }
+    return (uint64_t)number;
+}
+
+static bool read_flag(struct reader *reader, const char *name, bool otherwise)
+{
+    const json_t *value = member(reader, name);
+    if (!value)
+        return otherwise;
+    if (!json_is_boolean(value))
+        refuse_member(reader, name, "true or false");
+    return json_is_true(value);
+}
+
+static void read_broker(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    config->port = (uint16_t)read_number(reader, "port", 1, 65535, 1883);
+    if (!member(reader, "broker"))
+        refuse(reader, ERR_INVALID, "broker is missing: the host name or address of the broker");
+    config->broker = config->host = read_text(reader, "broker", 255);
+    if (!config->broker)
+        return;
+    if (strstr(config->broker, "://"))
+        refuse_member(reader, "broker", "a host name or address without scheme (see port)");
+    size_t size = strlen(config->broker);
+    if (config->broker[0] == '[' && config->broker[size - 1] == ']')
+        config->host = text_keep(reader, config->broker + 1, size - 2);
+}
+
+static void read_version(struct reader *reader)
+{
+    const json_t *value = member(reader, "protocol_version");
+    const char *text = json_string_value(value);
+    double number = json_number_value(value);
+    reader->config->version = MQTT_VERSION_5;
+    if (!value || (text && strcmp(text, "5") == 0) || (json_is_number(value) && number == 5))
+        return;
+    reader->config->version = MQTT_VERSION_3_1_1;
+    bool is_old = (text && strcmp(text, "3.1.1") == 0) || (number > 3.05 && number < 3.15);
+    if (!is_old)
+        refuse_member(reader, "protocol_version", "5 or \"3.1.1\"");
+}
+
+static void read_group(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    config->use_shared_subscription = read_flag(reader, "use_shared_subscription", true);
+    const char *group = read_text(reader, "shared_group", 1000);
+    const char *from_environment = getenv("MQTT_SHARED_GROUP");
+    if (!config->use_shared_subscription)
+        return;
+    if (!group && from_environment && from_environment[0])
+        group = text_keep(reader, from_environment, strlen(from_environment));
+    if (!group)
+        group = MQTT_SHARED_GROUP_DEFAULT;
+    if (strpbrk(group, "/+#") || !mqtt_text_valid(bytes_from_text(group)))
+        refuse(reader, ERR_INVALID, "shared_group must be a text without / + #");
+    config->shared_group = group;
+}
+
+/* Before or after the first $share/…/, whichever there is. */
+static struct bytes filter_plain(struct bytes filter)
+{
+    struct bytes group;
+    struct bytes plain;
+    return mqtt_filter_shared(filter, &group, &plain) ? plain : filter;
+}
+
+static struct bytes filter_make(struct reader *reader, struct bytes topic)
+{
+    const char *group = reader->config->shared_group;
+    if (!group || (topic.size >= 7 && memcmp(topic.data, "$share/", 7) == 0))
+        return topic;
+    size_t size = 7 + strlen(group) + 1 + topic.size;
+    char *text = arena_alloc(&reader->config->arena, size + 1);
+    if (!text || size > LIMIT_TOPIC_BYTES) {
+        refuse(reader, text ? ERR_INVALID : ERR_NO_MEMORY,
+               text ? "a topic is too long to be shared" : "out of memory");
+        return (struct bytes){0};
+    }
+    int length = snprintf(text, size + 1, "$share/%s/", group);
+    memcpy(text + length, topic.data, topic.size);
+    return bytes_from(text, size);
+}
+
+static void read_topic(struct reader *reader, const json_t *value)
+{
+    struct mqtt_config *config = reader->config;
+    struct bytes topic = bytes_from(json_string_value(value), json_string_length(value));
+    char sentence[400];
+    if (!json_is_string(value) || !mqtt_filter_valid(topic)) {
+        snprintf(sentence, sizeof(sentence),
+                 "topics: \"%.200s\" is no topic filter: + and # must stand alone between slashes, "
+                 "# last",
+                 json_is_string(value) ? (const char *)topic.data : "?");
+        refuse(reader, ERR_INVALID, sentence);
+        return;
+    }
+    topic.data = (const uint8_t *)text_keep(reader, (const char *)topic.data, topic.size);
+    if (!topic.data)
+        return;
+    struct bytes filter = filter_make(reader, topic);
+    for (size_t i = 0; i < config->topic_count && reader->err == ERR_OK; i++) {
+        if (!mqtt_filters_overlap(filter_plain(config->filters[i]), filter_plain(filter)))
+            continue;
+        snprintf(sentence, sizeof(sentence),
+                 "topics: \"%.100s\" and \"%.100s\" overlap: the broker would deliver what "
+                 "matches both twice; keep one, or make two sources",
+                 (const char *)config->topics[i].data, (const char *)topic.data);
+        refuse(reader, ERR_INVALID, sentence);
+    }
+    config->topics[config->topic_count] = topic;
+    config->filters[config->topic_count++] = filter;
+}
+
+static void read_topics(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    const json_t *value = member(reader, "topics");
+    size_t count = json_is_array(value) ? json_array_size(value) : json_is_string(value) ? 1 : 0;
+    if (count == 0 || count > MQTT_TOPICS_MAX) {
+        refuse(reader, ERR_INVALID, "topics must be a topic filter or an array of 1 to 1000");
+        return;
+    }
+    config->topics = arena_zalloc(&config->arena, count * sizeof(struct bytes));
+    config->filters = arena_zalloc(&config->arena, count * sizeof(struct bytes));
+    if (!config->topics || !config->filters) {
+        refuse(reader, ERR_NO_MEMORY, "out of memory while reading the configuration");
+        return;
+    }
+    for (size_t i = 0; i < count && reader->err == ERR_OK; i++)
+        read_topic(reader, json_is_array(value) ? json_array_get(value, i) : value);
+}
+
+static void read_format(struct reader *reader)
+{
+    static const char *const later[] = {"cbor", "senml", "csv", "msgpack", NULL};
+    const char *format = read_text(reader, "format", 20);
+    if (!format || strcmp(format, "auto") == 0)
+        return;
+    if (strcmp(format, "json") == 0)
+        reader->config->format = CONTENT_JSON;
+    else if (strcmp(format, "text") == 0)
+        reader->config->format = CONTENT_TEXT;
+    for (size_t i = 0; later[i]; i++)
+        if (strcmp(format, later[i]) == 0)
+            refuse(reader, ERR_UNSUPPORTED, "format: only auto, json and text are supported yet");
+    if (reader->config->format == CONTENT_AUTO)
+        refuse_member(reader, "format", "auto, json or text");
+}
+
+static void read_routing(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    config->dataset_levels = (uint32_t)read_number(reader, "dataset_levels", 1, 1000, 0);
+    config->dataset = read_text(reader, "dataset", 1000);
+    if (config->dataset && config->dataset_levels)
+        refuse(reader, ERR_INVALID, "dataset and dataset_levels exclude each other: give one");
+    for (const char *at = config->dataset; at && (at = strchr(at, '{')); at++) {
+        int used = 0;
+        unsigned level;
+        bool known = strncmp(at, "{source}", 8) == 0 || strncmp(at, "{topic}", 7) == 0 ||
+                     (sscanf(at, "{topic[%3u]}%n", &level, &used) == 1 && used > 0);
+        if (!known)
+            refuse(reader, ERR_INVALID,
+                   "dataset: only {source}, {topic} and {topic[n]} may stand in braces");
+    }
+    config->timestamp_field = read_text(reader, "timestamp_field", 255);
+    config->sensor_id_field = read_text(reader, "sensor_id_field", 255);
+    config->message_max_bytes = (size_t)read_number(
+        reader, "max_message_bytes", 1, LIMIT_MESSAGE_BYTES_MAX, LIMIT_MESSAGE_BYTES_DEFAULT);
+    read_format(reader);
+}
+
+static void read_session(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    config->username = read_text(reader, "username", 65535);
+    config->password = read_text(reader, "password", 65535);
+    config->qos = (uint8_t)read_number(reader, "qos", 0, 2, 1);
+    config->client_id = read_text(reader, "client_id", 1000);
+    config->clean_start = read_flag(reader, "clean_start", false);
+    config->session_expiry_seconds = (uint32_t)read_number(reader, "session_expiry_seconds", 0,
+                                                           UINT32_MAX, MQTT_SESSION_EXPIRY_S);
+    config->keep_alive_seconds =
+        (uint16_t)read_number(reader, "keep_alive_seconds", 0, 65535, MQTT_KEEP_ALIVE_S);
+    config->receive_maximum =
+        (uint16_t)read_number(reader, "receive_maximum", 1, 65535, MQTT_RECEIVE_MAXIMUM);
+    config->connections = (uint32_t)read_number(reader, "connections", 1, MQTT_CONNECTIONS_MAX, 1);
+    if (config->password && !config->username && config->version == MQTT_VERSION_3_1_1)
+        refuse(reader, ERR_INVALID, "password without username: MQTT 3.1.1 has no such thing");
+}
+
+static void refuse_later(struct reader *reader)
+{
+    const json_t *tls = member(reader, "tls");
+    if (tls && !json_is_false(json_object_get(tls, "enabled")) && !json_is_false(tls))
+        refuse(reader, ERR_UNSUPPORTED,
+               "tls is not supported yet: use the broker's plain TCP port, or a TLS proxy");
+    if (member(reader, "websocket"))
+        refuse(reader, ERR_UNSUPPORTED,
+               "websocket is not supported yet: use the broker's plain TCP port");
+    if (member(reader, "columns"))
+        refuse(reader, ERR_UNSUPPORTED, "columns is not supported yet: leave it out");
+    if (member(reader, "dedupe_key"))
+        refuse(reader, ERR_UNSUPPORTED, "dedupe_key is not supported yet: leave it out");
+}
+
+static void check_shared(struct reader *reader)
+{
+    struct mqtt_config *config = reader->config;
+    struct bytes group;
+    struct bytes plain;
+    for (size_t i = 0; i < config->topic_count && config->connections > 1; i++)
+        if (!mqtt_filter_shared(config->filters[i], &group, &plain))
+            refuse(reader, ERR_INVALID,
+                   "connections over 1 needs a shared subscription, else each connection gets "
+                   "every message: set use_shared_subscription to true");
+}
+
+enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct diag *diag)
+{
+    *config = (struct mqtt_config){0};
+    arena_init(&config->arena, MQTT_CONFIG_BYTES_MAX);
+    struct reader reader = {.config = config, .json = json, .diag = diag};
+    if (!json_is_object(json))
+        return diag_set(diag, ERR_INVALID, "the configuration must be a JSON object");
+    refuse_later(&reader);
+    read_broker(&reader);
+    read_version(&reader);
+    read_group(&reader);
+    read_topics(&reader);
+    read_session(&reader);
+    read_routing(&reader);
+    check_shared(&reader);
+    return reader.err;
+}
+
+void mqtt_config_fini(struct mqtt_config *config)
+{
+    arena_fini(&config->arena);
+    *config = (struct mqtt_config){0};
+}
+
+/* Eleven digits of base 62 hold 64 bits. */
+static void base62(uint64_t value, char ret_digits[11])
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    for (int i = 10; i >= 0; i--, value /= 62)
+        ret_digits[i] = digits[value % 62];
+}
+
+enum err mqtt_config_client_id(const struct mqtt_config *config, const char *replica_id,
+                               const char *source_id, uint32_t connection_index, char *ret_text,
+                               size_t size_max)
+{
+    int length;
+    if (config->client_id && connection_index == 0) {
+        length = snprintf(ret_text, size_max, "%s", config->client_id);
+    } else if (config->client_id) {
+        length = snprintf(ret_text, size_max, "%s-%u", config->client_id, connection_index);
+    } else {
+        char name[512];
+        char digits[23] = {0};
+        int size = snprintf(name, sizeof(name), "%.64s/%.400s/%u", replica_id, source_id,
+                            connection_index);
+        struct bytes bytes = bytes_from(name, (size_t)size);
+        base62(hash_bytes(bytes), digits);
+        base62(hash_bytes_seeded(bytes, 1), digits + 11);
+        length = snprintf(ret_text, size_max, "i%s", digits);
+    }
+    return length >= 0 && (size_t)length < size_max ? ERR_OK : ERR_TOO_LARGE;
+}

@@ -1,0 +1,477 @@
+#include "connectors/mqtt/mqtt_receive.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "codec/mqtt_encode.h"
+#include "codec/mqtt_text.h"
+#include "connectors/mqtt/mqtt_handshake.h"
+#include "os/clock.h"
+
+#include <stdio.h>
+
+/* --- topic aliases (§3.3.2.3.4) ----------------------------------------------------------------
+ */
+
+/* The topic that a PUBLISH means. False: refused. */
+static bool topic_resolve(struct mqtt_connection *connection, struct mqtt_publish *publish)
+{
+    if (!mqtt_has(&publish->properties, MQTT_PROPERTY_TOPIC_ALIAS))
+        return true;
+    uint16_t alias = publish->properties.topic_alias;
+    if (alias == 0 || alias > MQTT_TOPIC_ALIASES_MAX) {
+        mqtt_connection_refuse(connection, MQTT_REASON_TOPIC_ALIAS_INVALID,
+                               "a topic alias that is 0 or over the maximum (§3.3.2.3.4)");
+        return false;
+    }
+    struct bytes *known = &connection->aliases[alias];
+    if (publish->topic.size == 0) {
+        publish->topic = *known;
+        if (known->size == 0)
+            mqtt_connection_refuse(connection, MQTT_REASON_PROTOCOL_ERROR,
+                                   "a topic alias that stands for nothing (§3.3.2.3.4)");
+        return known->size > 0;
+    }
+    if (bytes_equal(*known, publish->topic))
+        return true;
+    uint8_t *copy = mem_dup(publish->topic.data, publish->topic.size);
+    if (!copy) {
+        mqtt_connection_fail(connection, ERR_NO_MEMORY, "out of memory for a topic alias");
+        return false;
+    }
+    mem_free((void *)(uintptr_t)known->data);
+    *known = bytes_from(copy, publish->topic.size);
+    return true;
+}
+
+void mqtt_receive_fini(struct mqtt_connection *connection)
+{
+    for (size_t i = 0; i <= MQTT_TOPIC_ALIASES_MAX; i++) {
+        mem_free((void *)(uintptr_t)connection->aliases[i].data);
+        connection->aliases[i] = (struct bytes){0};
+    }
+    connection->skip_bytes = 0;
+    connection->skip_identifier = 0;
+}
+
+/* --- user properties ---------------------------------------------------------------------------
+ */
+
+struct pair {
+    struct bytes name;
+    struct bytes value;
+};
+
+static size_t pairs_read(const struct mqtt_properties *properties,
+                         struct pair pairs[MQTT_USER_PROPERTIES_MAX])
+{
+    size_t offset = 0;
+    size_t count = 0;
+    while (count < MQTT_USER_PROPERTIES_MAX &&
+           mqtt_user_property_next(properties, &offset, &pairs[count].name, &pairs[count].value))
+        count++;
+    return count;
+}
+
+/* A name that comes again becomes an array, in place of its first. */
+static void pair_append(struct buf *json, const struct pair *pairs, size_t count, size_t at)
+{
+    size_t same = 0;
+    for (size_t i = at + 1; i < count; i++)
+        same += bytes_equal(pairs[i].name, pairs[at].name);
+    buf_json_string(json, pairs[at].name);
+    buf_text(json, same ? ":[" : ":");
+    buf_json_string(json, pairs[at].value);
+    for (size_t i = at + 1; i < count && same; i++) {
+        if (!bytes_equal(pairs[i].name, pairs[at].name))
+            continue;
+        buf_byte(json, ',');
+        buf_json_string(json, pairs[i].value);
+    }
+    if (same)
+        buf_byte(json, ']');
+}
+
+static bool came_before(const struct pair *pairs, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (bytes_equal(pairs[i].name, pairs[at].name))
+            return true;
+    return false;
+}
+
+/* The user properties as one JSON object text; what is beyond the bounds is left out. */
+static void extras_make(struct mqtt_connection *connection,
+                        const struct mqtt_properties *properties)
+{
+    struct pair pairs[MQTT_USER_PROPERTIES_MAX];
+    struct buf *json = &connection->json;
+    buf_clear(&connection->extras);
+    size_t count = pairs_read(properties, pairs);
+    if (count == 0)
+        return;
+    buf_clear(json);
+    buf_byte(json, '{');
+    for (size_t i = 0; i < count && json->err == ERR_OK; i++) {
+        size_t before = json->size;
+        if (came_before(pairs, i))
+            continue;
+        if (i > 0)
+            buf_byte(json, ',');
+        pair_append(json, pairs, count, i);
+        if (json->err == ERR_TOO_LARGE || json->size > MQTT_USER_JSON_BYTES_MAX) {
+            json->err = ERR_OK;
+            json->size = before;
+            break;
+        }
+    }
+    buf_byte(json, '}');
+    enum err err = json->err;
+    if (err == ERR_OK)
+        err = message_field_append(&connection->extras,
+                                   &(struct message_field){.index = MQTT_FIELD_USER_PROPERTIES,
+                                                           .type = FIELD_STRING,
+                                                           .text = buf_bytes(json)});
+    if (err != ERR_OK)
+        connection->extras.err = err;
+}
+
+/* --- PUBLISH -----------------------------------------------------------------------------------
+ */
+
+static void emit_failed(struct mqtt_connection *connection, enum err err)
+{
+    mqtt_connection_fail(connection, err,
+                         "a message could not be taken: %s; the broker will send it again",
+                         err_text(err));
+}
+
+/* The order of PUBACKs is that of PUBLISHes, so this is called as each comes to its end. */
+static void owe(struct mqtt_connection *connection, uint16_t packet_identifier)
+{
+    if (mqtt_session_owe(&connection->session, packet_identifier) != ERR_OK)
+        mqtt_connection_refuse(connection, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
+                               "more unacknowledged messages than there are identifiers (§3.3.4)");
+}
+
+static bool publish_allowed(struct mqtt_connection *connection, const struct mqtt_publish *publish)
+{
+    if (publish->qos == 2) {
+        mqtt_connection_refuse(connection, MQTT_REASON_QOS_NOT_SUPPORTED,
+                               "a QoS 2 message though at most QoS 1 was asked for");
+        return false;
+    }
+    if (publish->qos == 1 && connection->version == MQTT_VERSION_5 &&
+        mqtt_session_unacknowledged(&connection->session) >= connection->config->receive_maximum) {
+        mqtt_connection_refuse(connection, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
+                               "more unacknowledged messages than the receive maximum (§3.3.4)");
+        return false;
+    }
+    return true;
+}
+
+/* Emits, or counts a repetition. detail: NULL, or why it goes to the dead letters. False: failed.
+ */
+static bool publish_take(struct mqtt_connection *connection, const struct mqtt_publish *publish,
+                         int64_t arrival_us, uint64_t hash_salt, const char *detail)
+{
+    struct mqtt_route *route;
+    enum err err = mqtt_routes_get(&connection->routes, publish->topic, publish->qos,
+                                   publish->retain, publish->properties.content_type, &route);
+    if (err != ERR_OK) {
+        emit_failed(connection, err);
+        return false;
+    }
+    struct ingest_message message = {.payload = publish->payload, .arrival_us = arrival_us};
+    if (publish->qos > 0) {
+        uint64_t hash = mqtt_publish_hash(route->topic_hash, publish) ^ hash_salt;
+        if (mqtt_session_repeats(&connection->session, publish->packet_identifier, publish->dup,
+                                 hash)) {
+            connection->repeated++;
+            ingest_count_repeated(connection->source, publish->payload_size);
+            return true;
+        }
+        message.wants_acknowledgement = true;
+        message.has_identity = true;
+        message.packet_identifier = publish->packet_identifier;
+        message.identity_hash = hash;
+    }
+    if (publish->properties.raw.size > 0) {
+        extras_make(connection, &publish->properties);
+        if (connection->extras.err != ERR_OK) {
+            emit_failed(connection, connection->extras.err);
+            return false;
+        }
+        message.extras = buf_bytes(&connection->extras);
+    }
+    err = detail ? ingest_reject(route->ingest, &message, "oversize", detail, &connection->sequence)
+                 : ingest_emit(route->ingest, &message, &connection->sequence);
+    if (err != ERR_OK) {
+        emit_failed(connection, err);
+        return false;
+    }
+    if (publish->qos > 0)
+        mqtt_session_received(&connection->session, message.packet_identifier,
+                              message.identity_hash, connection->sequence);
+    return true;
+}
+
+static void receive_publish(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                            struct bytes body, int64_t arrival_us)
+{
+    struct mqtt_publish publish;
+    struct mqtt_fault fault;
+    if (mqtt_decode_publish(connection->version, frame, body, &publish, &fault) != ERR_OK) {
+        mqtt_connection_refuse(connection, fault.reason, fault.text);
+        return;
+    }
+    if (!publish_allowed(connection, &publish) || !topic_resolve(connection, &publish))
+        return;
+    connection->messages++;
+    if (publish_take(connection, &publish, arrival_us, 0, NULL) && publish.qos > 0)
+        owe(connection, publish.packet_identifier);
+}
+
+/* --- oversize ----------------------------------------------------------------------------------
+ */
+
+/* Properties beyond all bounds: the topic and the identifier are all that is looked at. */
+static bool head_bare(const struct mqtt_frame *frame, struct bytes body,
+                      struct mqtt_publish *ret_publish)
+{
+    size_t topic_size = (size_t)body.data[0] << 8 | body.data[1];
+    *ret_publish = (struct mqtt_publish){.topic = bytes_from(body.data + 2, topic_size),
+                                         .payload_size = frame->body_size,
+                                         .qos = frame->flags >> 1 & 3,
+                                         .dup = frame->flags >> 3 & 1,
+                                         .retain = frame->flags & 1};
+    if (ret_publish->qos > 0)
+        ret_publish->packet_identifier =
+            (uint16_t)(body.data[2 + topic_size] << 8 | body.data[3 + topic_size]);
+    return mqtt_topic_valid(ret_publish->topic) &&
+           (ret_publish->qos == 0 || ret_publish->packet_identifier != 0);
+}
+
+enum head { HEAD_MORE, HEAD_FITS, HEAD_OVERSIZE, HEAD_BAD };
+
+/* Looks at what is there of a PUBLISH that may be over the limit. */
+static enum head head_read(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                           struct bytes body, struct mqtt_publish *ret_publish)
+{
+    struct mqtt_fault fault;
+    if (body.size > frame->body_size)
+        body.size = frame->body_size;
+    enum err err = mqtt_decode_publish(connection->version, frame, body, ret_publish, &fault);
+    if (err == ERR_AGAIN && body.size < MQTT_HEAD_BYTES_MAX)
+        return HEAD_MORE;
+    if (err == ERR_AGAIN && head_bare(frame, body, ret_publish))
+        return HEAD_OVERSIZE;
+    if (err != ERR_OK) {
+        if (err == ERR_AGAIN)
+            fault = (struct mqtt_fault){MQTT_REASON_MALFORMED_PACKET, "a PUBLISH without sense"};
+        mqtt_connection_refuse(connection, fault.reason, fault.text);
+        return HEAD_BAD;
+    }
+    if (ret_publish->payload_size <= connection->config->message_max_bytes &&
+        frame->total_size <= connection->stream.options.read_max_bytes)
+        return HEAD_FITS;
+    size_t keep = ret_publish->payload_size < LIMIT_DEAD_LETTER_BYTES ? ret_publish->payload_size
+                                                                      : LIMIT_DEAD_LETTER_BYTES;
+    if (ret_publish->payload.size < keep)
+        return HEAD_MORE;
+    ret_publish->payload.size = keep; /* always the same part, so that its hash can be compared */
+    return HEAD_OVERSIZE;
+}
+
+static void receive_oversize(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                             struct mqtt_publish *publish, int64_t arrival_us)
+{
+    char detail[160];
+    if (!publish_allowed(connection, publish) || !topic_resolve(connection, publish))
+        return;
+    snprintf(detail, sizeof(detail), "payload of %zu bytes is over max_message_bytes %zu",
+             publish->payload_size, connection->config->message_max_bytes);
+    connection->messages++;
+    connection->oversize++;
+    uint64_t size = publish->payload_size;
+    if (!publish_take(connection, publish, arrival_us, hash_bytes(bytes_from(&size, sizeof(size))),
+                      detail))
+        return;
+    connection->skip_bytes = frame->total_size;
+    connection->skip_identifier = publish->packet_identifier;
+}
+
+/* Passes over what there is of an oversize packet; returns how much. */
+static size_t skip(struct mqtt_connection *connection, size_t size)
+{
+    if (size < connection->skip_bytes) {
+        connection->skip_bytes -= size;
+        return size;
+    }
+    size = (size_t)connection->skip_bytes;
+    connection->skip_bytes = 0;
+    if (connection->skip_identifier != 0)
+        owe(connection, connection->skip_identifier);
+    connection->skip_identifier = 0;
+    return size;
+}
+
+/* --- packets -----------------------------------------------------------------------------------
+ */
+
+static void receive_pong(struct mqtt_connection *connection, const struct mqtt_frame *frame)
+{
+    struct mqtt_fault fault;
+    uint64_t block;
+    if (mqtt_decode_ping(connection->version, frame, &fault) != ERR_OK) {
+        mqtt_connection_refuse(connection, fault.reason, fault.text);
+        return;
+    }
+    if (!mqtt_session_ponged(&connection->session, &block))
+        return;
+    /* Not told: the journal keeps them longer, which is harmless. */
+    enum err err = ingest_identities_free(connection->source, block);
+    (void)err;
+}
+
+/* QoS 2 was never asked for, but an old session may have some: let it go (§4.3.3). */
+static void receive_pubrel(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                           struct bytes body)
+{
+    struct mqtt_fault fault;
+    struct mqtt_ack release;
+    if (mqtt_decode_ack(connection->version, frame, body, &release, &fault) != ERR_OK) {
+        mqtt_connection_refuse(connection, fault.reason, fault.text);
+        return;
+    }
+    struct mqtt_ack complete = {.packet_identifier = release.packet_identifier,
+                                .reason = MQTT_REASON_PACKET_IDENTIFIER_NOT_FOUND};
+    enum err err = mqtt_encode_ack(&connection->out, connection->version, MQTT_PUBCOMP, &complete);
+    if (err == ERR_OK)
+        err = mqtt_connection_send(connection);
+    if (err != ERR_OK)
+        mqtt_connection_fail(connection, err, "cannot answer the broker: %s", err_text(err));
+}
+
+static void refuse_type(struct mqtt_connection *connection, const struct mqtt_frame *frame)
+{
+    char text[160];
+    snprintf(text, sizeof(text), "a %s, which it may not send %s", mqtt_type_name(frame->type),
+             connection->state == MQTT_STATE_CONNACK ? "before its CONNACK (§3.2)" : "here");
+    mqtt_connection_refuse(connection, MQTT_REASON_PROTOCOL_ERROR, text);
+}
+
+static void receive_other(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                          struct bytes body)
+{
+    bool connecting = connection->state == MQTT_STATE_CONNACK;
+    bool subscribing = connection->state == MQTT_STATE_SUBSCRIBING;
+    if (frame->type == MQTT_CONNACK && connecting)
+        mqtt_handshake_connack(connection, frame, body);
+    else if (connecting)
+        refuse_type(connection, frame);
+    else if ((frame->type == MQTT_SUBACK || frame->type == MQTT_UNSUBACK) && subscribing)
+        mqtt_handshake_suback(connection, frame, body);
+    else if (frame->type == MQTT_PINGRESP)
+        receive_pong(connection, frame);
+    else if (frame->type == MQTT_PUBREL)
+        receive_pubrel(connection, frame, body);
+    else if (frame->type == MQTT_DISCONNECT && connection->version == MQTT_VERSION_5)
+        mqtt_handshake_disconnect(connection, frame, body);
+    else
+        refuse_type(connection, frame);
+}
+
+static bool may_go_on(const struct mqtt_connection *connection)
+{
+    return connection->state != MQTT_STATE_FAILED && connection->state != MQTT_STATE_CLOSING &&
+           !connection->reopen && !connection->stopping &&
+           (connection->state != MQTT_STATE_READY || connection->started);
+}
+
+static void refuse_frame(struct mqtt_connection *connection, struct bytes in,
+                         const struct mqtt_fault *fault)
+{
+    if (connection->state != MQTT_STATE_CONNACK) {
+        mqtt_connection_refuse(connection, fault->reason, fault->text);
+        return;
+    }
+    mqtt_connection_fail(connection, ERR_PROTOCOL,
+                         "what answers at %s:%u does not speak MQTT%s: %s", connection->target_host,
+                         connection->target_port, in.data[0] == 0x15 ? " (is it a TLS port?)" : "",
+                         fault->text);
+}
+
+/* The packet at the front of in: how many bytes were taken; 0: more is needed, or it failed. */
+static size_t receive_packet(struct mqtt_connection *connection, struct bytes in,
+                             int64_t arrival_us)
+{
+    struct mqtt_frame frame;
+    struct mqtt_fault fault;
+    enum err err = mqtt_frame(in, connection->config->message_max_bytes, &frame, &fault);
+    if (err == ERR_AGAIN)
+        return 0;
+    if (err == ERR_PROTOCOL) {
+        refuse_frame(connection, in, &fault);
+        return 0;
+    }
+    struct bytes body = {in.data + frame.header_size, in.size - frame.header_size};
+    if (frame.type == MQTT_PUBLISH && connection->state != MQTT_STATE_CONNACK) {
+        struct mqtt_publish publish;
+        enum head head =
+            err == ERR_TOO_LARGE ? head_read(connection, &frame, body, &publish) : HEAD_FITS;
+        if (head == HEAD_OVERSIZE)
+            receive_oversize(connection, &frame, &publish, arrival_us);
+        if (head == HEAD_OVERSIZE && connection->skip_bytes > 0)
+            return skip(connection, in.size);
+        if (head != HEAD_FITS || in.size < frame.total_size)
+            return 0;
+        body.size = frame.body_size;
+        receive_publish(connection, &frame, body, arrival_us);
+        return frame.total_size;
+    }
+    if (frame.total_size > MQTT_HEAD_BYTES_MAX) {
+        mqtt_connection_refuse(connection, MQTT_REASON_PACKET_TOO_LARGE,
+                               "a control packet larger than any has to be");
+        return 0;
+    }
+    if (in.size < frame.total_size)
+        return 0;
+    body.size = frame.body_size;
+    receive_other(connection, &frame, body);
+    return frame.total_size;
+}
+
+/* The first data after acknowledgements: a broker that waited for them sends at once. */
+static void stall_watch(struct mqtt_connection *connection)
+{
+    if (!connection->stall_armed)
+        return;
+    connection->stall_armed = false;
+    if (mqtt_connection_now_ms(connection) - connection->acknowledged_ms > 50 &&
+        connection->stall_hits > 0)
+        connection->stall_hits--;
+}
+
+size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
+{
+    int64_t arrival_us = clock_realtime_us(&clock_system);
+    size_t done = 0;
+    connection->received_ms = mqtt_connection_now_ms(connection);
+    stall_watch(connection);
+    if (connection->skip_bytes > 0)
+        done = skip(connection, data.size);
+    while (done < data.size && may_go_on(connection)) {
+        size_t taken =
+            receive_packet(connection, bytes_from(data.data + done, data.size - done), arrival_us);
+        if (taken == 0)
+            break;
+        done += taken;
+    }
+    if (connection->state == MQTT_STATE_FAILED || connection->state == MQTT_STATE_CLOSING)
+        return data.size;
+    ingest_end_of_read(connection->source);
+    mqtt_connection_acknowledge(connection);
+    if (connection->paused && connection->stream.bytes_read >= connection->pause_at_bytes)
+        stream_read_stop(&connection->stream);
+    return done;
+}

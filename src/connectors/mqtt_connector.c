@@ -1,0 +1,224 @@
+#include "base/alloc.h"
+#include "connectors/connector.h"
+#include "connectors/mqtt/mqtt_connection.h"
+
+/*
+ * The MQTT connector: the glue between the host and one or more connections of a source. All of
+ * them must be ready before the source is connected, the first that fails ends it, and it is closed
+ * when the last one is.
+ */
+
+struct mqtt {
+    struct connector_host host;
+    struct mqtt_config config;
+    struct mqtt_connection *connections;
+    uint32_t connection_count; /* opened */
+    uint32_t ready_count;
+    uint32_t idle_count;
+    uint32_t closed_count;
+    bool failed;
+    bool stopped;
+    bool closing;
+    uv_timer_t closer; /* on_closed when nothing was opened at all */
+};
+
+static void on_ready(void *ctx)
+{
+    struct mqtt *mqtt = ctx;
+    if (++mqtt->ready_count == mqtt->config.connections && !mqtt->failed && !mqtt->closing)
+        mqtt->host.on_connected(mqtt->host.ctx);
+}
+
+static void on_failed(void *ctx, enum err err, const char *reason)
+{
+    struct mqtt *mqtt = ctx;
+    if (mqtt->failed || mqtt->closing)
+        return;
+    mqtt->failed = true;
+    mqtt->host.on_failed(mqtt->host.ctx, err, reason);
+}
+
+static void on_warning(void *ctx, const char *text)
+{
+    struct mqtt *mqtt = ctx;
+    mqtt->host.on_warning(mqtt->host.ctx, text);
+}
+
+static void on_idle(void *ctx)
+{
+    struct mqtt *mqtt = ctx;
+    if (++mqtt->idle_count == mqtt->connection_count)
+        mqtt->host.on_stopped(mqtt->host.ctx);
+}
+
+static void release(struct mqtt *mqtt)
+{
+    mem_free(mqtt->connections);
+    mqtt->connections = NULL;
+    mqtt->connection_count = 0;
+    mqtt_config_fini(&mqtt->config);
+}
+
+static void on_closed(void *ctx)
+{
+    struct mqtt *mqtt = ctx;
+    if (++mqtt->closed_count < mqtt->connection_count)
+        return;
+    struct connector_host host = mqtt->host;
+    release(mqtt);
+    host.on_closed(host.ctx); /* the state may be gone after this */
+}
+
+static const struct mqtt_connection_ops connection_ops = {on_ready, on_failed, on_warning, on_idle,
+                                                          on_closed};
+
+static enum err connections_open(struct mqtt *mqtt, struct diag *diag)
+{
+    mqtt->connections = mem_zalloc(mqtt->config.connections, sizeof(*mqtt->connections));
+    if (!mqtt->connections)
+        return diag_set(diag, ERR_NO_MEMORY, "out of memory for the MQTT connection");
+    for (uint32_t i = 0; i < mqtt->config.connections; i++) {
+        enum err err = mqtt_connection_open(&mqtt->connections[i], &mqtt->config, &mqtt->host, i,
+                                            &connection_ops, mqtt, diag);
+        if (err != ERR_OK)
+            return err;
+        mqtt->connection_count++;
+    }
+    return ERR_OK;
+}
+
+static enum err mqtt_connect(void *state, const struct connector_host *host, struct diag *diag)
+{
+    struct mqtt *mqtt = state;
+    *mqtt = (struct mqtt){.host = *host};
+    uv_timer_init(host->loop, &mqtt->closer);
+    mqtt->closer.data = mqtt;
+    enum err err = mqtt_config_init(&mqtt->config, host->config, diag);
+    if (err == ERR_OK)
+        err = connections_open(mqtt, diag);
+    mqtt->failed = err != ERR_OK;
+    return err;
+}
+
+static enum err mqtt_start(void *state, struct diag *diag)
+{
+    struct mqtt *mqtt = state;
+    if (mqtt->ready_count < mqtt->config.connections || mqtt->failed)
+        return diag_set(diag, ERR_CLOSED, "the MQTT connection is not open");
+    for (uint32_t i = 0; i < mqtt->connection_count; i++)
+        mqtt_connection_start(&mqtt->connections[i]);
+    return ERR_OK;
+}
+
+static void mqtt_stop(void *state)
+{
+    struct mqtt *mqtt = state;
+    if (mqtt->stopped)
+        return;
+    mqtt->stopped = true;
+    if (mqtt->connection_count == 0)
+        mqtt->host.on_stopped(mqtt->host.ctx);
+    for (uint32_t i = 0, count = mqtt->connection_count; i < count; i++)
+        mqtt_connection_stop(&mqtt->connections[i]);
+}
+
+static void on_closer_closed(uv_handle_t *handle)
+{
+    struct mqtt *mqtt = handle->data;
+    if (mqtt->connection_count == 0)
+        on_closed(mqtt);
+    for (uint32_t i = 0, count = mqtt->connection_count; i < count; i++)
+        mqtt_connection_close(&mqtt->connections[i]);
+}
+
+static void mqtt_disconnect(void *state)
+{
+    struct mqtt *mqtt = state;
+    if (mqtt->closing)
+        return;
+    mqtt->closing = true;
+    uv_close((uv_handle_t *)&mqtt->closer, on_closer_closed);
+}
+
+static json_t *topics_json(const struct mqtt_config *config)
+{
+    json_t *topics = json_array();
+    for (size_t i = 0; i < config->topic_count; i++)
+        json_array_append_new(
+            topics, json_stringn((const char *)config->topics[i].data, config->topics[i].size));
+    return topics;
+}
+
+static void health_set(json_t *object, const char *name, json_t *value)
+{
+    json_object_set_new(object, name, value ? value : json_null());
+}
+
+static void health_counts(const struct mqtt *mqtt, json_t *object)
+{
+    uint64_t unacknowledged = 0, messages = 0, repeated = 0, oversize = 0, bytes = 0;
+    bool paused = false;
+    for (uint32_t i = 0; i < mqtt->connection_count; i++) {
+        const struct mqtt_connection *connection = &mqtt->connections[i];
+        unacknowledged += mqtt_session_unacknowledged(&connection->session);
+        messages += connection->messages;
+        repeated += connection->repeated;
+        oversize += connection->oversize;
+        bytes += connection->stream.bytes_read;
+        paused = paused || connection->paused;
+    }
+    health_set(object, "unacknowledged", json_integer((json_int_t)unacknowledged));
+    health_set(object, "connection_messages", json_integer((json_int_t)messages));
+    health_set(object, "connection_repeated", json_integer((json_int_t)repeated));
+    health_set(object, "connection_oversize", json_integer((json_int_t)oversize));
+    health_set(object, "connection_bytes", json_integer((json_int_t)bytes));
+    health_set(object, "paused", json_boolean(paused));
+}
+
+static void mqtt_health(void *state, json_t *object)
+{
+    const struct mqtt *mqtt = state;
+    const struct mqtt_config *config = &mqtt->config;
+    if (!config->broker)
+        return;
+    const json_t *topics = json_object_get(mqtt->host.config, "topics");
+    health_set(object, "broker", json_string(config->broker));
+    health_set(object, "port", json_integer(config->port));
+    health_set(object, "topics",
+               json_is_string(topics) ? json_string(json_string_value(topics))
+                                      : topics_json(config));
+    health_set(object, "use_shared_subscription", json_boolean(config->use_shared_subscription));
+    health_set(object, "shared_group",
+               config->shared_group ? json_string(config->shared_group) : json_null());
+    if (mqtt->connection_count == 0)
+        return;
+    const struct mqtt_connection *first = &mqtt->connections[0];
+    health_set(object, "protocol_version",
+               json_string(first->version == MQTT_VERSION_5 ? "5" : "3.1.1"));
+    health_set(object, "client_id", first->client_id ? json_string(first->client_id) : NULL);
+    health_set(object, "session_present", json_boolean(first->session_present));
+    health_set(object, "connections", json_integer(mqtt->connection_count));
+    health_counts(mqtt, object);
+}
+
+static const char *const formats[] = {"JSON", "Plain Text", NULL};
+
+const struct connector mqtt_connector = {
+    .abi = INGESTOR_CONNECTOR_ABI,
+    .name = "mqtt",
+    .class_name = "MQTTConnector",
+    .class_path = "src.connectors.mqtt_connector.MQTTConnector",
+    .display = {.name = "MQTT Broker",
+                .description = "Subscribe to topics of an MQTT broker",
+                .icon = "📡",
+                .category = "IoT",
+                .formats = formats,
+                .real_time = true},
+    .config_schema = mqtt_config_schema,
+    .state_size = sizeof(struct mqtt),
+    .ops = {.connect = mqtt_connect,
+            .start = mqtt_start,
+            .stop = mqtt_stop,
+            .disconnect = mqtt_disconnect,
+            .health = mqtt_health},
+};
