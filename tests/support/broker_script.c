@@ -241,6 +241,9 @@ static bool do_step(struct broker *broker, const json_t *step)
     struct peer *peer = step_peer(broker, step);
     if (peer)
         return do_peer_step(broker, peer, step);
+    int64_t number = step_number(step, "connection", 0);
+    if (number > 0 && number <= broker->peer_count)
+        return true; /* that one has gone: there is nobody to send to */
     if (!broker->has_begun)
         start_timer(broker, step_number(step, "timeout_ms", broker->options->wait_max_ms));
     return broker->timer_is_over ? wait_in_vain(broker, step) : false;

@@ -30,7 +30,8 @@
  *   {"do":"connack"|"suback"|"unsuback"|"disconnect"|"auth"|"pingresp", …}   by hand
  *   {"do":"raw","hex":"30 80 80"}, {"do":"garbage","bytes":1000,"seed":1}
  *       all of these: "cut": n sends the first n bytes only (-n: all but the last n),
- *       "connection": n goes to that connection (1 is the first) and not to the newest
+ *       "connection": n goes to that connection (1 is the first) and not to the newest; when it
+ *       has closed, nothing happens
  *   {"do":"stop_reading"}, {"do":"resume_reading"}
  *   {"do":"drop"} after what was sent, {"do":"reset"} at once with RST
  *   {"do":"listen","on":false}   refuse connections; true takes them again on the same port
