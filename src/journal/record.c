@@ -76,8 +76,8 @@ void record_append_text32(struct buf *body, struct bytes text)
     buf_append(body, text.data, text.size);
 }
 
-enum err record_state_encode(struct bytes source_id, struct bytes key, struct bytes value,
-                             struct buf *body)
+enum err record_state_encode(struct buf *body, struct bytes source_id, struct bytes key,
+                             struct bytes value)
 {
     record_append_text16(body, source_id);
     record_append_text16(body, key);
@@ -85,34 +85,34 @@ enum err record_state_encode(struct bytes source_id, struct bytes key, struct by
     return body->err;
 }
 
-enum err record_session_encode(struct bytes source_id, struct buf *body)
+enum err record_session_encode(struct buf *body, struct bytes source_id)
 {
     record_append_text16(body, source_id);
     return body->err;
 }
 
-enum err record_identity_free_encode(struct bytes source_id, uint64_t through_block,
-                                     struct buf *body)
+enum err record_identities_free_encode(struct buf *body, struct bytes source_id,
+                                       uint64_t through_block)
 {
     record_append_text16(body, source_id);
     buf_u64(body, through_block);
     return buf_u32(body, UINT32_MAX);
 }
 
-enum err record_identity_release_encode(struct bytes source_id, uint16_t packet_identifier,
-                                        struct buf *body)
+enum err record_identity_release_encode(struct buf *body, struct bytes source_id,
+                                        uint16_t packet_identifier)
 {
     record_append_text16(body, source_id);
     buf_u64(body, 0);
     return buf_u32(body, packet_identifier);
 }
 
-enum err record_uploaded_encode(uint64_t cut_id, struct buf *body)
+enum err record_uploaded_encode(struct buf *body, uint64_t cut_id)
 {
     return buf_u64(body, cut_id);
 }
 
-enum err record_landed_encode(const struct landed *landed, struct buf *body)
+enum err record_landed_encode(struct buf *body, const struct landed *landed)
 {
     buf_u64(body, landed->cut_id);
     buf_u64(body, landed->after);

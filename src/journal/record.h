@@ -16,17 +16,17 @@
 #include "base/buf.h"
 #include "journal/journal.h"
 
-enum err record_state_encode(struct bytes source_id, struct bytes key, struct bytes value,
-                             struct buf *body) ERR_MUST_USE;
-enum err record_session_encode(struct bytes source_id, struct buf *body) ERR_MUST_USE;
+enum err record_state_encode(struct buf *body, struct bytes source_id, struct bytes key,
+                             struct bytes value) ERR_MUST_USE;
+enum err record_session_encode(struct buf *body, struct bytes source_id) ERR_MUST_USE;
 /* A PINGRESP: the QoS 1 identities of messages in blocks <= through_block are free. */
-enum err record_identity_free_encode(struct bytes source_id, uint64_t through_block,
-                                     struct buf *body) ERR_MUST_USE;
+enum err record_identities_free_encode(struct buf *body, struct bytes source_id,
+                                       uint64_t through_block) ERR_MUST_USE;
 /* A PUBREL: this identifier leaves the received set. */
-enum err record_identity_release_encode(struct bytes source_id, uint16_t packet_identifier,
-                                        struct buf *body) ERR_MUST_USE;
-enum err record_landed_encode(const struct landed *landed, struct buf *body) ERR_MUST_USE;
-enum err record_uploaded_encode(uint64_t cut_id, struct buf *body) ERR_MUST_USE;
+enum err record_identity_release_encode(struct buf *body, struct bytes source_id,
+                                        uint16_t packet_identifier) ERR_MUST_USE;
+enum err record_landed_encode(struct buf *body, const struct landed *landed) ERR_MUST_USE;
+enum err record_uploaded_encode(struct buf *body, uint64_t cut_id) ERR_MUST_USE;
 
 struct record_state {
     struct bytes source_id, key, value;
