@@ -47,8 +47,8 @@ struct ledger_source {
 struct ledger {
     uint64_t applied_through; /* all blocks up to here are in it */
     uint64_t cut_id_last;
-    struct map datasets; /* dataset id -> struct ledger_dataset */
-    struct map sources;  /* source id -> struct ledger_source */
+    struct map datasets;             /* dataset id -> struct ledger_dataset */
+    struct map sources;              /* source id -> struct ledger_source */
     struct ledger_pending **pending; /* oldest first */
     size_t pending_count;
     size_t pending_capacity;
@@ -93,12 +93,12 @@ void ledger_trim(struct ledger *ledger, uint64_t retained_from);
 
 enum checkpoint_record {
     CHECKPOINT_SEGMENT = RECORD_CHECKPOINT_FIRST, /* segment.h: a second copy of the header */
-    CHECKPOINT_TOTALS = 17,   /* applied_through u64 | cut_id_last u64 */
-    CHECKPOINT_DATASET = 18,  /* id text16 | landed_through u64 | oldest u64 | newest u64 */
-    CHECKPOINT_PENDING = 19,  /* a LANDED body */
-    CHECKPOINT_STATE = 20,    /* a STATE body */
+    CHECKPOINT_TOTALS = 17,                       /* applied_through u64 | cut_id_last u64 */
+    CHECKPOINT_DATASET = 18,    /* id text16 | landed_through u64 | oldest u64 | newest u64 */
+    CHECKPOINT_PENDING = 19,    /* a LANDED body */
+    CHECKPOINT_STATE = 20,      /* a STATE body */
     CHECKPOINT_IDENTITIES = 21, /* source text16 | count u32 | id u16, qos_2 u8, hash, block u64 */
-    CHECKPOINT_END = 22,      /* record count u64: nothing is missing */
+    CHECKPOINT_END = 22,        /* record count u64: nothing is missing */
 };
 
 /* Appends blocks to the array (heap; each a reference), sealed by the caller. The first gets
@@ -111,17 +111,18 @@ void block_list_fini(struct block_list *list);
 enum err block_list_add(struct block_list *list, struct block *take_block) ERR_MUST_USE;
 enum err ledger_encode(const struct ledger *ledger, struct bytes first_record,
                        struct block_list *ret_blocks) ERR_MUST_USE;
-/* One block's records into an empty ledger; *ret_end: the last record of the checkpoint was here. */
-enum err ledger_decode(struct ledger *ledger, const struct block *block, bool *ret_end,
-                       struct diag *diag) ERR_MUST_USE;
+/* One block's records into a ledger that was empty before the first; *record_index begins at 0.
+ * *ret_end: the last record of the checkpoint was here, and none was missing. */
+enum err ledger_decode(struct ledger *ledger, const struct block *block, uint64_t *record_index,
+                       bool *ret_end, struct diag *diag) ERR_MUST_USE;
 
 /* For the codec and the tests. */
 enum err ledger_dataset_ensure(struct ledger *ledger, struct bytes id,
                                struct ledger_dataset **ret_dataset) ERR_MUST_USE;
 enum err ledger_source_ensure(struct ledger *ledger, struct bytes id,
                               struct ledger_source **ret_source) ERR_MUST_USE;
-enum err ledger_identity_ensure(struct ledger_source *source, uint16_t packet_identifier)
-    ERR_MUST_USE;
+enum err ledger_identity_ensure(struct ledger_source *source,
+                                uint16_t packet_identifier) ERR_MUST_USE;
 void ledger_identity_set(struct ledger_source *source, uint16_t packet_identifier,
                          struct ledger_identity identity);
 enum err ledger_pending_new(struct bytes body, struct ledger_pending **ret_pending) ERR_MUST_USE;

@@ -1,0 +1,141 @@
+/* The core's birth and end, redo and replay; writing is in core.c. */
+#include "base/alloc.h"
+#include "journal/core.h"
+
+#define SEGMENT_BYTES_MIN (64 * KIB)
+#define STAGING_BYTES     (1 * MIB)
+
+static uint64_t segment_bytes_of(const struct journal_options *options)
+{
+    uint64_t bytes = options->segment_bytes ? options->segment_bytes : LIMIT_SEGMENT_BYTES;
+    /* A journal of a few segments could free none: two stay under newer checkpoints. */
+    if (!options->segment_bytes && bytes > options->size_max_bytes / 8)
+        bytes = options->size_max_bytes / 8;
+    if (!options->segment_bytes && bytes < SEGMENT_BYTES_MIN)
+        bytes = SEGMENT_BYTES_MIN;
+    return bytes & ~(uint64_t)(LIMIT_BLOCK_ALIGN_BYTES - 1);
+}
+
+enum err core_open(struct core *core, const struct journal_options *options, struct diag *diag)
+{
+    *core = (struct core){.options = *options};
+    core->options.segment_bytes = segment_bytes_of(options);
+    ledger_init(&core->ledger);
+    core->folder = mem_strdup(options->folder);
+    core->staging = mem_aligned(LIMIT_BLOCK_ALIGN_BYTES, STAGING_BYTES);
+    enum err err = core->folder && core->staging ? ERR_OK : ERR_NO_MEMORY;
+    if (err == ERR_OK)
+        err = fs_make_folders(options->fs, core->folder, diag);
+    if (err == ERR_OK)
+        err = recovery_run(core, diag);
+    if (err == ERR_OK)
+        err = core_roll(core, 0, diag);
+    if (err == ERR_OK) {
+        core_space(core);
+        return ERR_OK;
+    }
+    core_fini(core);
+    return diag_set(diag, err, "cannot open the journal %s: %s", options->folder, err_text(err));
+}
+
+void core_fini(struct core *core)
+{
+    if (core->options.fs) {
+        fs_close(core->options.fs, core->file);
+        fs_close(core->options.fs, core->lock_file);
+    }
+    ledger_fini(&core->ledger);
+    for (size_t i = 0; i < core->damage_count; i++)
+        mem_free(core->damages[i]);
+    mem_free(core->damages);
+    mem_free(core->segments);
+    mem_free(core->free_slots);
+    mem_free(core->staging);
+    mem_free(core->folder);
+    *core = (struct core){0};
+}
+
+enum err core_redo(struct core *core, uint64_t cut_id)
+{
+    struct ledger_pending *pending = ledger_pending_find(&core->ledger, cut_id);
+    uint64_t retained_from = core->next_number;
+    if (!pending)
+        return ERR_NOT_FOUND;
+    for (size_t i = 0; i < core->segment_count; i++)
+        if (core->segments[i].first_number < core->segments[i].end_number &&
+            core->segments[i].first_number < retained_from)
+            retained_from = core->segments[i].first_number;
+    if (pending->landed.first.block < retained_from)
+        return ERR_NOT_FOUND;
+    ledger_redo_set(&core->ledger, pending, true);
+    return ERR_OK;
+}
+
+struct replay {
+    struct core *core;
+    const char *path;
+    enum err (*on_block)(void *ctx, struct block *block);
+    void *ctx;
+};
+
+static bool block_wanted(struct core *core, const struct block *block)
+{
+    struct route_view route;
+    uint64_t redo_cut;
+    for (uint32_t i = 0; i < block->route_count; i++) {
+        if (block->routes[i].message_count == 0)
+            continue;
+        block_route_get(block, i, &route);
+        if (ledger_wanted(&core->ledger, route.dataset_id, block->number, &redo_cut))
+            return true;
+    }
+    return false;
+}
+
+static enum err on_block(void *ctx, const struct block_header *header, struct bytes image,
+                         uint64_t offset)
+{
+    struct replay *replay = ctx;
+    struct block *block = NULL;
+    struct diag diag = {0};
+    if (header->kind != BLOCK_DATA || header->number < ledger_oldest_needed(&replay->core->ledger))
+        return ERR_OK;
+    enum err err = block_parse(image, &block, &diag);
+    if (err == ERR_CORRUPT)
+        return core_damage(replay->core, 1, "%s, offset %llu: %s", replay->path,
+                           (unsigned long long)offset, diag.text);
+    if (err == ERR_OK && block_wanted(replay->core, block))
+        err = replay->on_block(replay->ctx, block);
+    block_unref(block);
+    return err;
+}
+
+static enum err on_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to)
+{
+    struct replay *replay = ctx;
+    return core_damage(replay->core, to - from,
+                       "%s, offset %llu: blocks %llu to %llu were durable and cannot be read",
+                       replay->path, (unsigned long long)offset, (unsigned long long)from,
+                       (unsigned long long)(to - 1));
+}
+
+enum err core_replay(struct core *core, enum err (*on_replayed)(void *ctx, struct block *block),
+                     void *ctx, struct diag *diag)
+{
+    struct replay replay = {core, NULL, on_replayed, ctx};
+    struct segment_visitor visitor = {NULL, on_block, on_damage, &replay};
+    char path[SEGMENT_PATH_MAX];
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < core->segment_count && err == ERR_OK; i++) {
+        const struct segment *segment = &core->segments[i];
+        struct segment_end end;
+        if (segment->end_number <= ledger_oldest_needed(&core->ledger) ||
+            segment->first_number >= segment->end_number || segment->end_number == UINT64_MAX)
+            continue; /* the newest one holds nothing yet: it was begun by core_open */
+        replay.path = path;
+        err = segment_path(path, core->folder, segment->slot, diag);
+        if (err == ERR_OK)
+            err = segment_walk(core->options.fs, path, segment, &visitor, &end, diag);
+    }
+    return err;
+}

@@ -1,0 +1,550 @@
+/*
+ * From a folder to a core that may append.
+ *
+ *  1. Lock; uuid; the header of each segment file. Files without one are free, unless they hold log
+ *     blocks of an epoch not yet free: those are damaged, reported and left alone.
+ *  2. The newest checkpoint that is complete and good fills the ledger: it holds the effects of all
+ *     blocks up to applied_through, A. Damaged newer ones are passed over: their segments' own
+ *     records, and those of the segments between, are applied on top. Those segments are there: a
+ *     segment is freed only under a newer checkpoint that is good, and one more (core.c).
+ *  3. Segments below that checkpoint's free_below are free. The others are the log: each holds the
+ *     numbers from its first_number up to the lowest first_number of any newer one; the rest is
+ *     void. So each number is taken once, from the newest segment that took it over.
+ *  4. Segments with numbers above A are walked in order and their blocks applied. Blocks at the end
+ *     that belong to a group whose last block is missing are dropped.
+ *  5. What was read is synced: a killed process leaves blocks that are written and not yet durable,
+ *     and what is read now will be built upon.
+ *  6. core_open then begins a new segment, which takes over behind the last block: from then on
+ * what was read cannot be read differently.
+ */
+#include "base/alloc.h"
+#include "base/log.h"
+#include "journal/core.h"
+#include "os/random.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define UUID_FILE "uuid"
+#define LOCK_FILE "lock"
+
+struct recovery {
+    struct core *core;
+    struct diag *diag;
+    uint32_t *slots;
+    size_t slot_count, slot_capacity;
+    size_t *unnamed; /* indexes into slots of files without a header */
+    size_t unnamed_count;
+    uint64_t free_below;
+    uint64_t last_number;
+    struct block_list group; /* blocks of a group not yet complete */
+    size_t group_bytes;
+    const char *path; /* being walked */
+    uint64_t visited;
+};
+
+static enum err path_join(char *ret_path, const struct core *core, const char *name,
+                          struct diag *diag)
+{
+    int length = snprintf(ret_path, SEGMENT_PATH_MAX, "%s/%s", core->folder, name);
+    if (length < 0 || length >= SEGMENT_PATH_MAX)
+        return diag_set(diag, ERR_INVALID, "the path of the journal folder is too long");
+    return ERR_OK;
+}
+
+/* ---- lock and uuid ---- */
+
+static enum err lock_take(struct core *core, struct diag *diag)
+{
+    char path[SEGMENT_PATH_MAX], text[64] = {0};
+    const struct fs *fs = core->options.fs;
+    size_t size = 0;
+    enum err err = path_join(path, core, LOCK_FILE, diag);
+    if (err == ERR_OK)
+        err = fs_open(fs, path, FS_WRITE | FS_CREATE, &core->lock_file, diag);
+    if (err != ERR_OK)
+        return err;
+    err = fs_lock(fs, core->lock_file, NULL);
+    if (err == ERR_BUSY) {
+        if (fs_read(fs, core->lock_file, 0, text, sizeof(text) - 1, &size, NULL) != ERR_OK)
+            size = 0;
+        text[size] = '\0';
+        return diag_set(diag, err,
+                        "the journal %s is in use by another process (%s): stop it, or give this "
+                        "one another JOURNAL_DIR",
+                        core->folder, size ? text : "unknown");
+    }
+    if (err != ERR_OK)
+        return diag_set(diag, err, "cannot lock %s: %s", path, err_text(err));
+    snprintf(text, sizeof(text), "pid %ld", (long)getpid());
+    err = fs_truncate(fs, core->lock_file, 0, diag);
+    return err == ERR_OK ? fs_write(fs, core->lock_file, 0, text, strlen(text), diag) : err;
+}
+
+static bool uuid_valid(const char *text, size_t size)
+{
+    if (size < SEGMENT_UUID_CHARS)
+        return false;
+    for (size_t i = 0; i < SEGMENT_UUID_CHARS; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        bool hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+        if (dash ? text[i] != '-' : !hex)
+            return false;
+    }
+    return true;
+}
+
+static enum err uuid_draw(char ret_uuid[SEGMENT_UUID_CHARS + 1])
+{
+    uint8_t b[16];
+    enum err err = random_fill(b, sizeof(b));
+    if (err != ERR_OK)
+        return err;
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    snprintf(ret_uuid, SEGMENT_UUID_CHARS + 1,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+    return ERR_OK;
+}
+
+static enum err uuid_write(struct core *core, struct diag *diag)
+{
+    char path[SEGMENT_PATH_MAX], temporary[SEGMENT_PATH_MAX];
+    const struct fs *fs = core->options.fs;
+    struct fs_file *file = NULL;
+    enum err err = path_join(path, core, UUID_FILE, diag);
+    if (err == ERR_OK)
+        err = path_join(temporary, core, UUID_FILE ".tmp", diag);
+    if (err == ERR_OK)
+        err = fs_open(fs, temporary, FS_WRITE | FS_CREATE | FS_TRUNCATE, &file, diag);
+    if (err == ERR_OK)
+        err = fs_write(fs, file, 0, core->uuid, SEGMENT_UUID_CHARS, diag);
+    if (err == ERR_OK)
+        err = fs_sync(fs, file, diag);
+    fs_close(fs, file);
+    if (err == ERR_OK)
+        err = fs_rename(fs, temporary, path, diag);
+    return err == ERR_OK ? fs_sync_folder(fs, core->folder, diag) : err;
+}
+
+/* Leaves core->uuid empty when there is none yet. */
+static enum err uuid_read(struct core *core, struct diag *diag)
+{
+    char path[SEGMENT_PATH_MAX], text[SEGMENT_UUID_CHARS + 1];
+    const struct fs *fs = core->options.fs;
+    struct fs_file *file = NULL;
+    size_t size = 0;
+    enum err err = path_join(path, core, UUID_FILE, diag);
+    if (err == ERR_OK)
+        err = fs_open(fs, path, FS_READ, &file, NULL);
+    if (err == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (err == ERR_OK)
+        err = fs_read(fs, file, 0, text, SEGMENT_UUID_CHARS, &size, NULL);
+    fs_close(fs, file);
+    if (err != ERR_OK)
+        return diag_set(diag, err, "cannot read %s: %s", path, err_text(err));
+    if (uuid_valid(text, size)) {
+        memcpy(core->uuid, text, SEGMENT_UUID_CHARS);
+        core->uuid[SEGMENT_UUID_CHARS] = '\0';
+    }
+    return ERR_OK;
+}
+
+/* ---- the folder ---- */
+
+static enum err on_name(void *ctx, const char *name)
+{
+    struct recovery *recovery = ctx;
+    uint32_t slot;
+    if (!segment_slot_from_name(name, &slot))
+        return ERR_OK;
+    if (recovery->slot_count >= CORE_SLOTS_MAX)
+        return ERR_TOO_MANY;
+    if (recovery->slot_count == recovery->slot_capacity) {
+        size_t capacity = recovery->slot_capacity ? recovery->slot_capacity * 2 : 64;
+        void *slots = mem_realloc(recovery->slots, capacity * sizeof(*recovery->slots));
+        if (!slots)
+            return ERR_NO_MEMORY;
+        recovery->slots = slots;
+        recovery->slot_capacity = capacity;
+    }
+    recovery->slots[recovery->slot_count++] = slot;
+    if (slot >= recovery->core->slot_next)
+        recovery->core->slot_next = slot + 1;
+    return ERR_OK;
+}
+
+static enum err header_take(struct recovery *recovery, uint32_t slot, const char *path,
+                            const struct segment_header *header, uint64_t size_bytes, bool copy)
+{
+    struct core *core = recovery->core;
+    if (core->uuid[0] == '\0')
+        memcpy(core->uuid, header->uuid, sizeof(core->uuid));
+    if (memcmp(core->uuid, header->uuid, SEGMENT_UUID_CHARS) != 0) {
+        core->orphan_bytes += size_bytes;
+        return core_damage(core, 0, "%s belongs to another journal (%s) and is ignored", path,
+                           header->uuid);
+    }
+    if (header->epoch >> 32 > core->generation)
+        core->generation = header->epoch >> 32;
+    struct segment segment = {.slot = slot,
+                              .epoch = header->epoch,
+                              .first_number = header->first_number,
+                              .end_number = UINT64_MAX,
+                              .size_bytes = size_bytes,
+                              .used_bytes = size_bytes};
+    enum err err = core_segment_add(core, &segment);
+    if (err == ERR_OK && copy)
+        err =
+            core_damage(core, 0, "%s: the header at offset 0 is damaged; its copy was used", path);
+    return err;
+}
+
+static enum err segments_identify(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    char path[SEGMENT_PATH_MAX];
+    recovery->unnamed = mem_zalloc(recovery->slot_count, sizeof(*recovery->unnamed));
+    if (!recovery->unnamed)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < recovery->slot_count; i++) {
+        struct segment_header header;
+        struct diag diag = {0};
+        uint64_t size_bytes;
+        bool copy;
+        enum err err = segment_path(path, core->folder, recovery->slots[i], recovery->diag);
+        if (err == ERR_OK)
+            err = segment_identify(core->options.fs, path, &header, &size_bytes, &copy, &diag);
+        if (err == ERR_NOT_FOUND)
+            recovery->unnamed[recovery->unnamed_count++] = i;
+        else if (err == ERR_OK)
+            err = header_take(recovery, recovery->slots[i], path, &header, size_bytes, copy);
+        if (err != ERR_OK && err != ERR_NOT_FOUND)
+            return diag_set(recovery->diag, err, "%s: %s", path, diag.text);
+    }
+    return ERR_OK;
+}
+
+static int segment_compare(const void *a, const void *b)
+{
+    const struct segment *x = a, *y = b;
+    return (x->epoch > y->epoch) - (x->epoch < y->epoch);
+}
+
+/* ---- checkpoint ---- */
+
+struct checkpoint_reading {
+    struct ledger ledger;
+    uint64_t record_index;
+    bool complete, failed;
+    struct diag *diag;
+};
+
+static enum err on_checkpoint(void *ctx, const struct block_header *header, struct bytes image,
+                              uint64_t offset)
+{
+    struct checkpoint_reading *reading = ctx;
+    struct block *block = NULL;
+    bool end = false;
+    (void)header;
+    (void)offset;
+    enum err err = block_parse(image, &block, NULL);
+    if (err == ERR_OK)
+        err = ledger_decode(&reading->ledger, block, &reading->record_index, &end, NULL);
+    block_unref(block);
+    reading->complete = end;
+    if (err == ERR_CORRUPT)
+        reading->failed = true;
+    return err == ERR_CORRUPT ? ERR_OK : err;
+}
+
+/* Fills the core's ledger from this segment. *ret_good: it is a whole one. */
+static enum err checkpoint_load(struct recovery *recovery, const struct segment *segment,
+                                bool *ret_good)
+{
+    struct core *core = recovery->core;
+    struct checkpoint_reading reading = {.diag = recovery->diag};
+    struct segment_visitor visitor = {.on_checkpoint = on_checkpoint, .ctx = &reading};
+    struct segment_end end;
+    char path[SEGMENT_PATH_MAX];
+    ledger_init(&reading.ledger);
+    enum err err = segment_path(path, core->folder, segment->slot, recovery->diag);
+    if (err == ERR_OK)
+        err = segment_walk(core->options.fs, path, segment, &visitor, &end, recovery->diag);
+    *ret_good = err == ERR_OK && reading.complete && !reading.failed &&
+                reading.ledger.applied_through == segment->first_number - 1;
+    if (*ret_good) {
+        ledger_fini(&core->ledger);
+        core->ledger = reading.ledger;
+    } else {
+        ledger_fini(&reading.ledger);
+    }
+    return err;
+}
+
+static enum err checkpoint_choose(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    struct segment_header header;
+    char path[SEGMENT_PATH_MAX];
+    uint64_t size_bytes;
+    bool good = false, copy;
+    size_t i = core->segment_count;
+    while (i > 0 && !good) {
+        enum err err = checkpoint_load(recovery, &core->segments[--i], &good);
+        if (err != ERR_OK)
+            return err;
+    }
+    if (!good)
+        return ERR_OK;
+    core->segments[i].checkpoint_good = true;
+    enum err err = segment_path(path, core->folder, core->segments[i].slot, recovery->diag);
+    if (err == ERR_OK)
+        err = segment_identify(core->options.fs, path, &header, &size_bytes, &copy, recovery->diag);
+    if (err == ERR_OK)
+        recovery->free_below = header.free_below;
+    return err;
+}
+
+/* ---- which segment holds what ---- */
+
+static enum err segments_settle(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    size_t kept = 0;
+    uint64_t end = UINT64_MAX;
+    for (size_t i = core->segment_count; i-- > 0;) {
+        struct segment *segment = &core->segments[i];
+        segment->end_number = end;
+        if (segment->first_number < end)
+            end = segment->first_number;
+    }
+    for (size_t i = 0; i < core->segment_count; i++) {
+        const struct segment *segment = &core->segments[i];
+        enum err err = ERR_OK;
+        if (segment->epoch < recovery->free_below)
+            err = core_slot_free(core, segment->slot, segment->size_bytes);
+        else
+            core->segments[kept++] = *segment;
+        if (err != ERR_OK)
+            return err;
+    }
+    core->segment_count = kept;
+    return ERR_OK;
+}
+
+static enum err unnamed_settle(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    char path[SEGMENT_PATH_MAX];
+    for (size_t i = 0; i < recovery->unnamed_count; i++) {
+        uint32_t slot = recovery->slots[recovery->unnamed[i]];
+        struct fs_stat stat;
+        bool found;
+        enum err err = segment_path(path, core->folder, slot, recovery->diag);
+        if (err == ERR_OK)
+            err = fs_stat(core->options.fs, path, &stat, recovery->diag);
+        if (err == ERR_OK)
+            err =
+                segment_probe(core->options.fs, path, recovery->free_below, &found, recovery->diag);
+        if (err == ERR_OK && found) {
+            core->orphan_bytes += stat.size_bytes;
+            err = core_damage(core, 0,
+                              "%s: the header at offset 0 and its copy are damaged; the blocks in "
+                              "it are not read and the file is left as it is",
+                              path);
+        } else if (err == ERR_OK) {
+            err = core_slot_free(core, slot, stat.size_bytes);
+        }
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+/* ---- the blocks behind the checkpoint ---- */
+
+static enum err group_apply(struct recovery *recovery)
+{
+    struct ledger *ledger = &recovery->core->ledger;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < recovery->group.count && err == ERR_OK; i++) {
+        const struct block *block = recovery->group.blocks[i];
+        struct diag diag = {0};
+        err = ledger_prepare(ledger, block, &diag);
+        if (err == ERR_OK) {
+            ledger_apply(ledger, block);
+        } else if (err != ERR_NO_MEMORY) { /* cannot be, after its checksum; say so and go on */
+            ledger_unprepare(ledger);
+            err = core_damage(recovery->core, 1, "%s: %s", recovery->path, diag.text);
+        }
+    }
+    ledger_unprepare(ledger);
+    block_list_fini(&recovery->group);
+    recovery->group_bytes = 0;
+    return err;
+}
+
+static enum err on_block(void *ctx, const struct block_header *header, struct bytes image,
+                         uint64_t offset)
+{
+    struct recovery *recovery = ctx;
+    struct block *block = NULL;
+    struct diag diag = {0};
+    recovery->visited++;
+    if (header->number <= recovery->core->ledger.applied_through)
+        return ERR_OK;
+    enum err err = block_parse(image, &block, &diag);
+    if (err == ERR_CORRUPT)
+        return core_damage(recovery->core, 1, "%s, offset %llu: %s", recovery->path,
+                           (unsigned long long)offset, diag.text);
+    recovery->group_bytes += image.size;
+    if (err == ERR_OK && recovery->group_bytes > 2 * LIMIT_BLOCKS_IN_FLIGHT_BYTES)
+        err = diag_set(recovery->diag, ERR_CORRUPT, "%s, offset %llu: a group without an end",
+                       recovery->path, (unsigned long long)offset);
+    if (err == ERR_OK)
+        err = block_list_add(&recovery->group, block);
+    if (err != ERR_OK) {
+        block_unref(block);
+        return err;
+    }
+    return (header->flags & BLOCK_MORE) ? ERR_OK : group_apply(recovery);
+}
+
+static enum err on_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to)
+{
+    struct recovery *recovery = ctx;
+    return core_damage(recovery->core, to - from,
+                       "%s, offset %llu: blocks %llu to %llu were durable and cannot be read",
+                       recovery->path, (unsigned long long)offset, (unsigned long long)from,
+                       (unsigned long long)(to - 1));
+}
+
+static enum err segment_sync(const struct fs *fs, const char *path, struct diag *diag)
+{
+    struct fs_file *file = NULL;
+    enum err err = fs_open(fs, path, FS_WRITE, &file, diag);
+    if (err == ERR_OK)
+        err = fs_sync(fs, file, diag);
+    fs_close(fs, file);
+    return err;
+}
+
+static enum err segment_apply(struct recovery *recovery, struct segment *segment)
+{
+    const struct fs *fs = recovery->core->options.fs;
+    struct segment_visitor visitor = {NULL, on_block, on_damage, recovery};
+    struct segment_end end;
+    char path[SEGMENT_PATH_MAX];
+    enum err err = segment_path(path, recovery->core->folder, segment->slot, recovery->diag);
+    recovery->path = path;
+    recovery->visited = 0;
+    if (err == ERR_OK)
+        err = segment_walk(fs, path, segment, &visitor, &end, recovery->diag);
+    if (err == ERR_OK)
+        err = segment_sync(fs, path, recovery->diag);
+    recovery->path = NULL;
+    if (err != ERR_OK)
+        return err;
+    segment->used_bytes = end.offset;
+    if (end.last_number > recovery->last_number)
+        recovery->last_number = end.last_number;
+    if (recovery->visited == 0 || segment->checkpoint_good)
+        return ERR_OK;
+    bool newer_than_chosen =
+        segment->first_number - 1 > recovery->core->ledger.applied_through || recovery->visited > 0;
+    return newer_than_chosen
+               ? core_damage(recovery->core, 0,
+                             "%s: the checkpoint at offset %d is damaged; an older one was used",
+                             path, (int)LIMIT_BLOCK_ALIGN_BYTES)
+               : ERR_OK;
+}
+
+static enum err blocks_apply(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    enum err err = ERR_OK;
+    recovery->last_number = core->ledger.applied_through;
+    uint64_t from = core->ledger.applied_through;
+    for (size_t i = 0; i < core->segment_count && err == ERR_OK; i++)
+        if (core->segments[i].end_number > from + 1 &&
+            core->segments[i].first_number < core->segments[i].end_number)
+            err = segment_apply(recovery, &core->segments[i]);
+    if (err != ERR_OK)
+        return err;
+    if (recovery->group.count > 0) /* dropped: its last block never was durable */
+        recovery->last_number = recovery->group.blocks[0]->number - 1;
+    core->ledger.applied_through = recovery->last_number;
+    core->next_number = recovery->last_number + 1;
+    return ERR_OK;
+}
+
+static enum err gaps_report(struct core *core)
+{
+    uint64_t expected = ledger_oldest_needed(&core->ledger);
+    for (size_t i = 0; i < core->segment_count; i++) {
+        const struct segment *segment = &core->segments[i];
+        if (segment->first_number > expected) {
+            enum err err = core_damage(
+                core, segment->first_number - expected,
+                "blocks %llu to %llu are in no segment of %s", (unsigned long long)expected,
+                (unsigned long long)(segment->first_number - 1), core->folder);
+            if (err != ERR_OK)
+                return err;
+        }
+        if (segment->end_number > expected)
+            expected = segment->end_number;
+    }
+    return ERR_OK;
+}
+
+static enum err segments_recover(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    if (core->segment_count > 1)
+        qsort(core->segments, core->segment_count, sizeof(*core->segments), segment_compare);
+    enum err err = checkpoint_choose(recovery);
+    if (err == ERR_OK)
+        err = segments_settle(recovery);
+    if (err == ERR_OK)
+        err = unnamed_settle(recovery);
+    if (err == ERR_OK)
+        err = blocks_apply(recovery);
+    return err == ERR_OK ? gaps_report(core) : err;
+}
+
+static enum err uuid_settle(struct core *core, bool had_file, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    if (core->uuid[0] == '\0')
+        err = uuid_draw(core->uuid);
+    return err == ERR_OK && !had_file ? uuid_write(core, diag) : err;
+}
+
+enum err recovery_run(struct core *core, struct diag *diag)
+{
+    struct recovery recovery = {.core = core, .diag = diag};
+    enum err err = lock_take(core, diag);
+    if (err == ERR_OK)
+        err = uuid_read(core, diag);
+    bool had_file = core->uuid[0] != '\0';
+    if (err == ERR_OK)
+        err = fs_list(core->options.fs, core->folder, on_name, &recovery, diag);
+    if (err == ERR_OK)
+        err = segments_identify(&recovery);
+    if (err == ERR_OK)
+        err = uuid_settle(core, had_file, diag);
+    if (err == ERR_OK)
+        err = segments_recover(&recovery);
+    block_list_fini(&recovery.group);
+    mem_free(recovery.slots);
+    mem_free(recovery.unnamed);
+    return err == ERR_OK ? err
+                         : diag_set(diag, err, "cannot recover the journal %s: %s", core->folder,
+                                    err_text(err));
+}
