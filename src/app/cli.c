@@ -3,8 +3,19 @@
 #include "app/config_print.h"
 #include "app/config_table.h"
 #include "app/nearest.h"
+#include "app/simulate.h"
 #include "base/limits.h"
 #include "version.h"
+
+#if __has_include("app/serve.h")
+#include "app/serve.h"
+#endif
+#if __has_include("app/try.h")
+#include "app/try.h"
+#endif
+#if __has_include("journal/inspect.h")
+#include "journal/inspect.h"
+#endif
 
 #include <stdio.h>
 #include <unistd.h>
@@ -245,6 +256,78 @@ static int run_check(const struct command *command, int argc, char **argv)
     return exit_code;
 }
 
+#if __has_include("app/serve.h")
+static int run_serve(const struct command *command, int argc, char **argv)
+{
+    struct loaded loaded = {0};
+    int exit_code = load(command, argc, argv, &loaded);
+    if (exit_code != CLI_OK)
+        return exit_code;
+    log_configure(loaded.config->log_level, loaded.config->log_format);
+    exit_code = serve_main(loaded.config, &loaded.input);
+    config_free(loaded.config);
+    return exit_code;
+}
+#endif
+
+#if __has_include("app/try.h")
+static int run_try(const struct command *command, int argc, char **argv)
+{
+    (void)command;
+    return try_main(argc - 1, argv + 1);
+}
+#endif
+
+static int run_simulate(const struct command *command, int argc, char **argv)
+{
+    (void)command;
+    return simulate_main(argc, argv);
+}
+
+#if __has_include("journal/inspect.h")
+static int inspect_journal(const char *folder, const struct inspect_options *options)
+{
+    struct diag diag = {0};
+    enum err err = journal_inspect(&fs_posix, folder, options, stdout, &diag);
+    if (err == ERR_OK && fflush(stdout) == 0)
+        return CLI_OK;
+    fprintf(stderr, "ingestor: %s\n", diag.text[0] ? diag.text : err_text(err));
+    return err == ERR_VERSION || err_class(err) == ERR_CLASS_CORRUPT ? CLI_JOURNAL : CLI_FAILURE;
+}
+
+/* journal inspect [FOLDER] */
+static int run_journal(const struct command *command, int argc, char **argv)
+{
+    const char *json = NULL;
+    const char *payloads = NULL;
+    const struct cli_flag flags[] = {{"json", false, &json}, {"payloads", false, &payloads}, {0}};
+    struct cli_arguments arguments = {.flags = flags, .takes_config = true, .operand_max = 2};
+    struct diag diag = {0};
+    struct config *config = NULL;
+    struct buf problems;
+    if (cli_parse(&arguments, argc - 1, argv + 1, &diag) != ERR_OK)
+        return usage(command, &diag);
+    if (arguments.operand_count == 0 || strcmp(arguments.operands[0], "inspect") != 0) {
+        diag_set(&diag, ERR_INVALID, "say what to do: `ingestor journal inspect [FOLDER]`");
+        return usage(command, &diag);
+    }
+    const struct inspect_options options = {.json = json != NULL, .payloads = payloads != NULL};
+    if (arguments.operand_count == 2)
+        return inspect_journal(arguments.operands[1], &options);
+    const struct config_input input = {.fs = &fs_posix,
+                                       .environment = (const char *const *)environ,
+                                       .options = arguments.options,
+                                       .option_count = arguments.option_count};
+    buf_init(&problems, PROBLEMS_MAX);
+    enum err err = config_load(&input, &config, &problems);
+    print_problems(&problems);
+    buf_fini(&problems);
+    int exit_code = err ? CLI_USAGE : inspect_journal(config->journal_dir, &options);
+    config_free(config);
+    return exit_code;
+}
+#endif
+
 static int run_version(const struct command *command, int argc, char **argv)
 {
     const char *json = NULL;
@@ -261,6 +344,32 @@ static int run_version(const struct command *command, int argc, char **argv)
 }
 
 static const struct command commands[] = {
+#if __has_include("app/serve.h")
+    {"serve", "run the service",
+     "Usage: ingestor serve [--config FILE] [options]\n"
+     "\n"
+     "Connects to the sources, journals what they send, lands it as Parquet, and answers the API.\n"
+     "SIGTERM or Ctrl-C drains and flushes within 10 s; a second one leaves at once, the journal\n"
+     "keeps the rest. SIGHUP reads LOG_LEVEL again.\n"
+     "\n"
+     "Example: ingestor serve --mqtt-broker mqtt.example.org --mqtt-topic 'plant/#' \\\n"
+     "             --object-store-url file:///srv/lake\n",
+     run_serve},
+#endif
+#if __has_include("app/try.h")
+    {"try", "connect to an address and show what would be stored", NULL, run_try},
+#endif
+    {"simulate", "publish as a city full of sensors", NULL, run_simulate},
+#if __has_include("journal/inspect.h")
+    {"journal", "journal inspect: what the journal holds",
+     "Usage: ingestor journal inspect [FOLDER] [--json] [--payloads]\n"
+     "\n"
+     "Walks a journal's folder (default: JOURNAL_DIR) read-only, also while a service uses it or\n"
+     "when it is damaged. --payloads prints the messages too.\n"
+     "\n"
+     "Example: ingestor journal inspect ./data/journal --payloads\n",
+     run_journal},
+#endif
     {"check", "validate the configuration without starting",
      "Usage: ingestor check [--config FILE] [--json] [options]\n"
      "\n"
@@ -327,9 +436,11 @@ static int run_help(int argc, char **argv)
     const struct command *command = argc > 2 ? find_command(argv[2]) : NULL;
     if (argc > 2 && !command)
         return unknown_command(argv[2]);
-    if (command)
-        fputs(command->help, stdout);
-    else
+    char *const help_argv[] = {argv[0], (char *)(uintptr_t) "--help", NULL};
+    if (command && !command->help) /* it has a parser and a help of its own */
+        return command->run(command, 2, (char **)(uintptr_t)help_argv);
+    fputs(command ? command->help : "", stdout);
+    if (!command)
         print_help(stdout);
     return CLI_OK;
 }

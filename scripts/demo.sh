@@ -1,0 +1,177 @@
+#!/bin/bash
+# make demo: a broker, a city of simulated sensors and the service, all on this machine, until
+# Ctrl-C. Installs and builds what is missing. Everything it writes is under ./data; a second run
+# goes on where the first one ended.
+#
+# DEMO_SECONDS=60 ends by itself; DEMO_RATE=200 messages a second; DEMO_INSTALL=0 installs nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rate=${DEMO_RATE:-200}
+seconds=${DEMO_SECONDS:-0}
+demo=data/demo
+pids=()
+
+say() {
+    printf '%s\n' "$*"
+}
+
+# Children live in sessions of their own, so that Ctrl-C reaches them through stop alone, in order,
+# and once; should this shell be killed, the kernel ends them.
+launch() {
+    local log=$1
+    shift
+    setpriv --pdeathsig TERM -- setsid -- "$@" >"$log" 2>&1 </dev/null &
+    pids+=($!)
+}
+
+stop() {
+    trap '' INT TERM HUP
+    [ ${#pids[@]} -eq 0 ] || say "" "Stopping: the service writes what it holds …"
+    # The last one started ends first: simulator, service, broker.
+    local i
+    for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+        kill -TERM "${pids[i]}" 2>/dev/null || true
+        wait "${pids[i]}" 2>/dev/null || true
+    done
+    pids=()
+}
+
+finish() {
+    local status=$?
+    stop
+    exit $status
+}
+trap finish EXIT
+trap 'exit 0' INT TERM HUP
+
+is_open() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+free_port() {
+    local port
+    for _ in $(seq 100); do
+        port=$((20000 + RANDOM % 30000))
+        is_open $port || {
+            echo $port
+            return
+        }
+    done
+    return 1
+}
+
+# The port of the last run if it is free: the source in the database names it.
+choose_broker_port() {
+    broker_port=$(cat $demo/broker-port 2>/dev/null || true)
+    if [ -z "$broker_port" ] || is_open "$broker_port"; then
+        broker_port=$(free_port)
+        rm -f $demo/ingestor.db*
+        echo "$broker_port" >$demo/broker-port
+    fi
+}
+
+wait_for_port() {
+    local port=$1 pid=$2 what=$3 log=$4
+    for _ in $(seq 100); do
+        is_open "$port" && return
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    say "$what did not start; its log, $log, ends:" >&2
+    tail -n 20 "$log" >&2
+    exit 1
+}
+
+start_broker() {
+    local broker
+    broker=$(command -v mosquitto || echo /usr/sbin/mosquitto)
+    # Mosquitto's defaults drop what a subscriber does not take fast enough: lift them.
+    cat >$demo/mosquitto.conf <<CONF
+listener $broker_port 127.0.0.1
+allow_anonymous true
+max_inflight_messages 0
+max_queued_messages 0
+CONF
+    launch $demo/mosquitto.log "$broker" -c $demo/mosquitto.conf
+    wait_for_port "$broker_port" "${pids[-1]}" "The broker" $demo/mosquitto.log
+}
+
+start_service() {
+    api_port=8001
+    ! is_open $api_port || api_port=$(free_port)
+    launch $demo/ingestor.log env HOST=127.0.0.1 PORT="$api_port" \
+        MQTT_BROKER=127.0.0.1 MQTT_PORT="$broker_port" MQTT_TOPIC='smartcity/sensors/#' \
+        OBJECT_STORE_URL=file://./data/lake JOURNAL_DIR=./data/journal \
+        METADATA_DB_PATH=./data/metadata.db INGESTOR_DATABASE_URL=sqlite:///./$demo/ingestor.db \
+        FLUSH_INTERVAL_SECONDS=5 LOG_FORMAT=text build/ingestor serve
+    wait_for_port "$api_port" "${pids[-1]}" "The service" $demo/ingestor.log
+    service_pid=${pids[-1]}
+}
+
+start_simulator() {
+    launch $demo/simulate.log build/ingestor simulate --broker 127.0.0.1 --port "$broker_port" \
+        --rate "$rate"
+}
+
+# A page of the service; empty when it does not answer.
+page() {
+    curl -s -m 2 "http://127.0.0.1:$api_port$1" || true
+}
+
+# The sum of a metric over its labels.
+metric() {
+    awk -v name="$1" 'index($1, name) == 1 { sum += $NF } END { printf "%d", sum }' <<<"$metrics"
+}
+
+show() {
+    local metrics health status received files size
+    metrics=$(page /metrics)
+    health=$(page /api/health)
+    status=$(sed -nE 's/^[^{]*\{[^{]*"status": *"([a-z]+)".*/\1/p' <<<"${health//$'\n'/ }")
+    received=$(metric ingestor_messages_received_total)
+    files=$(find data/lake -name '*.parquet' 2>/dev/null | wc -l)
+    size=$(du -sk data/lake 2>/dev/null | cut -f1)
+    printf -v live '%s  %-9s received %d (%d/s)  in the lake: %d files, %d KiB' "$(date +%T)" \
+        "${status:-starting}" "$received" $(((received - before) / 2)) "$files" "${size:-0}"
+    before=$received
+}
+
+query="duckdb -c \"SELECT ingestion_id, count(*) AS rows, max(timestamp) AS newest FROM read_parquet('data/lake/bronze/*/*/*/*.parquet', hive_partitioning=true, union_by_name=true) GROUP BY ALL ORDER BY rows DESC LIMIT 10\""
+
+[ "${DEMO_INSTALL:-1}" = 0 ] || scripts/install-packages.sh demo
+say "Building …"
+make -s all
+mkdir -p $demo
+choose_broker_port
+start_broker
+start_service
+start_simulator
+say "" \
+    "Broker     mqtt://127.0.0.1:$broker_port    $rate messages a second on smartcity/sensors/#" \
+    "Service    http://127.0.0.1:$api_port/api/health   its log: $demo/ingestor.log" \
+    "Lake       data/lake                  Ctrl-C ends all three" ""
+
+before=0
+shown=0
+while kill -0 "$service_pid" 2>/dev/null; do
+    show
+    if [ -t 1 ]; then
+        # The live line and the query, drawn over themselves.
+        [ $shown -eq 0 ] || printf '\0338'
+        printf '\0337\033[J%s\n\n%s\n' "$live" "$query"
+    else
+        say "$live"
+        [ $((shown % 10)) -ne 9 ] || say "$query"
+    fi
+    shown=$((shown + 1))
+    [ "$seconds" -eq 0 ] || [ $((shown * 2)) -lt "$seconds" ] || {
+        stop
+        say "$query"
+        exit 0
+    }
+    sleep 2
+done
+say "The service ended; its log, $demo/ingestor.log, ends:" >&2
+tail -n 20 $demo/ingestor.log >&2
+exit 1
