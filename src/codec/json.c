@@ -2,7 +2,6 @@
 
 #include "codec/utf8.h"
 
-#include <math.h>
 
 static int hex_digit(uint8_t byte)
 {
@@ -93,13 +92,13 @@ enum err json_number_scan(struct json_cursor *cursor, enum json_number_kind *ret
     if (cursor->strict)
         return ERR_SYNTAX;
     *ret_kind = JSON_NUMBER_DOUBLE;
-    *ret_value = NAN;
+    *ret_value = __builtin_nan("");
     if (LITERAL(cursor, "NaN"))
         return ERR_OK;
-    *ret_value = INFINITY;
+    *ret_value = __builtin_inf();
     if (LITERAL(cursor, "Infinity"))
         return ERR_OK;
-    *ret_value = -INFINITY;
+    *ret_value = -__builtin_inf();
     return LITERAL(cursor, "-Infinity") ? ERR_OK : ERR_SYNTAX;
 }
 
