@@ -233,6 +233,7 @@ static enum err array_unique(struct buf *out, struct json_cursor *cursor, uint32
 static enum err unique(struct buf *out, struct bytes value, uint32_t levels, bool *repeated)
 {
     struct json_cursor cursor = {value.data, value.data + value.size, false};
+    json_space(&cursor);
     if (levels > 0 && json_take(&cursor, '{'))
         return object_unique(out, &cursor, levels, repeated);
     if (levels > 0 && json_take(&cursor, '['))

@@ -70,7 +70,7 @@ static inline enum err values_reserve(struct leaf *leaf)
 
 static enum err data_reserve(struct leaf *leaf, size_t size)
 {
-    if (size <= leaf->data_capacity - leaf->data_size)
+    if (leaf->data && size <= leaf->data_capacity - leaf->data_size)
         return ERR_OK;
     if (size > DATA_SIZE_MAX - leaf->data_size)
         return ERR_NO_MEMORY;

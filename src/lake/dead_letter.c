@@ -113,7 +113,9 @@ static enum err letter_add(struct leaf *leaves, size_t row, const struct dead_le
                                          : origin_extra_text(origin->extras, FIELD_INDEX_REASON);
     struct bytes detail = letter->reason ? bytes_from_text(letter->detail)
                                          : origin_extra_text(origin->extras, FIELD_INDEX_DETAIL);
-    struct bytes payload = {letters->payloads.data + letter->payload_offset, letter->payload_size};
+    struct bytes payload = {0};
+    if (letter->payload_size > 0)
+        payload = bytes_from(letters->payloads.data + letter->payload_offset, letter->payload_size);
     const struct bytes texts[] = {dataset_id, route->source_type, route->topic, reason, detail};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         enum err err = text_add(&leaves[i], row, texts[i]);
