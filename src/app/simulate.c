@@ -485,7 +485,7 @@ static bool set_defaults(struct simulate_options *options)
                                          .rate = 100,
                                          .sensor_count = 100,
                                          .count = UINT64_MAX,
-                                         .duration_seconds = INFINITY,
+                                         .duration_seconds = HUGE_VAL,
                                          .topic_prefix = "smartcity/sensors",
                                          .fault_ratio = 0.001,
                                          .first_seq = 1,
