@@ -41,7 +41,8 @@ struct store_ops {
      * folder store on the spool's file system moves the file: afterwards it may be gone. Durable
      * when it returns ERR_OK. */
     enum err (*put)(struct store *store, const struct store_object *object, struct diag *diag);
-    /* What is at the key (sizes first, then sha256 from metadata or by reading). */
+    /* What is at the key (sizes first, then sha256 from metadata or by reading). STORE_SAME means
+     * durable, too: whoever put it there may have died before its last sync. */
     enum err (*check)(struct store *store, const struct store_object *object,
                       enum store_presence *ret_presence, struct diag *diag);
     void (*close)(struct store *store);

@@ -158,12 +158,32 @@ static enum err presence_at(struct store_folder *folder, const char *path,
     return err;
 }
 
+/* It may have come there by a put that was cut short before its last syncs. */
+static enum err settle(struct store_folder *folder, const char *path, const char *parent,
+                       struct diag *diag)
+{
+    struct fs_file *file = NULL;
+    enum err err = durable_folder(folder, parent, diag);
+    if (err == ERR_OK)
+        err = fs_open(folder->fs, path, FS_WRITE, &file, diag);
+    if (err == ERR_OK)
+        err = fs_sync(folder->fs, file, diag);
+    fs_close(folder->fs, file);
+    return err != ERR_OK ? err : fs_sync_folder(folder->fs, parent, diag);
+}
+
 static enum err folder_check(struct store *store, const struct store_object *object,
                              enum store_presence *ret_presence, struct diag *diag)
 {
     char path[PATH_SIZE];
+    char parent[PATH_SIZE];
     enum err err = key_path(of(store), object->key, path, diag);
-    return err != ERR_OK ? err : presence_at(of(store), path, object, ret_presence, diag);
+    if (err == ERR_OK)
+        err = presence_at(of(store), path, object, ret_presence, diag);
+    if (err != ERR_OK || *ret_presence != STORE_SAME)
+        return err;
+    parent_of(path, parent);
+    return settle(of(store), path, parent, diag);
 }
 
 static enum err copy_bytes(const struct store_folder *folder, const struct store_object *object,
@@ -254,18 +274,6 @@ static enum err put_by_rename(struct store_folder *folder, const struct store_ob
         return err;
     parent_of(object->spool_path, spool_folder);
     return fs_sync_folder(folder->fs, spool_folder, diag);
-}
-
-/* It may have come there by a put that was cut short before its last syncs. */
-static enum err settle(struct store_folder *folder, const char *path, const char *parent,
-                       struct diag *diag)
-{
-    struct fs_file *file = NULL;
-    enum err err = fs_open(folder->fs, path, FS_WRITE, &file, diag);
-    if (err == ERR_OK)
-        err = fs_sync(folder->fs, file, diag);
-    fs_close(folder->fs, file);
-    return err != ERR_OK ? err : fs_sync_folder(folder->fs, parent, diag);
 }
 
 static enum err folder_put(struct store *store, const struct store_object *object,

@@ -187,8 +187,8 @@ def is_bound(kind, low, high, values):
     numbers = [v for v in values if not (isinstance(v, float) and math.isnan(v))]
     if not numbers:
         return low is None and high is None
-    if kind == "STRING" and low is None:  # nothing above the last code point: no bound then
-        return max(numbers).startswith("\U0010ffff" * 16)
+    if low is None:  # nothing above the last code point or byte: no bound then
+        return max(numbers).startswith("\U0010ffff" * 16 if kind else b"\xff" * 64)
     if kind == "STRING":
         low, high = [b.encode() if isinstance(b, str) else b for b in (low, high)]
         numbers = [v.encode() for v in numbers]

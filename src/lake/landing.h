@@ -1,0 +1,67 @@
+#pragma once
+/*
+ * From a finished cut to LANDED, and what recovery has to do before anything else runs
+ * (contract/data.md "From journal to lake", steps 1, 2 and 4; step 3 is upload.h).
+ *
+ * landing_land blocks on the disk and may be called from several threads, but for one dataset by
+ * one at a time, in order: after a failure the same cut must come again before the dataset's next
+ * one. landing_recover runs once, before them, on the thread that opened the journal, and before
+ * journal_replay.
+ */
+#include "lake/batch.h"
+#include "lake/landing_journal.h"
+#include "lake/spool.h"
+#include "lake/upload.h"
+
+struct landing;
+
+struct landing_options {
+    struct spool *spool;
+    struct store *store;
+    struct landing_journal journal;
+    struct upload *upload;
+    /* What an operator must know: a file that is lost, with its range. May be NULL. */
+    void (*on_report)(void *ctx, const char *sentence);
+    void *ctx;
+};
+
+enum err landing_new(const struct landing_options *options,
+                     struct landing **ret_landing) ERR_MUST_USE;
+/* After the journal has stopped. NULL is fine. */
+void landing_free(struct landing *landing);
+
+/* Which messages a cut holds: all of the dataset's in blocks (after, through]. */
+struct landing_range {
+    struct bytes dataset_id;
+    struct bytes source_id; /* of the accounting */
+    uint64_t after;
+    uint64_t through;
+    struct bytes metadata_changes;
+    uint64_t redo_cut; /* 0, or the cut_id that journal_wanted gave for these blocks */
+};
+
+/* LANDED is durable (ERR_OK), or the journal has stopped (ERR_STOPPED). On the journal's thread. */
+typedef void (*landing_on_landed)(void *ctx, uint64_t cut_id, enum err err);
+
+/* Writes the cut's files to the spool, durably, then asks the journal for LANDED; when that is
+ * durable the cut is the upload's, and then on_landed is called. The cut may be freed as soon as
+ * this returns. After an error nothing has happened, on_landed will not be called; class RETRY
+ * (disk full) means: come again with the same cut. */
+enum err landing_land(struct landing *landing, const struct cut *cut,
+                      const struct landing_range *range, landing_on_landed on_landed, void *ctx,
+                      struct diag *diag) ERR_MUST_USE;
+
+struct landing_recovery {
+    uint64_t pending_cuts; /* handed to the upload */
+    uint64_t redo_cuts;    /* to be made again by replay */
+    uint64_t lost_files;   /* reported, in spool/damaged/ */
+    uint64_t stray_files;  /* deleted: no LANDED named them */
+};
+
+/* Checks every LANDED without UPLOADED against the spool. Good ones go to the upload. Where a file
+ * is missing or damaged and not at its key, the cut's range is asked for again (landing_land then
+ * keeps those of its files that are good), or, if the journal has it no more, the file is reported
+ * lost and the rest goes on. Deletes all other spool files. A store that cannot be asked now counts
+ * as not having the file. */
+enum err landing_recover(struct landing *landing, struct landing_recovery *ret_recovery,
+                         struct diag *diag) ERR_MUST_USE;

@@ -1,0 +1,149 @@
+/* What is known only when asked: buffer sizes, pending messages, the owner's gauges. Everything
+ * here runs under collect_lock. */
+#include "base/alloc.h"
+#include "pipeline/service_metrics_state.h"
+
+static struct buffer_series *buffer_get(struct service_metrics *service, const char *label)
+{
+    struct buffer_series *series = map_get(&service->buffers, bytes_from_text(label));
+    if (series)
+        return series;
+    series = mem_zalloc(1, sizeof(*series));
+    if (!series)
+        return NULL;
+    const struct metric_label labels[] = {{"pod", service->pod}, {"ingestion_id", label}};
+    series->ingestion_id = label;
+    enum err err = metrics_gauge(service->metrics, "ingestor_buffer_size_messages",
+                                 "Messages in the partition buffer", labels, 2, &series->messages);
+    if (err == ERR_OK)
+        err = metrics_gauge(service->metrics, "ingestor_buffer_size_bytes",
+                            "Bytes in the partition buffer", labels, 2, &series->bytes);
+    if (err == ERR_OK)
+        err = map_put(&service->buffers, bytes_from_text(label), series);
+    if (err != ERR_OK) {
+        mem_free(series);
+        return NULL;
+    }
+    return series;
+}
+
+static enum err on_buffer(void *ctx, struct bytes id, uint64_t rows, uint64_t bytes)
+{
+    struct service_metrics *service = ctx;
+    struct buffer_series *series = buffer_get(service, metrics_cap_value(service->partitions, id));
+    if (!series)
+        return ERR_OK;
+    series->seen = true;
+    series->messages_now += rows;
+    series->bytes_now += bytes;
+    return ERR_OK;
+}
+
+/* Sets the gauges; those of evicted buffers go. */
+static void collect_buffers(struct service_metrics *service)
+{
+    if (!service->recent || recent_sizes(service->recent, on_buffer, service) != ERR_OK)
+        return;
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&service->buffers, &cursor));) {
+        struct buffer_series *series = entry->value;
+        if (series->seen) {
+            gauge_set(series->messages, (double)series->messages_now);
+            gauge_set(series->bytes, (double)series->bytes_now);
+            series->messages_now = series->bytes_now = 0;
+            series->seen = false;
+            continue;
+        }
+        const struct metric_label labels[] = {{"pod", service->pod},
+                                              {"ingestion_id", series->ingestion_id}};
+        metrics_remove(service->metrics, "ingestor_buffer_size_messages", labels, 2);
+        metrics_remove(service->metrics, "ingestor_buffer_size_bytes", labels, 2);
+        map_remove(&service->buffers, bytes_from_text(series->ingestion_id));
+        mem_free(series);
+    }
+}
+
+static void collect_pending(struct service_metrics *service)
+{
+    mutex_lock(&service->lock);
+    for (struct source_series *series = service->series_first; series; series = series->next) {
+        uint64_t done = counter_get(series->stored) + counter_get(series->rejected) +
+                        counter_get(series->repeated);
+        uint64_t received = counter_get(series->received);
+        gauge_set(series->pending, received > done ? (double)(received - done) : 0);
+    }
+    mutex_unlock(&service->lock);
+}
+
+static void set_gauge(struct service_metrics *service, const char *name, const char *help,
+                      bool is_counter, double value)
+{
+    struct gauge *gauge;
+    const struct metric_label labels[] = {{"pod", service->pod}};
+    enum err err = is_counter
+                       ? metrics_counter_cell(service->metrics, name, help, labels, 1, &gauge)
+                       : metrics_gauge(service->metrics, name, help, labels, 1, &gauge);
+    if (err == ERR_OK)
+        gauge_set(gauge, value);
+}
+
+static void collect_queues(struct service_metrics *service, const struct service_gauges *gauges)
+{
+    for (size_t i = 0; i < gauges->queue_count && i < SERVICE_QUEUES_MAX; i++) {
+        struct gauge *gauge;
+        if (metrics_gauge(service->metrics, "ingestor_queue_depth", "Entries in a queue",
+                          METRIC_LABELS({"pod", service->pod}, {"queue", gauges->queues[i].name}),
+                          &gauge) == ERR_OK)
+            gauge_set(gauge, (double)gauges->queues[i].depth);
+    }
+}
+
+static void collect_gauges(struct service_metrics *service)
+{
+    if (!service->on_collect)
+        return;
+    struct service_gauges gauges = {0};
+    service->on_collect(service->ctx, &gauges);
+    const struct {
+        const char *name;
+        const char *help;
+        bool is_counter;
+        double value;
+    } all[] = {
+        {"ingestor_journal_bytes", "Bytes of the journal's segments on disk", false,
+         (double)gauges.journal_bytes},
+        {"ingestor_journal_used_bytes", "Bytes of them that hold what is not in the spool", false,
+         (double)gauges.journal_used_bytes},
+        {"ingestor_journal_max_bytes", "Limit of journal and spool together", false,
+         (double)gauges.journal_max_bytes},
+        {"ingestor_journal_syncs_total", "Syncs of the journal", true,
+         (double)gauges.journal_syncs},
+        {"ingestor_journal_sync_seconds_total", "Time spent in syncs of the journal", true,
+         gauges.journal_sync_seconds},
+        {"ingestor_journal_failures_total", "Failed writes and syncs of the journal", true,
+         (double)gauges.journal_failures},
+        {"ingestor_journal_damaged_blocks_total", "Damaged blocks that recovery skipped", true,
+         (double)gauges.journal_damaged_blocks},
+        {"ingestor_spool_bytes", "Bytes of files that wait for their upload", false,
+         (double)gauges.spool_bytes},
+        {"ingestor_oldest_unlanded_seconds", "Age of the oldest record that is not in the lake",
+         false, gauges.oldest_unlanded_seconds},
+        {"ingestor_unlanded_messages", "Acknowledged messages that are not in the lake", false,
+         (double)gauges.unlanded_messages},
+        {"ingestor_intake_paused", "1 while sources are paused for want of room", false,
+         gauges.intake_paused ? 1 : 0},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        set_gauge(service, all[i].name, all[i].help, all[i].is_counter, all[i].value);
+    collect_queues(service, &gauges);
+}
+
+void service_metrics_collect(void *ctx)
+{
+    struct service_metrics *service = ctx;
+    mutex_lock(&service->collect_lock);
+    collect_buffers(service);
+    collect_pending(service);
+    collect_gauges(service);
+    mutex_unlock(&service->collect_lock);
+}
