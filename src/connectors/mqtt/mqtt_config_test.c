@@ -1,0 +1,203 @@
+#include "connectors/mqtt/mqtt_config.h"
+
+#include "base/alloc.h"
+#include "base/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static enum err read_config(const char *text, struct mqtt_config *config, struct diag *diag)
+{
+    json_t *json = json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    assert_non_null(json);
+    *diag = (struct diag){0};
+    enum err err = mqtt_config_init(config, json, diag);
+    json_decref(json);
+    return err;
+}
+
+static void assert_refused(const char *text, enum err expected, const char *word)
+{
+    struct mqtt_config config;
+    struct diag diag;
+    assert_int_equal(read_config(text, &config, &diag), expected);
+    if (!strstr(diag.text, word))
+        fail_msg("\"%s\" lacks \"%s\"", diag.text, word);
+    mqtt_config_fini(&config);
+}
+
+static void defaults_are_those_of_the_contract(void **state)
+{
+    (void)state;
+    struct mqtt_config config;
+    struct diag diag;
+    unsetenv("MQTT_SHARED_GROUP");
+    assert_int_equal(
+        read_config("{\"broker\":\"b\",\"topics\":\"a/#\",\"from_the_seed\":1}", &config, &diag),
+        ERR_OK);
+    assert_int_equal(config.port, 1883);
+    assert_int_equal(config.qos, 1);
+    assert_int_equal(config.version, MQTT_VERSION_5);
+    assert_int_equal(config.session_expiry_seconds, 3600);
+    assert_int_equal(config.keep_alive_seconds, 60);
+    assert_int_equal(config.receive_maximum, 65535);
+    assert_int_equal(config.connections, 1);
+    assert_int_equal(config.message_max_bytes, 16 * MIB);
+    assert_false(config.clean_start);
+    assert_string_equal(config.shared_group, "ingestor-group");
+    assert_true(bytes_equal_text(config.filters[0], "$share/ingestor-group/a/#"));
+    mqtt_config_fini(&config);
+
+    setenv("MQTT_SHARED_GROUP", "team", 1);
+    assert_int_equal(
+        read_config("{\"broker\":\"[::1]\",\"topics\":[\"a\",\"$share/x/b\"]}", &config, &diag),
+        ERR_OK);
+    unsetenv("MQTT_SHARED_GROUP");
+    assert_string_equal(config.host, "::1");
+    assert_true(bytes_equal_text(config.filters[0], "$share/team/a"));
+    assert_true(bytes_equal_text(config.filters[1], "$share/x/b"));
+    mqtt_config_fini(&config);
+
+    assert_int_equal(read_config("{\"broker\":\"b\",\"topics\":[\"a\"],\"use_shared_subscription\""
+                                 ":false,\"protocol_version\":\"3.1.1\",\"tls\":{\"enabled\":false}"
+                                 ",\"username\":null}",
+                                 &config, &diag),
+                     ERR_OK);
+    assert_null(config.shared_group);
+    assert_int_equal(config.version, MQTT_VERSION_3_1_1);
+    assert_true(bytes_equal_text(config.filters[0], "a"));
+    mqtt_config_fini(&config);
+}
+
+static void what_is_wrong_is_named(void **state)
+{
+    (void)state;
+#define WITH(members) "{\"broker\":\"b\",\"topics\":[\"a\"]," members "}"
+    assert_refused("[]", ERR_INVALID, "JSON object");
+    assert_refused("{\"topics\":\"a\"}", ERR_INVALID, "broker is missing");
+    assert_refused("{\"broker\":\"mqtt://x\",\"topics\":\"a\"}", ERR_INVALID, "scheme");
+    assert_refused("{\"broker\":7,\"topics\":\"a\"}", ERR_INVALID, "broker");
+    assert_refused("{\"broker\":\"b\"}", ERR_INVALID, "topics");
+    assert_refused("{\"broker\":\"b\",\"topics\":[]}", ERR_INVALID, "topics");
+    assert_refused("{\"broker\":\"b\",\"topics\":[1]}", ERR_INVALID, "topic filter");
+    assert_refused("{\"broker\":\"b\",\"topics\":[\"a/#/b\"]}", ERR_INVALID, "a/#/b");
+    assert_refused("{\"broker\":\"b\",\"topics\":[\"a/#\",\"a/b\"]}", ERR_INVALID, "overlap");
+    assert_refused("{\"broker\":\"b\",\"topics\":[\"$share/x/a/+\",\"a/b\"]}", ERR_INVALID,
+                   "overlap");
+    assert_refused(WITH("\"port\":0"), ERR_INVALID, "port must be a whole number from 1 to 65535");
+    assert_refused(WITH("\"port\":\"1883\""), ERR_INVALID, "\"1883\"");
+    assert_refused(WITH("\"qos\":3"), ERR_INVALID, "qos");
+    assert_refused(WITH("\"protocol_version\":4"), ERR_INVALID, "protocol_version");
+    assert_refused(WITH("\"shared_group\":\"a/b\""), ERR_INVALID, "shared_group");
+    assert_refused(WITH("\"clean_start\":1"), ERR_INVALID, "clean_start must be true or false");
+    assert_refused(WITH("\"connections\":2,\"use_shared_subscription\":false"), ERR_INVALID,
+                   "shared subscription");
+    assert_refused(WITH("\"connections\":33"), ERR_INVALID, "connections");
+    assert_refused(WITH("\"max_message_bytes\":99999999999"), ERR_INVALID, "max_message_bytes");
+    assert_refused(WITH("\"dataset\":\"x\",\"dataset_levels\":1"), ERR_INVALID, "exclude");
+    assert_refused(WITH("\"dataset\":\"{nope}\""), ERR_INVALID, "dataset");
+    assert_refused(WITH("\"dataset\":\"{topic[}\""), ERR_INVALID, "dataset");
+    assert_refused(WITH("\"format\":\"xml\""), ERR_INVALID, "format");
+    assert_refused(WITH("\"protocol_version\":\"3.1.1\",\"password\":\"x\""), ERR_INVALID,
+                   "username");
+}
+
+static void what_comes_later_is_refused_not_ignored(void **state)
+{
+    (void)state;
+    assert_refused(WITH("\"tls\":{\"enabled\":true}"), ERR_UNSUPPORTED, "tls");
+    assert_refused(WITH("\"websocket\":\"/mqtt\""), ERR_UNSUPPORTED, "websocket");
+    assert_refused(WITH("\"columns\":{}"), ERR_UNSUPPORTED, "columns");
+    assert_refused(WITH("\"dedupe_key\":{}"), ERR_UNSUPPORTED, "dedupe_key");
+    assert_refused(WITH("\"format\":\"cbor\""), ERR_UNSUPPORTED, "format");
+}
+
+static void secrets_do_not_show(void **state)
+{
+    (void)state;
+    struct mqtt_config config;
+    struct diag diag;
+    assert_int_equal(
+        read_config(WITH("\"username\":\"u\",\"password\":\"sec\\u0000ret\""), &config, &diag),
+        ERR_INVALID);
+    assert_null(strstr(diag.text, "sec"));
+    mqtt_config_fini(&config);
+}
+
+static void client_ids_are_stable_and_differ(void **state)
+{
+    (void)state;
+    struct mqtt_config config = {0};
+    char first[MQTT_CLIENT_ID_BYTES];
+    char other[MQTT_CLIENT_ID_BYTES];
+    assert_int_equal(mqtt_config_client_id(&config, "r1", "s1", 0, first, sizeof(first)), ERR_OK);
+    assert_int_equal(
+        strspn(first, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), 23);
+    assert_int_equal(mqtt_config_client_id(&config, "r1", "s1", 0, other, sizeof(other)), ERR_OK);
+    assert_string_equal(first, other);
+    const char *names[][2] = {{"r2", "s1"}, {"r1", "s2"}, {"r1", "s1"}};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(
+            mqtt_config_client_id(&config, names[i][0], names[i][1], i == 2, other, sizeof(other)),
+            ERR_OK);
+        assert_string_not_equal(first, other);
+    }
+    config.client_id = "mine";
+    assert_int_equal(mqtt_config_client_id(&config, "r", "s", 0, other, sizeof(other)), ERR_OK);
+    assert_string_equal(other, "mine");
+    assert_int_equal(mqtt_config_client_id(&config, "r", "s", 2, other, sizeof(other)), ERR_OK);
+    assert_string_equal(other, "mine-2");
+    assert_int_equal(mqtt_config_client_id(&config, "r", "s", 2, other, 3), ERR_TOO_LARGE);
+}
+
+static void the_schema_is_json_and_knows_every_option(void **state)
+{
+    (void)state;
+    json_error_t error;
+    json_t *schema = json_loads(mqtt_config_schema, JSON_REJECT_DUPLICATES, &error);
+    if (!schema)
+        fail_msg("%s at %d", error.text, error.position);
+    const json_t *properties = json_object_get(schema, "properties");
+    assert_int_equal(json_object_size(properties), 21);
+    assert_true(
+        json_is_true(json_object_get(json_object_get(properties, "password"), "writeOnly")));
+    json_decref(schema);
+}
+
+static void every_failed_allocation_is_told(void **state)
+{
+    (void)state;
+    static const char text[] = WITH("\"username\":\"u\",\"dataset\":\"{source}\"");
+    for (uint64_t k = 1;; k++) {
+        struct mqtt_config config;
+        struct diag diag = {0};
+        json_t *json = json_loads(text, 0, NULL);
+        mem_fail_at(k);
+        enum err err = mqtt_config_init(&config, json, &diag);
+        int was_reached = mem_failed();
+        mem_fail_at(0);
+        assert_int_equal(err, was_reached ? ERR_NO_MEMORY : ERR_OK);
+        mqtt_config_fini(&config);
+        json_decref(json);
+        if (!was_reached)
+            break;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_contract),
+        cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(what_comes_later_is_refused_not_ignored),
+        cmocka_unit_test(secrets_do_not_show),
+        cmocka_unit_test(client_ids_are_stable_and_differ),
+        cmocka_unit_test(the_schema_is_json_and_knows_every_option),
+        cmocka_unit_test(every_failed_allocation_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
