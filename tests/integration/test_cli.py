@@ -1,0 +1,128 @@
+"""The command line of the whole program: help, errors, exit codes, configuration."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from conftest import find_program
+
+
+@pytest.fixture
+def run(tmp_path):
+    def call(*arguments, env=None, expect=0, yaml=None):
+        if yaml is not None:
+            (tmp_path / "ingestor.yaml").write_text(yaml)
+        clean = {"PATH": os.environ["PATH"], **(env or {})}
+        result = subprocess.run([find_program("ingestor"), *arguments], cwd=tmp_path, env=clean,
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=60)
+        assert result.returncode == expect, result
+        return result
+    return call
+
+
+def commands(run):
+    lines = run("help").stdout.splitlines()
+    return [line.split()[0] for line in lines if line.startswith("  ")]
+
+
+def test_without_a_command_it_helps(run):
+    assert "Usage: ingestor COMMAND" in run().stdout
+    assert run().stdout == run("--help").stdout == run("-h").stdout
+
+
+def test_every_command_has_help_with_an_example(run):
+    found = commands(run)
+    assert {"check", "config", "version", "simulate"} <= set(found)
+    for command in found:
+        text = run(command, "--help").stdout
+        assert "Usage: ingestor " + command in text
+        assert "ingestor " + command in text.split("xample", 1)[1], text
+        assert run("help", command).stdout == text
+
+
+def test_nearest_command_and_option(run):
+    result = run("chekc", expect=2)
+    assert 'unknown command "chekc"; did you mean "check"?' in result.stderr
+    assert "did you mean" not in run("zzzzzzzz", expect=2).stderr
+    assert "did you mean --mqtt-port?" in run("check", "--mqtt-prot", "1", expect=2).stderr
+    assert "needs a value" in run("check", "--mqtt-port", expect=2).stderr
+    assert "takes no value" in run("version", "--json=1", expect=2).stderr
+    assert "unexpected argument" in run("config", "extra", expect=2).stderr
+    assert "unknown option" in run("config", "-x", expect=2).stderr
+
+
+def test_version(run):
+    text = run("version").stdout
+    answer = json.loads(run("version", "--json").stdout)
+    assert answer["version"] in text and answer["build"] in text
+    assert run("--version").stdout == text
+
+
+def test_config_says_where_each_value_came_from(run):
+    yaml = "mqtt_port: 1\nport: 2\nbuffer_max_rows: 3\n"
+    env = {"MQTT_PORT": "11", "PORT": "12"}
+    result = run("config", "--json", "--mqtt-port", "21", env=env, yaml=yaml)
+    values = json.loads(result.stdout)["values"]
+    assert values["MQTT_PORT"] == {"value": 21, "from": "command line"}
+    assert values["PORT"] == {"value": 12, "from": "environment"}
+    assert values["BUFFER_MAX_ROWS"] == {"value": 3, "from": "file", "line": 3}
+    assert values["HOST"] == {"value": "127.0.0.1", "from": "default"}
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_config_masks_secrets(run, form):
+    yaml = ("sources:\n- name: a\n  type_name: mqtt\n"
+            "  config: {broker: b, topics: t, password: geheim}\n")
+    env = {"MINIO_SECRET_KEY": "geheim", "MINIO_ENDPOINT": "h:1"}
+    text = run("config", *form, env=env, yaml=yaml).stdout
+    assert "geheim" not in text
+    assert text.count("********") == 2
+
+
+def test_check(run):
+    assert "valid" in run("check").stdout
+    assert json.loads(run("check", "--json").stdout) == {"valid": True}
+    yaml = "port: abc\nmqtt_brocker: x\n"
+    result = run("check", yaml=yaml, env={"LOG_LEVEL": "LOUD"}, expect=2)
+    assert 'port: "abc" (./ingestor.yaml line 1) is not a whole number from 0 to 65535' in result.stderr
+    assert 'unknown key "mqtt_brocker"; did you mean "mqtt_broker"?' in result.stderr
+    assert 'LOG_LEVEL: "LOUD" (the environment) is not one of DEBUG' in result.stderr
+    result = run("check", "--json", env={"LOG_LEVEL": "LOUD"}, expect=2)
+    assert json.loads(result.stdout)["valid"] is False
+
+
+def test_check_refuses_types_that_are_not_there_yet(run):
+    yaml = "sources:\n- {name: a, type_name: coap, config: {host: h, resources: r}}\n"
+    assert "only \"mqtt\" is" in run("check", yaml=yaml, expect=2).stderr
+
+
+def test_config_file_named_and_missing(run, tmp_path):
+    (tmp_path / "other.yaml").write_text("port: 5\n")
+    values = json.loads(run("config", "--json", "--config", "other.yaml").stdout)
+    assert values["values"]["PORT"]["value"] == 5
+    assert "none.yaml" in run("check", "--config", "none.yaml", expect=2).stderr
+    (tmp_path / "folder").mkdir()
+    run("check", "--config", "folder", expect=2)
+
+
+@pytest.mark.parametrize("text", ["a: [", "\x00", "a: &x [*x]", "- 1", "a: 1\na: 2", "\xff\xfe",
+                                  "? [a]\n: b", "[" * 1000, "a: !!binary x"])
+def test_hostile_files(run, text):
+    assert run("check", yaml=text, expect=2).stderr.startswith("ingestor: ./ingestor.yaml")
+
+
+def test_serve_does_not_start_on_a_bad_configuration(run):
+    if "serve" not in commands(run):
+        pytest.skip("this build has no serve")
+    result = run("serve", "--port", "70000", expect=2)
+    assert 'port: "70000"' in result.stderr or 'PORT: "70000"' in result.stderr
+
+
+def test_output_that_cannot_be_written(run, tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([find_program("ingestor"), "config"], cwd=tmp_path, stdout=full,
+                                stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "could not be written" in result.stderr
