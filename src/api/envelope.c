@@ -37,6 +37,20 @@ void api_list_end(struct buf *out, const char *message, const char *error, uint6
     buf_printf(out, ",\"total\":%llu,\"page\":null,\"page_size\":null}", (unsigned long long)total);
 }
 
+static int append_dumped(const char *text, size_t size, void *ctx)
+{
+    return buf_append(ctx, text, size) == ERR_OK ? 0 : -1;
+}
+
+/* Through the buffer, whose failure sticks: jansson 2.14 forgets one while it dumps a key. */
+enum err api_append_json(struct buf *out, const json_t *json)
+{
+    int result = json_dump_callback(json, append_dumped, out, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (out->err != ERR_OK)
+        return out->err;
+    return result == 0 ? ERR_OK : ERR_NO_MEMORY;
+}
+
 /* sentence under error, detail (JSON) under detail. */
 static enum err fail(struct api_response *response, unsigned status, struct bytes sentence,
                      struct bytes detail)

@@ -14,6 +14,9 @@ void api_data_begin(struct buf *out);
 void api_data_end(struct buf *out, const char *message);
 void api_list_end(struct buf *out, const char *message, const char *error, uint64_t total);
 
+/* A jansson value as compact JSON. */
+enum err api_append_json(struct buf *out, const json_t *json) ERR_MUST_USE;
+
 /* The sentence says what to do; it stands under error and detail. */
 enum err api_fail(struct api_response *response, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -40,12 +40,12 @@ static void skip_space(struct scan *scan)
         scan->at++;
 }
 
-static bool scan_escape(struct scan *scan)
+static bool scan_escape(struct scan *scan, size_t string_begin)
 {
     size_t begin = scan->at++;
     int c = peek(scan);
     if (c < 0)
-        return problem(scan, "Unterminated string starting at", begin);
+        return problem(scan, "Unterminated string starting at", string_begin);
     scan->at++;
     if (c != 'u')
         return c != 0 && strchr("\"\\/bfnrt", c) ? true : problem(scan, "Invalid \\escape", begin);
@@ -65,7 +65,7 @@ static bool scan_string(struct scan *scan)
         if (c < 0x20)
             return problem(scan, "Invalid control character at", scan->at);
         if (c == '\\') {
-            if (!scan_escape(scan))
+            if (!scan_escape(scan, begin))
                 return false;
             continue;
         }

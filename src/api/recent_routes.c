@@ -221,18 +221,6 @@ static enum err analysis_row(void *ctx, struct bytes json)
     return err;
 }
 
-static enum err append_json(struct buf *out, const json_t *json)
-{
-    json_free_t free_text;
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (!text)
-        return ERR_NO_MEMORY;
-    enum err err = buf_text(out, text);
-    json_get_alloc_funcs(NULL, &free_text);
-    free_text(text);
-    return err;
-}
-
 static enum err analysis_write(const struct analysis *analysis, struct bytes id, uint64_t entries,
                                struct buf *out)
 {
@@ -240,10 +228,10 @@ static enum err analysis_write(const struct analysis *analysis, struct bytes id,
     buf_json_string(out, id);
     buf_printf(
         out, ":{\"message_count\":%llu,\"topics_seen\":", empty ? 0 : (unsigned long long)entries);
-    enum err err = append_json(out, analysis->topics);
+    enum err err = api_append_json(out, analysis->topics);
     buf_text(out, ",\"sensor_ids_seen\":");
     if (err == ERR_OK)
-        err = append_json(out, analysis->sensors);
+        err = api_append_json(out, analysis->sensors);
     buf_text(out, ",\"sample_recent_messages\":[");
     size_t first =
         analysis->row_count > ANALYSIS_SAMPLE_ROWS ? analysis->row_count - ANALYSIS_SAMPLE_ROWS : 0;
@@ -319,7 +307,7 @@ static enum err analysis_end(struct partition_stream *stream, struct buf *out)
     char message[MESSAGE_BYTES];
     recent_stats_get(stream->recent, &stats);
     buf_text(out, "},\"topic_to_ingestion_id_mapping\":");
-    enum err err = append_json(out, stream->topics);
+    enum err err = api_append_json(out, stream->topics);
     buf_printf(out,
                ",\"sensor_types_by_partition\":{},\"buffer_status\":{"
                "\"max_rows_per_partition\":%u,\"total_messages_in_buffers\":%llu,\"note\":",

@@ -119,15 +119,8 @@ static enum err append_accounting(const struct api_health *health, struct buf *o
 {
     if (!health->accounting)
         return ERR_OK;
-    char *text = json_dumps(health->accounting, JSON_COMPACT);
-    if (!text)
-        return ERR_NO_MEMORY;
     buf_text(out, ",\"accounting\":");
-    buf_text(out, text);
-    json_free_t free_text;
-    json_get_alloc_funcs(NULL, &free_text);
-    free_text(text);
-    return ERR_OK;
+    return api_append_json(out, health->accounting);
 }
 
 static enum err health_get(const struct api_services *services, struct api_request *request,
