@@ -176,7 +176,7 @@ static uint64_t allowance(struct simulation *simulation)
         /* What an outage held up is not made good for more than a second. */
         simulation->budget =
             fmin(simulation->budget + seconds * options->rate, fmax(options->rate, 1));
-        allowed = allowed < simulation->budget ? allowed : (uint64_t)simulation->budget;
+        allowed = (double)allowed < simulation->budget ? allowed : (uint64_t)simulation->budget;
     }
     uint64_t left = options->count - simulation->produced;
     return allowed < left ? allowed : left;

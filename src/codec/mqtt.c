@@ -166,8 +166,10 @@ enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame 
 {
     assert(frame->type == MQTT_PUBLISH && body.size <= frame->body_size);
     struct mqtt_reader reader = open_body(version, frame, body, fault);
-    *ret_publish = (struct mqtt_publish){
-        .qos = frame->flags >> 1 & 3, .dup = frame->flags >> 3 & 1, .retain = frame->flags & 1};
+    clear_publish(ret_publish);
+    ret_publish->qos = frame->flags >> 1 & 3;
+    ret_publish->dup = frame->flags >> 3 & 1;
+    ret_publish->retain = frame->flags & 1;
     read_publish_topic(&reader, ret_publish);
     if (ret_publish->qos > 0)
         ret_publish->packet_identifier = read_packet_identifier(&reader);
