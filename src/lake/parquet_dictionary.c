@@ -8,13 +8,13 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-#define SLOTS_FIRST     1024
-#define SLOT_ENTRY_MASK 0xffffffffULL
+#define SLOTS_FIRST 1024
 
 void parquet_dictionary_fini(struct parquet_dictionary *dictionary)
 {
     mem_free(dictionary->slots);
     mem_free(dictionary->entries);
+    mem_free(dictionary->words);
     mem_free(dictionary->indices);
     mem_free(dictionary->remap);
     *dictionary = (struct parquet_dictionary){0};
@@ -63,17 +63,23 @@ static enum err entries_grow(struct parquet_dictionary *dictionary)
     if (!entries)
         return ERR_NO_MEMORY;
     dictionary->entries = entries;
+    uint64_t *words = mem_realloc(dictionary->words, capacity * sizeof(uint64_t));
+    if (!words)
+        return ERR_NO_MEMORY;
+    dictionary->words = words;
     dictionary->entry_capacity = capacity;
     return ERR_OK;
 }
 
-static uint64_t hash_word(uint64_t word)
+/* Folded first: the low halves of whole numbers are all zeros, and a product's high half is made of
+ * all that is below it. */
+static inline uint64_t hash_word(uint64_t word)
 {
-    word *= 0x9e3779b97f4a7c15ULL;
-    return word ^ word >> 29;
+    return (word ^ word >> 32) * 0x9e3779b97f4a7c15ULL;
 }
 
-static uint64_t value_hash(enum parquet_kind kind, const struct parquet_leaf *leaf, size_t value)
+static inline __attribute__((always_inline)) uint64_t
+value_hash(enum parquet_kind kind, const struct parquet_leaf *leaf, size_t value)
 {
     if (!is_text(kind))
         return hash_word(((const uint64_t *)leaf->values)[value]);
@@ -85,7 +91,8 @@ static uint64_t value_hash(enum parquet_kind kind, const struct parquet_leaf *le
 }
 
 /* Bitwise, so that NaNs and both zeros come back as they went in. */
-static bool value_equal(enum parquet_kind kind, const struct parquet_leaf *leaf, size_t a, size_t b)
+static inline __attribute__((always_inline)) bool
+value_equal(enum parquet_kind kind, const struct parquet_leaf *leaf, size_t a, size_t b)
 {
     if (!is_text(kind))
         return ((const uint64_t *)leaf->values)[a] == ((const uint64_t *)leaf->values)[b];
@@ -104,7 +111,7 @@ static size_t value_bytes(enum parquet_kind kind, const struct parquet_leaf *lea
     return is_text(kind) ? 4 + (size_t)(leaf->offsets[value + 1] - leaf->offsets[value]) : 8;
 }
 
-/* Twice as many slots, the entries put in again by their stored hashes' upper halves. */
+/* Four times as many slots, the entries put in again by the hashes stored with them. */
 static enum err slots_grow(struct parquet_dictionary *dictionary)
 {
     size_t old_count = dictionary->slot_count;
@@ -136,6 +143,8 @@ static enum err entry_add(struct parquet_dictionary *dictionary, enum parquet_ki
         err = entries_grow(dictionary);
     if (err)
         return err;
+    if (!is_text(kind))
+        dictionary->words[dictionary->entry_count] = ((const uint64_t *)leaf->values)[value];
     dictionary->entries[dictionary->entry_count++] = (uint32_t)value;
     dictionary->entries_bytes += value_bytes(kind, leaf, value);
     dictionary->slots[at] = tag << 32 | dictionary->entry_count;
@@ -144,17 +153,27 @@ static enum err entry_add(struct parquet_dictionary *dictionary, enum parquet_ki
     return err;
 }
 
+/* Words are compared with the copies that stand together, texts where they lie. */
+static inline __attribute__((always_inline)) bool
+entry_equal(const struct parquet_dictionary *dictionary, enum parquet_kind kind,
+            const struct parquet_leaf *leaf, uint32_t entry, size_t value)
+{
+    if (!is_text(kind))
+        return dictionary->words[entry] == ((const uint64_t *)leaf->values)[value];
+    return value_equal(kind, leaf, dictionary->entries[entry], value);
+}
+
 static inline __attribute__((always_inline)) enum err
 find_or_add(struct parquet_dictionary *dictionary, enum parquet_kind kind,
             const struct parquet_leaf *leaf, size_t value, uint32_t *ret_entry)
 {
-    const uint64_t tag = value_hash(kind, leaf, value) & SLOT_ENTRY_MASK;
+    const uint64_t tag = value_hash(kind, leaf, value) >> 32;
     const size_t mask = dictionary->slot_count - 1;
     size_t at = (size_t)tag & mask;
     for (; dictionary->slots[at]; at = (at + 1) & mask) {
         uint64_t slot = dictionary->slots[at];
         uint32_t entry = (uint32_t)slot - 1;
-        if (slot >> 32 == tag && value_equal(kind, leaf, dictionary->entries[entry], value)) {
+        if (slot >> 32 == tag && entry_equal(dictionary, kind, leaf, entry, value)) {
             *ret_entry = entry;
             return ERR_OK;
         }

@@ -9,10 +9,11 @@
 #define PARQUET_DICTIONARY_BYTES_MAX   (1024 * 1024)
 
 struct parquet_dictionary {
-    uint64_t *slots; /* hash, upper half, and entry + 1; 0 is free */
+    uint64_t *slots; /* the hash's upper half, then entry + 1; 0 is free */
     size_t slot_count;
     size_t slot_capacity;
     uint32_t *entries; /* where in the leaf's value arrays each distinct value stands first */
+    uint64_t *words;   /* copies of the values of 8 bytes */
     size_t entry_count;
     size_t entry_capacity;
     uint32_t *indices; /* value_count entry numbers */
