@@ -27,7 +27,8 @@
 #define MESSAGE_FIXED_BYTES  24 /* record head included */
 #define IDENTITY_BYTES       8
 #define ROUTE_FIXED_BYTES    5 /* of the body */
-#define MESSAGE_FLAGS_KNOWN  (MESSAGE_IDENTITY | MESSAGE_DEAD_LETTER | MESSAGE_QOS_2)
+#define MESSAGE_FLAGS_KNOWN                                                                        \
+    (MESSAGE_IDENTITY | MESSAGE_DEAD_LETTER | MESSAGE_QOS_2 | MESSAGE_SESSION)
 #define BLOCK_FLAGS_KNOWN    BLOCK_MORE
 #define ROUTES_MAX           (1u << 20)
 #define MESSAGES_FIRST_COUNT 64

@@ -110,7 +110,11 @@ enum message_flags {
     MESSAGE_IDENTITY = 1,    /* packet_identifier and identity_hash are meant */
     MESSAGE_DEAD_LETTER = 2, /* rejected by its connector; REASON and DETAIL among its fields */
     MESSAGE_QOS_2 = 4,       /* the identity is a QoS 2 one */
+    MESSAGE_SESSION = 0x78,  /* which of its source's sessions the identity belongs to */
 };
+
+#define MESSAGE_SESSION_SHIFT 3
+#define MESSAGE_SESSIONS_MAX  16 /* one for each connection of a source */
 
 struct message_view {
     struct bytes payload;

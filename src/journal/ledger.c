@@ -342,6 +342,21 @@ static enum err record_prepare(struct ledger *ledger, const struct record_view *
     }
 }
 
+static uint8_t session_of(const struct message_view *message)
+{
+    return (message->flags & MESSAGE_SESSION) >> MESSAGE_SESSION_SHIFT;
+}
+
+static enum err identity_prepare(struct ledger *ledger, struct bytes source_id,
+                                 const struct message_view *message)
+{
+    uint8_t room[RECORD_SESSION_KEY_BYTES];
+    struct ledger_source *source;
+    enum err err = ledger_source_ensure(
+        ledger, record_session_key(source_id, session_of(message), room), &source);
+    return err == ERR_OK ? ledger_identity_ensure(source, message->packet_identifier) : err;
+}
+
 static enum err routes_prepare(struct ledger *ledger, const struct block *block)
 {
     struct route_view route;
@@ -360,8 +375,11 @@ static enum err routes_prepare(struct ledger *ledger, const struct block *block)
              m = block->messages[m].next) {
             struct message_view message;
             block_message_get(block, m, &message);
-            if (message.flags & MESSAGE_IDENTITY)
-                err = ledger_identity_ensure(source, message.packet_identifier);
+            if (!(message.flags & MESSAGE_IDENTITY))
+                continue;
+            err = (message.flags & MESSAGE_SESSION)
+                      ? identity_prepare(ledger, route.source_id, &message)
+                      : ledger_identity_ensure(source, message.packet_identifier);
         }
     }
     return err;
@@ -500,6 +518,7 @@ static void routes_apply(struct ledger *ledger, const struct block *block)
 struct source_cache {
     struct ledger_source *source;
     uint32_t route_index;
+    uint8_t session;
 };
 
 static void message_apply(struct ledger *ledger, const struct block *block, uint32_t index,
@@ -510,10 +529,14 @@ static void message_apply(struct ledger *ledger, const struct block *block, uint
     block_message_get(block, index, &message);
     if (!(message.flags & MESSAGE_IDENTITY))
         return;
-    if (!cache->source || cache->route_index != message.route_index) {
+    uint8_t session = session_of(&message);
+    if (!cache->source || cache->route_index != message.route_index || cache->session != session) {
+        uint8_t room[RECORD_SESSION_KEY_BYTES];
         block_route_get(block, message.route_index, &route);
-        cache->source = map_get(&ledger->sources, route.source_id);
+        cache->source =
+            map_get(&ledger->sources, record_session_key(route.source_id, session, room));
         cache->route_index = message.route_index;
+        cache->session = session;
     }
     ledger_identity_set(cache->source, message.packet_identifier,
                         (struct ledger_identity){.hash = message.identity_hash,

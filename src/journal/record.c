@@ -222,3 +222,14 @@ enum err record_landed_decode(struct bytes body, struct landed *ret_landed,
     *ret_files = NULL;
     return ERR_CORRUPT;
 }
+
+struct bytes record_session_key(struct bytes source_id, uint8_t session,
+                                uint8_t key[RECORD_SESSION_KEY_BYTES])
+{
+    if (session == 0 || source_id.size + 2 > RECORD_SESSION_KEY_BYTES)
+        return source_id;
+    memcpy(key, source_id.data, source_id.size);
+    key[source_id.size] = 0;
+    key[source_id.size + 1] = session;
+    return bytes_from(key, source_id.size + 2);
+}

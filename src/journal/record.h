@@ -28,6 +28,13 @@ enum err record_identity_release_encode(struct buf *body, struct bytes source_id
 enum err record_landed_encode(struct buf *body, const struct landed *landed) ERR_MUST_USE;
 enum err record_uploaded_encode(struct buf *body, uint64_t cut_id) ERR_MUST_USE;
 
+/* The source's name that identities of one of its sessions are kept under: the source itself, or
+ * for all but the first of several connections "source NUL session". key is the room for it; very
+ * long ids stay as they are. */
+#define RECORD_SESSION_KEY_BYTES 512
+struct bytes record_session_key(struct bytes source_id, uint8_t session,
+                                uint8_t key[RECORD_SESSION_KEY_BYTES]);
+
 struct record_state {
     struct bytes source_id, key, value;
 };

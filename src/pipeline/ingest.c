@@ -44,6 +44,7 @@ struct ingest_source {
     uint32_t references; /* one for the connector, one for each ack entry */
     bool paused;
     bool closed;
+    uint8_t session;
     struct map states; /* key -> struct buf: what was put since start */
 };
 
@@ -334,7 +335,7 @@ static enum err message_add(struct ingest_route *route, const struct ingest_mess
     if (err != ERR_OK)
         return err;
     if (message->has_identity)
-        flags |= MESSAGE_IDENTITY;
+        flags |= (uint8_t)(MESSAGE_IDENTITY | route->source->session << MESSAGE_SESSION_SHIFT);
     if (message->qos_2)
         flags |= MESSAGE_QOS_2;
     return block_add_message(route->source->loop->open->block,
@@ -489,21 +490,35 @@ static void on_ledger_identity(void *ctx, uint16_t packet_identifier, uint64_t h
                       &(struct ingest_identity){.hash = hash, .block = block, .qos_2 = qos_2});
 }
 
+void ingest_source_session(struct ingest_source *source, uint8_t session)
+{
+    assert(session < MESSAGE_SESSIONS_MAX);
+    source->session = session;
+}
+
+static struct bytes session_key(const struct ingest_source *source,
+                                uint8_t room[RECORD_SESSION_KEY_BYTES])
+{
+    return record_session_key(source_id(source), source->session, room);
+}
+
 void ingest_identities(struct ingest_source *source,
                        void (*on_identity)(void *ctx, uint16_t packet_identifier,
                                            const struct ingest_identity *identity),
                        void *ctx)
 {
     struct identity_walk walk = {on_identity, ctx};
-    source->loop->sink.identities(source->loop->sink.ctx, source_id(source), on_ledger_identity,
+    uint8_t room[RECORD_SESSION_KEY_BYTES];
+    source->loop->sink.identities(source->loop->sink.ctx, session_key(source, room), on_ledger_identity,
                                   &walk);
 }
 
 enum err ingest_session_new(struct ingest_source *source)
 {
+    uint8_t room[RECORD_SESSION_KEY_BYTES];
     struct buf body;
     buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_session_encode(&body, source_id(source));
+    enum err err = record_session_encode(&body, session_key(source, room));
     if (err == ERR_OK)
         err = record_add(source, RECORD_SESSION, &body);
     buf_fini(&body);
@@ -512,9 +527,10 @@ enum err ingest_session_new(struct ingest_source *source)
 
 enum err ingest_identities_free(struct ingest_source *source, uint64_t block_number)
 {
+    uint8_t room[RECORD_SESSION_KEY_BYTES];
     struct buf body;
     buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_identities_free_encode(&body, source_id(source), block_number);
+    enum err err = record_identities_free_encode(&body, session_key(source, room), block_number);
     if (err == ERR_OK)
         err = record_add(source, RECORD_IDENTITY_FREE, &body);
     buf_fini(&body);
@@ -523,9 +539,10 @@ enum err ingest_identities_free(struct ingest_source *source, uint64_t block_num
 
 enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier)
 {
+    uint8_t room[RECORD_SESSION_KEY_BYTES];
     struct buf body;
     buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_identity_release_encode(&body, source_id(source), packet_identifier);
+    enum err err = record_identity_release_encode(&body, session_key(source, room), packet_identifier);
     if (err == ERR_OK)
         err = record_add(source, RECORD_IDENTITY_FREE, &body);
     buf_fini(&body);

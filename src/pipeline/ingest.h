@@ -86,6 +86,9 @@ struct ingest_identity {
     uint64_t block;      /* where it is; free when block <= freed_block */
     bool qos_2;
 };
+/* A source with several connections has as many sessions, 0 to MESSAGE_SESSIONS_MAX - 1: all that
+ * follows, and the identities of what is emitted, is about this one. Before the first emission. */
+void ingest_source_session(struct ingest_source *source, uint8_t session);
 /* Walks what was recovered, before the first emission. */
 void ingest_identities(struct ingest_source *source,
                        void (*on_identity)(void *ctx, uint16_t packet_identifier,
