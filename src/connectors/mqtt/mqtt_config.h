@@ -18,7 +18,7 @@
 #include <jansson.h>
 
 #define MQTT_TOPICS_MAX           1000
-#define MQTT_CONNECTIONS_MAX      32
+#define MQTT_CONNECTIONS_MAX      MESSAGE_SESSIONS_MAX
 #define MQTT_CLIENT_ID_BYTES      24 /* 23 characters (3.1.1 §3.1.3.1) and a NUL */
 #define MQTT_CONFIG_BYTES_MAX     (4 * MIB)
 #define MQTT_RECEIVE_MAXIMUM      65535

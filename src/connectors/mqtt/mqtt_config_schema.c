@@ -42,7 +42,7 @@ const char mqtt_config_schema[] =
     "\"title\":\"Keep alive (s)\",\"description\":\"0 turns it off\"},"
     "\"receive_maximum\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65535,\"default\":65535,"
     "\"title\":\"Receive maximum\"},"
-    "\"connections\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":32,\"default\":1,"
+    "\"connections\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16,\"default\":1,"
     "\"title\":\"Connections\",\"description\":\"More than one needs a shared subscription\"},"
     "\"max_message_bytes\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":50331648,"
     "\"default\":16777216,\"title\":\"Largest message (bytes)\","

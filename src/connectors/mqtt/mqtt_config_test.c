@@ -96,7 +96,7 @@ static void what_is_wrong_is_named(void **state)
     assert_refused(WITH("\"clean_start\":1"), ERR_INVALID, "clean_start must be true or false");
     assert_refused(WITH("\"connections\":2,\"use_shared_subscription\":false"), ERR_INVALID,
                    "shared subscription");
-    assert_refused(WITH("\"connections\":33"), ERR_INVALID, "connections");
+    assert_refused(WITH("\"connections\":17"), ERR_INVALID, "connections");
     assert_refused(WITH("\"max_message_bytes\":99999999999"), ERR_INVALID, "max_message_bytes");
     assert_refused(WITH("\"dataset\":\"x\",\"dataset_levels\":1"), ERR_INVALID, "exclude");
     assert_refused(WITH("\"dataset\":\"{nope}\""), ERR_INVALID, "dataset");

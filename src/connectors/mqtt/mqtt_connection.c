@@ -433,6 +433,7 @@ enum err mqtt_connection_open(struct mqtt_connection *connection, const struct m
         goto fail;
     }
     mqtt_routes_init(&connection->routes, connection->source, config, host->source_id);
+    ingest_source_session(connection->source, (uint8_t)index);
     ingest_identities(connection->source, on_recovered, connection);
     mqtt_handshake_redirected(connection);
     err = stream_begin(connection, diag);

@@ -41,6 +41,7 @@ struct ingest_source {
     const struct ingest_source_ops *ops;
     void *ctx;
     uint64_t sequence;
+    uint8_t session;
 };
 
 struct ingest_route {
@@ -81,6 +82,11 @@ enum err ingest_source_open(struct ingest_loop *loop, struct bytes source_id,
     pipeline.sources[pipeline.source_count++] = source;
     *ret_source = source;
     return ERR_OK;
+}
+
+void ingest_source_session(struct ingest_source *source, uint8_t session)
+{
+    source->session = session;
 }
 
 void ingest_source_close(struct ingest_source *source)
@@ -291,6 +297,7 @@ struct fixture {
     bool stopped;
     bool closed;
     bool start_at_once;
+    bool take_second; /* two connections: the second answers by itself */
     enum err err;
     char reason[600];
     char warning[600];
@@ -327,10 +334,16 @@ static void hang_up(struct fixture *f)
         uv_run(&f->loop, UV_RUN_ONCE);
 }
 
+static void second_accept(struct fixture *f, uv_stream_t *listener);
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct fixture *f = listener->data;
     assert_int_equal(status, 0);
+    if (f->take_second && f->accepted) {
+        second_accept(f, listener);
+        return;
+    }
     assert_false(f->accepted);
     assert_int_equal(uv_tcp_init(&f->loop, &f->socket), 0);
     f->socket.data = f;
@@ -1081,13 +1094,100 @@ static void a_small_window_of_the_broker_is_named(void **state)
     client_close(f);
 }
 
+/* A second client, answered by itself: CONNACK and SUBACK as they are asked for. */
+struct second {
+    struct fixture *f;
+    uv_tcp_t socket;
+    char room[4096];
+    size_t size;
+    char client_id[64];
+    bool closed;
+};
+
+static struct second second;
+
+static void second_say(const char *bytes, size_t size)
+{
+    uv_buf_t part = {.base = (char *)(uintptr_t)bytes, .len = size};
+    assert_int_equal(uv_try_write((uv_stream_t *)&second.socket, &part, 1), size);
+}
+
+static void on_second_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+{
+    (void)handle;
+    (void)suggested;
+    *ret = uv_buf_init(second.room + second.size, (unsigned)(sizeof(second.room) - second.size));
+}
+
+static void on_second_closed(uv_handle_t *handle)
+{
+    (void)handle;
+    second.closed = true;
+}
+
+static void on_second_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *data)
+{
+    (void)data;
+    struct mqtt_frame frame;
+    struct mqtt_fault fault;
+    struct mqtt_connect connect;
+    if (size < 0) {
+        uv_close((uv_handle_t *)handle, on_second_closed);
+        return;
+    }
+    second.size += (size_t)size;
+    while (mqtt_frame(bytes_from(second.room, second.size), sizeof(second.room), &frame, &fault) ==
+               ERR_OK &&
+           frame.total_size <= second.size) {
+        if (frame.type == MQTT_CONNECT) {
+            struct bytes body = bytes_from(second.room + frame.header_size, frame.body_size);
+            assert_int_equal(mqtt_decode_connect(&frame, body, &connect, &fault), ERR_OK);
+            text_copy(second.client_id, sizeof(second.client_id), connect.client_id);
+            second_say("\x20\x03\x00\x00\x00", 5);
+        } else if (frame.type == MQTT_SUBSCRIBE) {
+            second_say("\x90\x04\x00\x01\x00\x01", 6);
+        }
+        second.size -= frame.total_size;
+        memmove(second.room, second.room + frame.total_size, second.size);
+    }
+}
+
+static void second_accept(struct fixture *f, uv_stream_t *listener)
+{
+    second = (struct second){.f = f};
+    uv_tcp_init(&f->loop, &second.socket);
+    assert_int_equal(uv_accept(listener, (uv_stream_t *)&second.socket), 0);
+    uv_read_start((uv_stream_t *)&second.socket, on_second_alloc, on_second_read);
+}
+
 static void several_connections_share(void **state)
 {
     struct fixture *f = *state;
-    set(f, "connections", json_integer(1));
-    client_ready(f, false);
+    set(f, "connections", json_integer(2));
+    f->take_second = true;
+    client_open(f);
+    struct mqtt_connect connect = expect_connect(f);
+    char first_id[64];
+    text_copy(first_id, sizeof(first_id), connect.client_id);
+    give_connack(f, &(struct mqtt_connack){0});
+    struct mqtt_subscribe subscribe = expect_subscribe(f, MQTT_SUBSCRIBE);
+    turns(f, 20);
+    assert_false(f->connected);
+    give_suback(f, MQTT_SUBACK, &subscribe, 1);
+    UNTIL(f, f->connected);
+    assert_string_not_equal(first_id, second.client_id);
+    assert_int_equal(pipeline.source_count, 2);
+    assert_int_equal(pipeline.sources[0]->session, 0);
+    assert_int_equal(pipeline.sources[1]->session, 1);
+    turns(f, 3);
+    publish(f, 1, false, "first");
+    UNTIL(f, pipeline.emitted_count == 1);
+    second_say("\x32\x09\x00\x03"
+               "a/b\x00\x01\x00x",
+               11);
+    UNTIL(f, pipeline.emitted_count == 2);
     client_close(f);
-    assert_true(state_find(BYTES_LITERAL("subscribed/0"))->size > 0);
+    UNTIL(f, second.closed);
 }
 
 /* --- tests: hostile brokers --------------------------------------------------------------------
