@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 {
     static const char *const names[] = {"none", "snappy", "zstd", "lz4_raw"};
     size_t row_count = argc > 1 ? strtoull(argv[1], NULL, 10) : 300000;
-    int rounds = argc > 2 ? atoi(argv[2]) : 5; /* NOLINT */
+    int rounds = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 5;
     struct parquet_rows rows;
     struct parquet_options options = {
         .zstd_level = 3, .page_bytes = MIB, .page_rows = 20000, .created_by = "parquet_bench"};

@@ -14,7 +14,7 @@ keep=$root
 [ -n "$root" ] || root=$(mktemp -d /var/tmp/ingestor-fresh.XXXXXX)
 
 finish() {
-    umount -l "$root/proc" "$root/dev" 2>/dev/null || true
+    umount -l -R "$root/proc" "$root/dev" 2>/dev/null || true
     [ -n "$keep" ] || rm -rf --one-file-system "$root"
 }
 trap finish EXIT
@@ -25,7 +25,8 @@ for file in /etc/apt/apt.conf.d/*proxy* /etc/apt/sources.list; do
     [ ! -e "$file" ] || cp "$file" "$root$file"
 done
 mount -t proc proc "$root/proc"
-mount --bind /dev "$root/dev"
+mount --rbind /dev "$root/dev"
+mount --make-rslave "$root/dev" # or its umount would reach the host's own
 rm -rf "$root/root/ingestor"
 # What a fresh clone holds, without needing git inside before it is installed.
 mkdir -p "$root/root/ingestor"
