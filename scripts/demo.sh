@@ -13,7 +13,7 @@ demo=data/demo
 pids=()
 
 say() {
-    printf '%s\n' "$*"
+    printf '%s\n' "$@"
 }
 
 # Children live in sessions of their own, so that Ctrl-C reaches them through stop alone, in order,
@@ -125,16 +125,18 @@ metric() {
 }
 
 show() {
-    local metrics health status received files size
+    local metrics health status received files size now
     metrics=$(page /metrics)
     health=$(page /api/health)
     status=$(sed -nE 's/^[^{]*\{[^{]*"status": *"([a-z]+)".*/\1/p' <<<"${health//$'\n'/ }")
     received=$(metric ingestor_messages_received_total)
     files=$(find data/lake -name '*.parquet' 2>/dev/null | wc -l)
     size=$(du -sk data/lake 2>/dev/null | cut -f1)
+    now=${EPOCHREALTIME/[.,]/}
     printf -v live '%s  %-9s received %d (%d/s)  in the lake: %d files, %d KiB' "$(date +%T)" \
-        "${status:-starting}" "$received" $(((received - before) / 2)) "$files" "${size:-0}"
+        "${status:-starting}" "$received" $(((received - before) * 1000000 / (now - before_us))) "$files" "${size:-0}"
     before=$received
+    before_us=$now
 }
 
 query="duckdb -c \"SELECT ingestion_id, count(*) AS rows, max(timestamp) AS newest FROM read_parquet('data/lake/bronze/*/*/*/*.parquet', hive_partitioning=true, union_by_name=true) GROUP BY ALL ORDER BY rows DESC LIMIT 10\""
@@ -153,6 +155,7 @@ say "" \
     "Lake       data/lake                  Ctrl-C ends all three" ""
 
 before=0
+before_us=${EPOCHREALTIME/[.,]/}
 shown=0
 while kill -0 "$service_pid" 2>/dev/null; do
     show
