@@ -94,17 +94,35 @@ static inline enum err leaf_double(struct leaf *leaf, size_t row, uint8_t repeti
     return leaf_double_slow(leaf, row, repetition, value);
 }
 
-static inline enum err leaf_string(struct leaf *leaf, size_t row, uint8_t repetition,
-                                   struct bytes text)
+/* source_end: how far the bytes behind the text may be read; short texts are copied with what
+ * stands behind them, which is faster than to look at their size. */
+static inline void leaf_text_copy(uint8_t *to, size_t room, struct bytes text,
+                                  const uint8_t *source_end)
+{
+    if (text.size <= 16 && room >= 16 && source_end - text.data >= 16)
+        memcpy(to, text.data, 16);
+    else
+        memcpy(to, text.data, text.size);
+}
+
+static inline enum err leaf_string_within(struct leaf *leaf, size_t row, uint8_t repetition,
+                                          struct bytes text, const uint8_t *source_end)
 {
     if (leaf->rows == row && !leaf->definition_levels &&
         leaf->value_count + 1 < leaf->value_capacity && text.size > 0 &&
         text.size <= leaf->data_capacity - leaf->data_size) {
-        memcpy(leaf->data + leaf->data_size, text.data, text.size);
+        leaf_text_copy(leaf->data + leaf->data_size, leaf->data_capacity - leaf->data_size, text,
+                       source_end);
         leaf->data_size += text.size;
         leaf->offsets[++leaf->value_count] = (uint32_t)leaf->data_size;
         leaf->rows = row + 1;
         return ERR_OK;
     }
     return leaf_string_slow(leaf, row, repetition, text);
+}
+
+static inline enum err leaf_string(struct leaf *leaf, size_t row, uint8_t repetition,
+                                   struct bytes text)
+{
+    return leaf_string_within(leaf, row, repetition, text, text.data + text.size);
 }

@@ -253,7 +253,8 @@ static inline enum err decode_string(struct decoder *decoder, struct column *col
         return value_misfit(decoder, column, repetition);
     }
     if (!string.escaped)
-        return leaf_string(&column->leaf, decoder->row, repetition, string.raw);
+        return leaf_string_within(&column->leaf, decoder->row, repetition, string.raw,
+                                  decoder->cursor.end);
     uint8_t *text;
     err = leaf_string_begin(&column->leaf, decoder->row, repetition, string.raw.size, &text);
     if (err == ERR_OK)
@@ -428,6 +429,20 @@ static enum err decode_root_field(struct decoder *decoder, struct column *column
     return decode_value(decoder, column, 0);
 }
 
+/* memcmp for the short texts that keys are. */
+static inline bool text_equal(const uint8_t *a, const uint8_t *b, size_t size)
+{
+    if (size < 8) {
+        while (size > 0 && a[size - 1] == b[size - 1])
+            size--;
+        return size == 0;
+    }
+    uint64_t difference = load_u64(a + size - 8) ^ load_u64(b + size - 8);
+    for (size_t i = 0; i + 8 < size; i += 8)
+        difference |= load_u64(a + i) ^ load_u64(b + i);
+    return difference == 0;
+}
+
 /* Reads the key at the cursor and finds its column (NULL: none) by the guess or by its name. The
  * cursor ends at the value. */
 static inline enum err decode_key(struct decoder *decoder, struct column *parent,
@@ -437,7 +452,7 @@ static inline enum err decode_key(struct decoder *decoder, struct column *parent
     struct json_cursor *cursor = &decoder->cursor;
     struct column *guess = previous ? previous->guess_next : parent->guess_first;
     if (guess && (size_t)(cursor->end - cursor->at) > guess->quoted.size &&
-        memcmp(cursor->at, guess->quoted.data, guess->quoted.size) == 0) {
+        text_equal(cursor->at, guess->quoted.data, guess->quoted.size)) {
         key->text.raw = bytes_from(cursor->at + 1, guess->quoted.size - 2);
         key->text.escaped = false;
         cursor->at += guess->quoted.size;
