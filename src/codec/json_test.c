@@ -106,12 +106,29 @@ static void test_suite(void **state)
     assert_true(count > 300);
 }
 
+/* What follows a number decides no value, but which way it is read. */
+static void check_followed(const char *text, enum json_number_kind expected, double value)
+{
+    static const char *const tails[] = {",                ", "}               ",
+                                        "]\"000000000000000"};
+    for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+        char longer[1024];
+        snprintf(longer, sizeof(longer), "%s%s", text, tails[i]);
+        const uint8_t *at = (const uint8_t *)longer;
+        double again = 0;
+        assert_int_equal(json_number_read(&at, at + strlen(longer), &again), expected);
+        assert_int_equal(at - (const uint8_t *)longer, strlen(text));
+        assert_memory_equal(&again, &value, sizeof(value));
+    }
+}
+
 static double number(const char *text, enum json_number_kind expected)
 {
     const uint8_t *at = (const uint8_t *)text;
     double value = 0;
     assert_int_equal(json_number_read(&at, at + strlen(text), &value), expected);
     assert_ptr_equal(at, text + strlen(text));
+    check_followed(text, expected, value);
     return value;
 }
 
@@ -168,7 +185,7 @@ static void test_numbers_random(void **state)
     (void)state;
     uint64_t seed = 0x1234567;
     for (int i = 0; i < 300000; i++) {
-        char text[64];
+        char text[96];
         uint64_t random = random_next(&seed);
         double value;
         if (i % 3 == 0) {
@@ -180,9 +197,15 @@ static void test_numbers_random(void **state)
             snprintf(text, sizeof(text), "%lu.%lue%d", (unsigned long)(random % 1000000),
                      (unsigned long)(random_next(&seed) >> (random % 50)), (int)(random % 60) - 30);
         }
+        if (i % 2)
+            snprintf(text, sizeof(text), "%.*f", (int)(random % 9), (double)(random >> 40) / 1e4);
+        size_t length = strlen(text);
+        memset(text + length, i % 4 == 1 ? ',' : ' ', 16);
+        text[length + 16] = '\0';
         const uint8_t *at = (const uint8_t *)text;
         double expected = strtod(text, NULL);
-        enum json_number_kind kind = json_number_read(&at, at + strlen(text), &value);
+        enum json_number_kind kind = json_number_read(&at, at + length + 16, &value);
+        assert_int_equal(at - (const uint8_t *)text, length);
         if (kind == JSON_NUMBER_BIG_INTEGER)
             continue;
         if (memcmp(&value, &expected, sizeof(value)) != 0)
