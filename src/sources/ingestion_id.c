@@ -90,8 +90,7 @@ enum err ingestion_id_make(const char *name, const char *type, struct buf *out)
     buf_init(&key, 1024 * 1024);
     buf_printf(&key, "%s_%s", name, type);
     enum err err = key.err;
-    if (err == ERR_OK &&
-        EVP_Digest(key.data, key.size, digest, &digest_size, EVP_md5(), NULL) != 1)
+    if (err == ERR_OK && EVP_Digest(key.data, key.size, digest, &digest_size, EVP_md5(), NULL) != 1)
         err = ERR_UNSUPPORTED;
     buf_fini(&key);
     if (err != ERR_OK)

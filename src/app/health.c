@@ -1,0 +1,204 @@
+/*
+ * What the service says of itself. unhealthy: nothing can be acknowledged; degraded: something is
+ * away (a store, a broker, a database) but what was acknowledged is safe and mends itself.
+ */
+#include "app/service_parts.h"
+#include "base/limits.h"
+#include "os/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* A loop that has not gone round for so long is stuck. */
+#define LIVE_STUCK_NS (15 * NS_PER_S)
+
+static void degrade(struct api_health *health, enum api_status status, char text[API_TEXT_BYTES],
+                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static void degrade(struct api_health *health, enum api_status status, char text[API_TEXT_BYTES],
+                    const char *format, ...)
+{
+    if (status > health->status)
+        health->status = status;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, API_TEXT_BYTES, format, arguments);
+    va_end(arguments);
+}
+
+static void sources_fill(struct service *service, struct api_health *health)
+{
+    uint32_t count = service->manager ? manager_count(service->manager) : 0;
+    uint32_t failed = 0;
+    char why[API_TEXT_BYTES] = "";
+    for (uint32_t i = 0; i < count; i++) {
+        struct source *source = manager_at(service->manager, i);
+        struct source_status status;
+        source_status_get(source, &status);
+        if (status.state == SOURCE_ACTIVE)
+            health->active_data_sources++;
+        bool bad = status.state == SOURCE_ERROR ||
+                   (status.state == SOURCE_CONNECTING && status.last_error[0]);
+        if (bad && failed++ == 0)
+            snprintf(why, sizeof(why), "%.60s: %.180s", source_name(source), status.last_error);
+        else if (!bad && status.warning[0] && !why[0])
+            snprintf(why, sizeof(why), "%.60s: %.180s", source_name(source), status.warning);
+    }
+    if (failed > 0)
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %.200s",
+                failed, count, why);
+    else if (why[0])
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.230s", why);
+}
+
+static void store_fill(struct service *service, struct api_health *health)
+{
+    struct upload_stats uploads;
+    struct uploader_health store;
+    struct pipeline_stats pipeline;
+    upload_stats_get(uploader_upload(service->uploader), &uploads);
+    uploader_health_get(service->uploader, &store);
+    pipeline_stats_get(service->pipeline, &pipeline);
+    if (uploads.stopped_cuts > 0)
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s",
+                uploads.stopped_error);
+    else if (uploads.consecutive_failures > 0 || uploads.aside_cuts > 0)
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s",
+                uploads.last_error);
+    else if (store.probed && store.err != ERR_OK)
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s", store.sentence);
+    if (pipeline.lander.last_error[0])
+        degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.220s",
+                pipeline.lander.last_error);
+    if (pipeline.postponed_reason[0])
+        degrade(health, API_DEGRADED, health->database, "degraded: %.230s",
+                pipeline.postponed_reason);
+    if (pipeline.paused)
+        degrade(health, API_DEGRADED, health->data_buffer, "full");
+}
+
+static void journal_fill(struct service *service, struct api_health *health)
+{
+    struct journal_stats stats;
+    journal_stats_get(service->journal, &stats);
+    mutex_lock(&service->lock);
+    enum err recovery_err = service->recovery_err;
+    struct diag diag = service->recovery_diag;
+    mutex_unlock(&service->lock);
+    if (recovery_err != ERR_OK)
+        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: recovery: %.220s", diag.text);
+    else if (stats.failing)
+        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: %.230s", stats.reason);
+    else if (stats.paused)
+        degrade(health, API_DEGRADED, health->journal, "degraded: %.230s", stats.reason);
+    else if (stats.damaged_blocks > 0)
+        degrade(health, API_DEGRADED, health->journal,
+                "degraded: %llu damaged blocks were skipped at recovery; see the log",
+                (unsigned long long)stats.damaged_blocks);
+}
+
+struct accounting {
+    struct api_health *health;
+};
+
+static void on_account(void *ctx, const struct account *account)
+{
+    struct api_health *health = ((struct accounting *)ctx)->health;
+    struct account_totals totals;
+    account_totals_get(account, &totals);
+    health->messages_received += totals.received;
+    health->messages_stored += totals.stored;
+    health->messages_rejected += totals.rejected;
+    health->messages_repeated += totals.repeated;
+    health->messages_pending += totals.pending;
+    if (!health->accounting)
+        return;
+    json_t *entry = json_object();
+    json_object_set_new(entry, "received", json_integer((json_int_t)totals.received));
+    json_object_set_new(entry, "stored", json_integer((json_int_t)totals.stored));
+    json_object_set_new(entry, "rejected", json_integer((json_int_t)totals.rejected));
+    json_object_set_new(entry, "repeated", json_integer((json_int_t)totals.repeated));
+    json_object_set_new(entry, "pending", json_integer((json_int_t)totals.pending));
+    json_object_set_new(health->accounting, account->source_id, entry);
+}
+
+void health_fill(void *ctx, struct api_health *health)
+{
+    struct service *service = ctx;
+    struct accounting accounting = {health};
+    health->accounting = json_object();
+    account_each(service->book, on_account, &accounting);
+    health->messages_processed = health->messages_received - health->messages_repeated;
+    sources_fill(service, health);
+    store_fill(service, health);
+    journal_fill(service, health);
+}
+
+void health_ready(void *ctx, struct api_ready *ret_ready)
+{
+    struct service *service = ctx;
+    struct api_health health = {0};
+    struct journal_stats journal;
+    journal_stats_get(service->journal, &journal);
+    struct uploader_health store_health;
+    mutex_lock(&service->lock);
+    bool started = service->sources_started && !service->stopping;
+    mutex_unlock(&service->lock);
+    uploader_health_get(service->uploader, &store_health);
+    bool store = store_health.probed && store_health.err == ERR_OK;
+    sources_fill(service, &health);
+    /* A store or a broker away is told, and does not make the service unready: it goes on. */
+    *ret_ready = (struct api_ready){
+        .ready = started && !journal.failing,
+        .check_count = 3,
+        .checks = {{"minio", store},
+                   {"data_sources", started && health.status == API_HEALTHY},
+                   {"journal", !journal.failing}},
+    };
+}
+
+bool health_live(void *ctx)
+{
+    struct service *service = ctx;
+    int64_t now_ns = clock_monotonic_ns(&clock_system);
+    for (uint32_t i = 0; i < service->loop_count; i++)
+        if (now_ns - atomic_load(&service->loops[i].alive_ns) > LIVE_STUCK_NS)
+            return false;
+    return true;
+}
+
+static void on_account_gauges(void *ctx, const struct account *account)
+{
+    struct service_gauges *gauges = ctx;
+    struct account_totals totals;
+    account_totals_get(account, &totals);
+    gauges->unlanded_messages += totals.pending;
+}
+
+void health_collect(void *ctx, struct service_gauges *gauges)
+{
+    struct service *service = ctx;
+    struct journal_stats journal;
+    struct pipeline_stats pipeline;
+    struct upload_stats uploads;
+    journal_stats_get(service->journal, &journal);
+    pipeline_stats_get(service->pipeline, &pipeline);
+    upload_stats_get(uploader_upload(service->uploader), &uploads);
+    account_each(service->book, on_account_gauges, gauges);
+    gauges->journal_bytes = journal.size_bytes;
+    gauges->journal_used_bytes = journal.used_bytes;
+    gauges->journal_max_bytes = journal.size_max_bytes;
+    gauges->journal_syncs = journal.syncs;
+    gauges->journal_sync_seconds = (double)journal.sync_ns_total / (double)NS_PER_S;
+    gauges->journal_failures = journal.failures;
+    gauges->journal_damaged_blocks = journal.damaged_blocks;
+    gauges->spool_bytes = spool_bytes(service->spool);
+    int64_t oldest_ns = pipeline.oldest_open_ns > uploads.oldest_age_ns ? pipeline.oldest_open_ns
+                                                                        : uploads.oldest_age_ns;
+    gauges->oldest_unlanded_seconds = (double)oldest_ns / (double)NS_PER_S;
+    gauges->intake_paused = pipeline.paused;
+    gauges->queues[0] = (struct service_queue){"worker_blocks", pipeline.queue_blocks};
+    gauges->queues[1] = (struct service_queue){"lander_cuts", pipeline.lander.queue_cuts};
+    gauges->queues[2] = (struct service_queue){"upload_cuts", uploads.pending_cuts};
+    gauges->queue_count = 3;
+}

@@ -1,0 +1,117 @@
+#include "app/serve.h"
+
+#include "app/service.h"
+#include "base/log.h"
+#include "version.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define SERVE_TICK_MS         100
+#define SERVE_STOP_TIMEOUT_MS 10000
+#define SERVE_EXIT_AT_ONCE    130
+
+struct serve {
+    struct service *service;
+    const struct config_input *input;
+    uv_loop_t loop;
+    uv_signal_t terminate;
+    uv_signal_t interrupt;
+    uv_signal_t hangup;
+    uv_timer_t tick;
+};
+
+static void on_second_signal(int number)
+{
+    (void)number;
+    _exit(SERVE_EXIT_AT_ONCE);
+}
+
+static void on_stop_signal(uv_signal_t *handle, int number)
+{
+    struct serve *serve = handle->data;
+    log_info("serve", "%s: draining and flushing (again to leave at once)",
+             number == SIGTERM ? "SIGTERM" : "SIGINT");
+    uv_stop(&serve->loop);
+}
+
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    struct serve *serve = handle->data;
+    struct buf problems;
+    enum log_level level;
+    (void)number;
+    buf_init(&problems, 64 * 1024);
+    if (config_reload_log_level(serve->input, &level, &problems) == ERR_OK) {
+        log_set_level(level);
+        log_info("serve", "SIGHUP: the log level has been read again");
+    } else {
+        const char *text = buf_cstr(&problems);
+        log_warning("serve", "SIGHUP: the log level stays as it was: %s", text ? text : "");
+    }
+    buf_fini(&problems);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct serve *serve = timer->data;
+    service_tick(serve->service);
+}
+
+static void handle_close(uv_handle_t *handle, void *ctx)
+{
+    (void)ctx;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static void handles_open(struct serve *serve)
+{
+    serve->terminate.data = serve->interrupt.data = serve->hangup.data = serve->tick.data = serve;
+    uv_signal_init(&serve->loop, &serve->terminate);
+    uv_signal_init(&serve->loop, &serve->interrupt);
+    uv_signal_init(&serve->loop, &serve->hangup);
+    uv_timer_init(&serve->loop, &serve->tick);
+    uv_signal_start(&serve->terminate, on_stop_signal, SIGTERM);
+    uv_signal_start(&serve->interrupt, on_stop_signal, SIGINT);
+    uv_signal_start(&serve->hangup, on_hangup, SIGHUP);
+    uv_timer_start(&serve->tick, on_tick, SERVE_TICK_MS, SERVE_TICK_MS);
+}
+
+static void handles_close(struct serve *serve)
+{
+    uv_walk(&serve->loop, handle_close, NULL);
+    uv_run(&serve->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&serve->loop);
+}
+
+int serve_main(const struct config *config, const struct config_input *input)
+{
+    struct serve serve = {.input = input};
+    struct diag diag = {0};
+    int exit_code = EXIT_SERVICE_FAILED;
+
+    log_configure(config->log_level, config->log_format);
+    log_info("serve", "ingestor %s (build %s)", INGESTOR_VERSION, INGESTOR_BUILD);
+    signal(SIGPIPE, SIG_IGN);
+    if (uv_loop_init(&serve.loop) != 0) {
+        log_error("serve", "cannot make an event loop: out of descriptors or memory");
+        return EXIT_SERVICE_FAILED;
+    }
+    handles_open(&serve);
+    if (service_start(config, &serve.service, &exit_code, &diag) != ERR_OK) {
+        log_error("serve", "%s", diag.text);
+        handles_close(&serve);
+        return exit_code;
+    }
+    uv_run(&serve.loop, UV_RUN_DEFAULT);
+
+    handles_close(&serve);
+    signal(SIGTERM, on_second_signal);
+    signal(SIGINT, on_second_signal);
+    service_stop(serve.service, SERVE_STOP_TIMEOUT_MS);
+    log_info("serve", "stopped");
+    return EXIT_SERVICE_OK;
+}

@@ -1,0 +1,480 @@
+/*
+ * Start, and why in this order:
+ *
+ *   1. journal     its lock says that we are alone; what it recovered decides all the rest
+ *   2. store, catalog, landing: what LANDED promised is checked against spool and store
+ *   3. pipeline    workers and lander, the journal's thread, the uploader
+ *   4. API         so that a long recovery can be watched
+ *   5. replay      what is in the journal and not in the lake, on a thread of its own
+ *   6. sources     only after the replay, so that a dataset's rows stay in the journal's order
+ *
+ * Stop is the same backwards, from the sockets to the lake, each stage drained before the next:
+ * sources (received messages are made durable and acknowledged), open blocks, workers (cut), lander
+ * (LANDED), uploader (PUT), journal (last block called durable), API last, so that the stop can be
+ * watched too. What a stage has not done at the deadline stays in the journal or the spool.
+ */
+#include "app/service.h"
+
+#include "app/service_parts.h"
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "lake/catalog.h"
+#include "lake/store_open.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* Shares of the time a stop may take, each counted from its begin. */
+#define STOP_SOURCES_PERCENT  25
+#define STOP_PIPELINE_PERCENT 70
+#define STOP_UPLOADS_PERCENT  95
+
+static uint32_t processor_count(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : (uint32_t)count;
+}
+
+/* --- start ------------------------------------------------------------------------------------- */
+
+static enum err books_begin(struct service *service)
+{
+    const struct config *config = service->config;
+    enum err err = metrics_new(&service->metrics);
+    if (err == ERR_OK)
+        err = account_book_new(&service->book);
+    if (err == ERR_OK)
+        err = recent_new((uint32_t)config->buffer_max_rows, (uint32_t)config->buffer_ttl_seconds,
+                         &clock_system, &service->recent);
+    if (err == ERR_OK)
+        err = process_metrics_new(service->metrics, &service->process_metrics);
+    if (err == ERR_OK)
+        err = service_metrics_new(service->metrics,
+                                  &(struct service_metrics_options){
+                                      .pod = config->pod,
+                                      .pod_namespace = config->pod_namespace,
+                                      .version = INGESTOR_VERSION,
+                                      .partitions_max = config->metrics_partitions_max,
+                                      .recent = service->recent,
+                                  },
+                                  &service->service_metrics);
+    return err;
+}
+
+static enum err on_damage(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    log_error("journal", "%s", sentence);
+    return ERR_OK;
+}
+
+static enum err journal_begin(struct service *service, struct diag *diag)
+{
+    const struct config *config = service->config;
+    enum err err = spool_new(&fs_posix, config->journal_dir, &service->spool);
+    if (err == ERR_OK)
+        err = journal_open(
+            &(struct journal_options){
+                .fs = &fs_posix,
+                .clock = &clock_system,
+                .folder = config->journal_dir,
+                .size_max_bytes = config->journal_max_bytes,
+                .sync = config->journal_sync,
+                .sync_interval_ms = config->journal_sync_interval_ms,
+                .spool_bytes = spool_bytes_of,
+                .ctx = &service->spool,
+            },
+            &service->journal, diag);
+    if (err == ERR_OK)
+        err = journal_damage(service->journal, on_damage, NULL);
+    if (err == ERR_OK)
+        err = spool_open(service->spool, diag);
+    return err;
+}
+
+/* Cuts that recovery found LANDED were received before this start: they count as received now. */
+static void landed_count_received(struct service *service, const struct landed *landed)
+{
+    struct account *account;
+    if (account_get(service->book, landed->source_id, bytes_from(NULL, 0), &account) == ERR_OK)
+        atomic_fetch_add(&account->received, landed->messages);
+}
+
+static enum err on_pending(void *ctx, const struct landed *landed)
+{
+    landed_count_received(ctx, landed);
+    return ERR_OK;
+}
+
+static void on_uploaded(void *ctx, const struct landed *landed)
+{
+    struct service *service = ctx;
+    struct account *account;
+    for (uint32_t i = 0; i < landed->file_count; i++)
+        service_metrics_file_written(service->service_metrics, landed->files[i].size_bytes);
+    if (account_get(service->book, landed->source_id, bytes_from(NULL, 0), &account) != ERR_OK)
+        return;
+    atomic_fetch_add(&account->rejected, landed->rejected);
+    atomic_fetch_add(&account->stored, landed->messages - landed->rejected);
+}
+
+static void on_report(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    log_error("landing", "%s", sentence);
+}
+
+static enum err lake_begin(struct service *service, struct diag *diag)
+{
+    const struct config *config = service->config;
+    enum err err = store_open(
+        &(struct store_options){
+            .url = config->store_url,
+            .endpoint = config->store_endpoint,
+            .access_key = config->minio_access_key,
+            .secret_key = config->minio_secret_key,
+            .bucket = config->store_bucket,
+            .region = config->aws_region,
+            .fs = &fs_posix,
+            .clock = &clock_system,
+        },
+        &service->store, diag);
+    if (err == ERR_OK)
+        err = catalog_open(config->database_url, &service->catalog, diag);
+    if (err == ERR_OK)
+        err = uploader_new(
+            &(struct uploader_options){
+                .upload =
+                    {
+                        .clock = &clock_system,
+                        .spool = service->spool,
+                        .store = service->store,
+                        .journal = landing_journal_of(service->journal),
+                        .seed = (uint64_t)clock_monotonic_ns(&clock_system),
+                        .on_uploaded = on_uploaded,
+                        .ctx = service,
+                    },
+            },
+            &service->uploader);
+    if (err == ERR_OK)
+        err = landing_new(
+            &(struct landing_options){
+                .spool = service->spool,
+                .store = service->store,
+                .journal = landing_journal_of(service->journal),
+                .upload = uploader_upload(service->uploader),
+                .on_report = on_report,
+                .ctx = service,
+            },
+            &service->landing);
+    return err;
+}
+
+static enum err lake_recover(struct service *service, struct diag *diag)
+{
+    struct landing_recovery recovery = {0};
+    enum err err = journal_pending_uploads(service->journal, on_pending, service);
+    if (err == ERR_OK)
+        err = landing_recover(service->landing, &recovery, diag);
+    if (err == ERR_OK && (recovery.pending_cuts > 0 || recovery.redo_cuts > 0))
+        log_info("landing",
+                 "recovered: %llu cuts to upload, %llu to make again, %llu stray files removed",
+                 (unsigned long long)recovery.pending_cuts,
+                 (unsigned long long)recovery.redo_cuts,
+                 (unsigned long long)recovery.stray_files);
+    return err;
+}
+
+static enum err pipeline_begin(struct service *service)
+{
+    const struct config *config = service->config;
+    uint32_t processors = processor_count();
+    return pipeline_new(
+        &(struct pipeline_options){
+            .clock = &clock_system,
+            .journal = service->journal,
+            .landing = service->landing,
+            .book = service->book,
+            .recent = service->recent,
+            .metrics = service->service_metrics,
+            .batch =
+                {
+                    .catalog = service->catalog,
+                    .parquet =
+                        {
+                            .codec = config->parquet_codec,
+                            .zstd_level = 3,
+                            .page_bytes = 1 * MIB,
+                            .page_rows = 20000,
+                            .created_by = "ingestor version " INGESTOR_VERSION
+                                          " (build " INGESTOR_BUILD ")",
+                        },
+                    .journal_uuid = journal_uuid(service->journal),
+                    .row_group_rows = 1000000,
+                    .row_group_bytes = 128 * MIB,
+                },
+            .worker_count = processors < WORKERS_MAX ? processors : WORKERS_MAX,
+            .flush_interval_seconds = (uint32_t)config->flush_interval_seconds,
+            .flush_max_bytes = config->flush_max_bytes,
+            .flush_files_per_second_max = (uint32_t)config->flush_files_per_second_max,
+            .memory_limit_bytes = config->memory_limit_bytes,
+        },
+        &service->pipeline);
+}
+
+static enum err threads_begin(struct service *service, struct diag *diag)
+{
+    enum err err = journal_start(service->journal, diag);
+    if (err == ERR_OK)
+        err = uploader_start(service->uploader, diag);
+    if (err == ERR_OK)
+        err = pipeline_start(service->pipeline);
+    return err;
+}
+
+static enum err loops_begin(struct service *service)
+{
+    uint32_t wanted = processor_count() / 2;
+    wanted = wanted < 1 ? 1 : wanted > SERVICE_LOOPS_MAX ? SERVICE_LOOPS_MAX : wanted;
+    for (uint32_t i = 0; i < wanted; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "io-%u", i);
+        enum err err = loop_start(&service->loops[i], name);
+        if (err != ERR_OK)
+            return err;
+        service->loop_count++;
+        service->loop_list[i] = &service->loops[i];
+        err = pipeline_ingest_loop(service->pipeline, &service->loops[i], &service->ingests[i]);
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+static enum err configured_sources_add(struct service *service, struct diag *diag)
+{
+    size_t index;
+    const json_t *source;
+    json_array_foreach(service->config->sources, index, source)
+    {
+        const json_t *enabled = json_object_get(source, "enabled");
+        if (enabled && json_is_false(enabled))
+            continue;
+        enum err err = manager_add(service->manager,
+                                   json_string_value(json_object_get(source, "name")),
+                                   json_string_value(json_object_get(source, "type_name")),
+                                   json_object_get(source, "config"), diag);
+        if (err != ERR_OK)
+            return err;
+    }
+    return ERR_OK;
+}
+
+/* "Local Simulators MQTT", unless a configured source bears its name. */
+static enum err default_source_add(struct service *service, struct diag *diag)
+{
+    const struct config *config = service->config;
+    if (!config->auto_register)
+        return ERR_OK;
+    json_t *topics = json_array();
+    for (size_t i = 0; topics && i < config->mqtt_topics.count; i++)
+        json_array_append_new(topics, json_string(config->mqtt_topics.items[i]));
+    json_t *source =
+        json_pack("{s:s, s:I, s:o, s:s}", "broker", config->mqtt_broker, "port",
+                  (json_int_t)config->mqtt_port, "topics", topics, "shared_group",
+                  config->mqtt_shared_group);
+    if (!source)
+        return ERR_NO_MEMORY;
+    enum err err = manager_add(service->manager, SERVICE_DEFAULT_SOURCE, "mqtt", source, diag);
+    json_decref(source);
+    return err == ERR_CONFLICT ? ERR_OK : err;
+}
+
+static enum err sources_begin(struct service *service, struct diag *diag)
+{
+    enum err err = manager_new(
+        &(struct manager_options){
+            .loops = service->loop_list,
+            .ingests = service->ingests,
+            .loop_count = service->loop_count,
+            .replica_id = journal_uuid(service->journal),
+        },
+        &service->manager);
+    if (err == ERR_OK)
+        err = configured_sources_add(service, diag);
+    if (err == ERR_OK)
+        err = default_source_add(service, diag);
+    return err;
+}
+
+static enum err api_begin(struct service *service, struct diag *diag)
+{
+    const struct config *config = service->config;
+    struct buf origins;
+    buf_init(&origins, 64 * KIB);
+    for (size_t i = 0; i < config->cors_origins.count; i++)
+        buf_printf(&origins, "%s%s", i > 0 ? "," : "", config->cors_origins.items[i]);
+    const char *text = buf_cstr(&origins);
+    enum err err = text ? ERR_OK : ERR_NO_MEMORY;
+    if (err == ERR_OK)
+        err = api_start(&(struct api_options){.host = config->host,
+                                              .port = (uint16_t)config->port,
+                                              .cors_origins = text,
+                                              .clock = &clock_system},
+                        &(struct api_services){.version = INGESTOR_VERSION,
+                                               .recent = service->recent,
+                                               .metrics = service->metrics,
+                                               .health = health_fill,
+                                               .ready = health_ready,
+                                               .live = health_live,
+                                               .ctx = service},
+                        &service->api, diag);
+    buf_fini(&origins);
+    return err;
+}
+
+/* On a thread of its own: a long replay is watched over the API, and can be stopped. */
+static void recovery_run(void *ctx)
+{
+    struct service *service = ctx;
+    struct diag diag = {0};
+    enum err err = pipeline_recover(service->pipeline, &diag);
+    mutex_lock(&service->lock);
+    bool stopping = service->stopping;
+    service->recovery_err = err;
+    service->recovery_diag = diag;
+    service->sources_started = err == ERR_OK && !stopping;
+    bool start = service->sources_started;
+    mutex_unlock(&service->lock);
+    if (err != ERR_OK && !stopping)
+        log_error("journal", "the replay of the journal stopped: %s; no source is started",
+                  diag.text[0] ? diag.text : err_text(err));
+    if (start)
+        manager_start(service->manager);
+}
+
+static enum err service_begin(struct service *service, int *ret_exit_code, struct diag *diag)
+{
+    enum err err = books_begin(service);
+    if (err == ERR_OK) {
+        *ret_exit_code = EXIT_SERVICE_JOURNAL;
+        err = journal_begin(service, diag);
+    }
+    if (err == ERR_OK) {
+        *ret_exit_code = EXIT_SERVICE_FAILED;
+        err = lake_begin(service, diag);
+    }
+    if (err == ERR_OK)
+        err = pipeline_begin(service);
+    if (err == ERR_OK)
+        err = loops_begin(service);
+    if (err == ERR_OK) {
+        *ret_exit_code = EXIT_SERVICE_USAGE;
+        err = sources_begin(service, diag);
+    }
+    if (err == ERR_OK) {
+        *ret_exit_code = EXIT_SERVICE_FAILED;
+        service_metrics_on_collect(service->service_metrics, health_collect, service);
+        err = lake_recover(service, diag);
+    }
+    if (err == ERR_OK)
+        err = threads_begin(service, diag);
+    if (err == ERR_OK)
+        err = api_begin(service, diag);
+    if (err == ERR_OK)
+        err = thread_start(&service->recovery_thread, "recovery", recovery_run, service);
+    return err;
+}
+
+enum err service_start(const struct config *config, struct service **ret_service,
+                       int *ret_exit_code, struct diag *diag)
+{
+    struct service *service = mem_zalloc(1, sizeof(*service));
+    *ret_exit_code = EXIT_SERVICE_FAILED;
+    if (!service)
+        return diag_set(diag, ERR_NO_MEMORY, "no memory to start");
+    service->config = config;
+    mutex_init(&service->lock);
+    enum err err = service_begin(service, ret_exit_code, diag);
+    if (err != ERR_OK) {
+        (void)diag_set(diag, err, "the service cannot start: %s", err_text(err));
+        service_stop(service, 0);
+        return err;
+    }
+    log_info("serve", "lake: %s; journal: %s", service->store->description, config->journal_dir);
+    *ret_service = service;
+    return ERR_OK;
+}
+
+void service_tick(struct service *service)
+{
+    struct upload_stats uploads;
+    upload_stats_get(uploader_upload(service->uploader), &uploads);
+    pipeline_tick(service->pipeline, uploads.lag_ns);
+}
+
+/* --- stop -------------------------------------------------------------------------------------- */
+
+static void intake_end(struct service *service, int64_t deadline_ns)
+{
+    mutex_lock(&service->lock);
+    service->stopping = true;
+    bool sources = service->sources_started;
+    mutex_unlock(&service->lock);
+    if (service->pipeline)
+        pipeline_cancel_recovery(service->pipeline);
+    thread_join(&service->recovery_thread);
+    if (service->manager && sources && !manager_stop(service->manager, deadline_ns))
+        log_warning("serve", "not every source ended in time");
+    for (uint32_t i = 0; i < service->loop_count; i++)
+        if (service->ingests[i])
+            ingest_loop_close(service->ingests[i]);
+}
+
+static void loops_end(struct service *service)
+{
+    for (uint32_t i = 0; i < service->loop_count; i++)
+        loop_stop(&service->loops[i]);
+    for (uint32_t i = 0; i < service->loop_count; i++)
+        ingest_loop_free(service->ingests[i]);
+}
+
+void service_stop(struct service *service, uint32_t timeout_ms)
+{
+    int64_t begin_ns = clock_monotonic_ns(&clock_system);
+    int64_t percent_ns = timeout_ms * NS_PER_MS / 100;
+    bool all = true;
+    intake_end(service, begin_ns + STOP_SOURCES_PERCENT * percent_ns);
+    if (service->pipeline)
+        all = pipeline_stop(service->pipeline, begin_ns + STOP_PIPELINE_PERCENT * percent_ns);
+    if (service->uploader) {
+        int64_t left_ns = begin_ns + STOP_UPLOADS_PERCENT * percent_ns -
+                          clock_monotonic_ns(&clock_system);
+        uploader_stop(service->uploader, left_ns > 0 ? left_ns : 0);
+    }
+    if (service->journal)
+        journal_stop(service->journal);
+    api_stop(service->api);
+    loops_end(service);
+    if (!all && timeout_ms > 0)
+        log_info("serve", "what is not in the lake yet is in the journal, for the next start");
+
+    manager_free(service->manager);
+    pipeline_free(service->pipeline);
+    landing_free(service->landing);
+    uploader_free(service->uploader);
+    catalog_close(service->catalog);
+    if (service->store)
+        service->store->ops->close(service->store);
+    journal_close(service->journal);
+    spool_free(service->spool);
+    metrics_free(service->metrics);
+    service_metrics_free(service->service_metrics);
+    process_metrics_free(service->process_metrics);
+    recent_free(service->recent);
+    account_book_free(service->book);
+    mutex_fini(&service->lock);
+    mem_free(service);
+}

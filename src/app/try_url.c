@@ -1,0 +1,98 @@
+#include "app/try_url.h"
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+static char *part_get(CURLU *handle, CURLUPart part, unsigned flags)
+{
+    char *text = NULL;
+    return curl_url_get(handle, part, &text, flags) == CURLUE_OK ? text : NULL;
+}
+
+/* The topic filter is what follows host and port as it stands: '#' is no fragment in MQTT. */
+static char *topic_of(const char *url)
+{
+    const char *host = strstr(url, "://");
+    const char *slash = host ? strchr(host + 3, '/') : NULL;
+    return mem_strdup(slash && slash[1] ? slash + 1 : "#");
+}
+
+static enum err mqtt_config(const char *url, CURLU *handle, json_t **ret_config)
+{
+    char *host = part_get(handle, CURLUPART_HOST, 0);
+    char *port = part_get(handle, CURLUPART_PORT, 0);
+    char *user = part_get(handle, CURLUPART_USER, CURLU_URLDECODE);
+    char *password = part_get(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
+    char *topic = topic_of(url);
+    json_t *config = topic && host
+                         ? json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "broker", host, "topics",
+                                     topic, "qos", 0, "use_shared_subscription", 0, "clean_start",
+                                     1, "session_expiry_seconds", 0)
+                         : NULL;
+    if (config && port)
+        json_object_set_new(config, "port", json_integer(strtol(port, NULL, 10)));
+    if (config && user)
+        json_object_set_new(config, "username", json_string(user));
+    if (config && password)
+        json_object_set_new(config, "password", json_string(password));
+    curl_free(host);
+    curl_free(port);
+    curl_free(user);
+    curl_free(password);
+    mem_free(topic);
+    *ret_config = config;
+    return config ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err replica_draw(char replica_id[37])
+{
+    uint8_t random[16];
+    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return ERR_IO;
+    for (int i = 0; i < 16; i++)
+        snprintf(replica_id + (ptrdiff_t)2 * i, 3, "%02x", random[i]);
+    return ERR_OK;
+}
+
+enum err try_url_parse(const char *url, struct try_target *ret_target, struct diag *diag)
+{
+    /* without what follows '#', which curl would take for a fragment, and may refuse */
+    char head[2048];
+    size_t size = strcspn(url, "#");
+    *ret_target = (struct try_target){0};
+    if (size >= sizeof(head))
+        return diag_set(diag, ERR_INVALID, "the URL is too long");
+    memcpy(head, url, size);
+    head[size] = '\0';
+    if (strncmp(url, "mqtt://", 7) != 0)
+        return diag_set(diag, ERR_INVALID,
+                        "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic",
+                        url);
+    CURLU *handle = curl_url();
+    if (!handle)
+        return ERR_NO_MEMORY;
+    enum err err;
+    if (curl_url_set(handle, CURLUPART_URL, head, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+        err = diag_set(diag, ERR_INVALID,
+                       "'%.100s' is not a URL: mqtt://[user:password@]host[:port]/topic", url);
+    else
+        err = mqtt_config(url, handle, &ret_target->config);
+    curl_url_cleanup(handle);
+    if (err != ERR_OK)
+        return err;
+    ret_target->type_name = "mqtt";
+    ret_target->name = mem_strdup("try");
+    return ret_target->name ? replica_draw(ret_target->replica_id) : ERR_NO_MEMORY;
+}
+
+void try_target_fini(struct try_target *target)
+{
+    json_decref(target->config);
+    mem_free(target->name);
+    *target = (struct try_target){0};
+}

@@ -1,0 +1,17 @@
+#pragma once
+/* The URL of `ingestor try`, as a source's config. Pure. */
+#include "base/err.h"
+
+#include <jansson.h>
+
+struct try_target {
+    const char *type_name; /* static */
+    char *name;
+    json_t *config;
+    char replica_id[37]; /* drawn anew: a session of its own */
+};
+
+/* ERR_INVALID says what such a URL looks like. */
+enum err try_url_parse(const char *url, struct try_target *ret_target,
+                       struct diag *diag) ERR_MUST_USE;
+void try_target_fini(struct try_target *target);

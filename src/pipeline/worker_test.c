@@ -1,0 +1,367 @@
+/* A worker against a catalog that can be away and a lander that keeps what it is given. */
+#include "pipeline/worker.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "os/thread.h"
+#include "support/fake_catalog.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+/* cmocka wants those four first */
+#include <cmocka.h>
+
+#define JOBS_MAX 1000
+
+struct fixture {
+    struct fake_catalog catalog;
+    struct account_book *book;
+    struct flush_pace pace;
+    struct worker *worker;
+    _Atomic uint64_t in_flight;
+    struct mutex lock;
+    struct condition landed;
+    struct land_job *jobs[JOBS_MAX];
+    int job_count;
+    bool land_stopped;
+    uint64_t wanted_above; /* recovered blocks: wanted above this number */
+    uint64_t redo_from, redo_through, redo_cut;
+    uint64_t next_block;
+};
+
+static bool on_wanted(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut)
+{
+    const struct fixture *fixture = ctx;
+    (void)dataset_id;
+    *ret_redo_cut = 0;
+    if (fixture->redo_cut != 0 && block >= fixture->redo_from && block <= fixture->redo_through) {
+        *ret_redo_cut = fixture->redo_cut;
+        return true;
+    }
+    return block > fixture->wanted_above;
+}
+
+static uint64_t on_landed_through(void *ctx, struct bytes dataset_id)
+{
+    const struct fixture *fixture = ctx;
+    (void)dataset_id;
+    return fixture->wanted_above;
+}
+
+static enum err on_land(void *ctx, struct land_job *take_job)
+{
+    struct fixture *fixture = ctx;
+    mutex_lock(&fixture->lock);
+    bool stopped = fixture->land_stopped;
+    if (!stopped) {
+        assert_true(fixture->job_count < JOBS_MAX);
+        fixture->jobs[fixture->job_count++] = take_job;
+        condition_signal(&fixture->landed);
+    }
+    mutex_unlock(&fixture->lock);
+    return stopped ? ERR_STOPPED : ERR_OK;
+}
+
+static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t flush_max_bytes,
+                  size_t memory_max_bytes)
+{
+    flush_pace_init(&fixture->pace, interval_seconds, 50);
+    assert_int_equal(
+        worker_new(
+            &(struct worker_options){
+                .count = 1,
+                .clock = &clock_system,
+                .batch = {.catalog = &fixture->catalog.catalog,
+                          .parquet = {.codec = PARQUET_NONE,
+                                      .page_bytes = MIB,
+                                      .page_rows = 20000,
+                                      .created_by = "test"},
+                          .journal_uuid = "00000000-0000-0000-0000-000000000000",
+                          .row_group_rows = 1000000,
+                          .row_group_bytes = 128 * MIB},
+                .pace = &fixture->pace,
+                .book = fixture->book,
+                .flush_max_bytes = flush_max_bytes,
+                .memory_max_bytes = memory_max_bytes,
+                .wanted = on_wanted,
+                .landed_through = on_landed_through,
+                .land = on_land,
+                .ctx = fixture,
+            },
+            &fixture->worker),
+        ERR_OK);
+    assert_int_equal(worker_start(fixture->worker), ERR_OK);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = mem_zalloc(1, sizeof(*fixture));
+    assert_non_null(fixture);
+    fake_catalog_init(&fixture->catalog);
+    assert_int_equal(account_book_new(&fixture->book), ERR_OK);
+    mutex_init(&fixture->lock);
+    condition_init(&fixture->landed);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    worker_free(fixture->worker);
+    for (int i = 0; i < fixture->job_count; i++)
+        land_job_free(fixture->jobs[i]);
+    assert_int_equal(fixture->in_flight, 0);
+    account_book_free(fixture->book);
+    fake_catalog_fini(&fixture->catalog);
+    condition_fini(&fixture->landed);
+    mutex_fini(&fixture->lock);
+    mem_free(fixture);
+    return 0;
+}
+
+static void route_add(struct block *block, const char *dataset, uint32_t *ret_index)
+{
+    struct buf encoded;
+    const struct route_view view = {.source_id = BYTES_LITERAL("source"),
+                                    .dataset_id = bytes_from_text(dataset),
+                                    .source_type = BYTES_LITERAL("mqtt"),
+                                    .topic = BYTES_LITERAL("t"),
+                                    .partition_window_hours = 24};
+    buf_init(&encoded, 64 * 1024);
+    assert_int_equal(route_encode(&view, &encoded), ERR_OK);
+    assert_int_equal(block_add_route(block, buf_bytes(&encoded), hash_bytes(view.dataset_id),
+                                     ret_index),
+                     ERR_OK);
+    buf_fini(&encoded);
+}
+
+/* A durable block with count messages for each of the datasets named. */
+static void deliver(struct fixture *fixture, const char *const *datasets, int dataset_count,
+                    int count, bool recovered)
+{
+    struct block *block;
+    struct shipment *shipment;
+    assert_int_equal(block_new(64 * 1024, &block), ERR_OK);
+    block->number = ++fixture->next_block;
+    for (int d = 0; d < dataset_count; d++) {
+        uint32_t route;
+        route_add(block, datasets[d], &route);
+        for (int i = 0; i < count; i++) {
+            char payload[64];
+            int size = snprintf(payload, sizeof(payload), "{\"block\":%d,\"i\":%d}",
+                                (int)block->number, i);
+            assert_int_equal(
+                block_add_message(block, &(struct message_view){.payload = bytes_from(
+                                                                    payload, (size_t)size),
+                                                                .arrival_us = 1795521600000000,
+                                                                .route_index = route}),
+                ERR_OK);
+        }
+    }
+    assert_int_equal(shipment_new(block, &fixture->in_flight, &shipment), ERR_OK);
+    shipment->recovered = recovered;
+    worker_deliver(fixture->worker, shipment);
+    shipment_unref(shipment);
+}
+
+static void wait_for_jobs(struct fixture *fixture, int count)
+{
+    mutex_lock(&fixture->lock);
+    while (fixture->job_count < count)
+        condition_wait(&fixture->landed, &fixture->lock);
+    mutex_unlock(&fixture->lock);
+}
+
+static bool stop(struct fixture *fixture)
+{
+    return worker_stop(fixture->worker, clock_monotonic_ns(&clock_system) + 60 * NS_PER_S);
+}
+
+static uint64_t messages_of(const struct fixture *fixture, const char *dataset)
+{
+    uint64_t messages = 0;
+    uint64_t through = 0;
+    for (int i = 0; i < fixture->job_count; i++) {
+        const struct land_job *job = fixture->jobs[i];
+        if (!bytes_equal_text(bytes_from(job->dataset_id, job->dataset_id_size), dataset))
+            continue;
+        assert_int_equal(job->after, through); /* no gap, no overlap */
+        assert_true(job->through > job->after);
+        through = job->through;
+        messages += job->cut.stats.messages;
+    }
+    return messages;
+}
+
+static const char *const two[] = {"source_a", "source_b"};
+
+static void test_stop_cuts_everything(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    for (int i = 0; i < 20; i++)
+        deliver(fixture, two, 2, 10, false);
+    assert_true(stop(fixture));
+    assert_int_equal(fixture->job_count, 2);
+    assert_int_equal(messages_of(fixture, two[0]), 200);
+    assert_int_equal(messages_of(fixture, two[1]), 200);
+}
+
+static void test_size_closes_a_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 1000, 64 * MIB);
+    for (int i = 0; i < 20; i++)
+        deliver(fixture, two, 2, 30, false);
+    wait_for_jobs(fixture, 4);
+    assert_true(stop(fixture));
+    assert_int_equal(messages_of(fixture, two[0]), 600);
+    assert_int_equal(messages_of(fixture, two[1]), 600);
+}
+
+static void test_age_closes_a_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 0, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 2, 1, false);
+    wait_for_jobs(fixture, 2);
+    assert_true(stop(fixture));
+}
+
+static void test_force_closes_a_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 2, 1, false);
+    do { /* the order may come before the block is worked on */
+        worker_force(fixture->worker, hash_bytes(bytes_from_text(two[1])));
+        mutex_lock(&fixture->lock);
+        condition_wait_for(&fixture->landed, &fixture->lock, 10 * NS_PER_MS);
+        mutex_unlock(&fixture->lock);
+    } while (fixture->job_count == 0);
+    assert_int_equal(fixture->job_count, 1);
+    assert_int_equal(messages_of(fixture, two[1]), 1);
+    assert_true(stop(fixture));
+}
+
+static void test_memory_closes_the_largest(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 64 * MIB, 1);
+    deliver(fixture, two, 2, 10, false);
+    wait_for_jobs(fixture, 2);
+    assert_true(stop(fixture));
+    assert_int_equal(messages_of(fixture, two[0]), 10);
+}
+
+static void test_database_away_loses_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct worker_stats stats;
+    fixture->catalog.away = true;
+    start(fixture, 0, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 2, 10, false);
+    do {
+        worker_stats_get(fixture->worker, &stats);
+    } while (stats.postponed_reason[0] == '\0');
+    assert_int_equal(fixture->job_count, 0);
+    fixture->catalog.away = false;
+    wait_for_jobs(fixture, 2);
+    deliver(fixture, two, 2, 10, false);
+    assert_true(stop(fixture));
+    assert_int_equal(messages_of(fixture, two[0]), 20);
+    assert_int_equal(messages_of(fixture, two[1]), 20);
+}
+
+static void test_what_cannot_be_cut_at_stop_is_left(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->catalog.away = true;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 2, 10, false);
+    assert_false(worker_stop(fixture->worker,
+                             clock_monotonic_ns(&clock_system) + 100 * NS_PER_MS));
+    assert_int_equal(fixture->job_count, 0);
+}
+
+static void test_recovery_skips_what_has_landed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct account *account;
+    struct account_totals totals;
+    fixture->wanted_above = 5;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    for (int i = 0; i < 8; i++)
+        deliver(fixture, two, 1, 10, true);
+    assert_true(stop(fixture));
+    assert_int_equal(fixture->job_count, 1);
+    assert_int_equal(fixture->jobs[0]->after, 5);
+    assert_int_equal(fixture->jobs[0]->through, 8);
+    assert_int_equal(fixture->jobs[0]->cut.stats.messages, 30);
+    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"),
+                                 &account),
+                     ERR_OK);
+    account_totals_get(account, &totals);
+    assert_int_equal(totals.received, 30);
+}
+
+static void test_a_range_made_again_is_cut_apart(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->wanted_above = 5;
+    fixture->redo_from = 2;
+    fixture->redo_through = 3;
+    fixture->redo_cut = 42;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    for (int i = 0; i < 8; i++)
+        deliver(fixture, two, 1, 10, true);
+    worker_end_of_recovery(fixture->worker);
+    assert_true(stop(fixture));
+    assert_int_equal(fixture->job_count, 2);
+    assert_int_equal(fixture->jobs[0]->redo_cut, 42);
+    assert_int_equal(fixture->jobs[0]->cut.stats.first.block, 2);
+    assert_int_equal(fixture->jobs[0]->through, 3);
+    assert_int_equal(fixture->jobs[0]->cut.stats.messages, 20);
+    assert_int_equal(fixture->jobs[1]->redo_cut, 0);
+    assert_int_equal(fixture->jobs[1]->after, 5);
+    assert_int_equal(fixture->jobs[1]->through, 8);
+}
+
+/* Whatever allocation fails, every message is in exactly one cut. */
+static void test_no_memory_loses_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 4000, 64 * MIB);
+    for (int i = 0; i < 60; i++) {
+        mem_fail_at((uint64_t)(i * 7 % 50) + 30);
+        deliver(fixture, two, 2, 10, false);
+    }
+    mem_fail_at(0);
+    assert_true(stop(fixture));
+    assert_int_equal(messages_of(fixture, two[0]), 600);
+    assert_int_equal(messages_of(fixture, two[1]), 600);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_stop_cuts_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_size_closes_a_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_age_closes_a_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_force_closes_a_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_closes_the_largest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_database_away_loses_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_cut_at_stop_is_left, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_recovery_skips_what_has_landed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_range_made_again_is_cut_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_memory_loses_nothing, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,487 @@
+/*
+ * The host of a connector. All transitions happen on the I/O loop's thread:
+ *
+ *   begin ──► connect ──on_connected──► start ──► ACTIVE
+ *               │on_failed                          │on_failed / source_stop
+ *               ▼                                   ▼
+ *             disconnect ◄──on_stopped / timeout── stop
+ *               │on_closed
+ *               ▼
+ *             STOPPED (was asked to), else ERROR: the retry timer begins again
+ *
+ * A connector may call back from inside connect, start or stop. So callbacks only note what
+ * happened
+ * (`event` bits) and the step after the call, or a timer of 0 ms, acts on it: never does a
+ * connector find itself disconnected while one of its functions is still running.
+ */
+#include "sources/source.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "net/backoff.h"
+#include "os/clock.h"
+#include "sources/secrets.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SOURCE_BACKOFF_MIN_MS  1000
+#define SOURCE_BACKOFF_MAX_MS  60000
+#define SOURCE_HEALTHY_NS      (60 * NS_PER_S)
+#define SOURCE_STOP_TIMEOUT_MS 5000
+#define SOURCE_HEALTH_MS       1000
+
+enum source_event {
+    EVENT_CONNECTED = 1,
+    EVENT_FAILED = 2,
+    EVENT_STOPPED = 4,
+    EVENT_CLOSED = 8,
+};
+
+enum source_step { STEP_IDLE, STEP_CONNECTING, STEP_RUNNING, STEP_STOPPING, STEP_CLOSING };
+
+struct source {
+    const struct connector *connector;
+    char *name;
+    char *ingestion_id;
+    char *replica_id;
+    json_t *config;   /* as stored */
+    json_t *resolved; /* with secrets, while connected */
+    struct loop *loop;
+    struct ingest_loop *ingest;
+
+    /* the loop's */
+    struct connector_host host;
+    void *state;
+    enum source_step step;
+    int events;
+    bool wanted; /* start was asked for, stop was not */
+    bool timers_open;
+    int timers_closing;
+    int64_t active_since_ns;
+    struct backoff backoff;
+    uv_timer_t soon;    /* acts on events after the stack has unwound */
+    uv_timer_t retry;   /* back-off, and the stop's time-out */
+    uv_timer_t refresh; /* the health copy */
+    struct letter start_letter;
+    struct letter stop_letter;
+
+    /* shared */
+    struct mutex lock;
+    struct condition stopped_condition;
+    struct source_status status;
+    json_t *health;
+    bool finished; /* nothing is left on the loop */
+};
+
+const char *source_state_text(enum source_state state)
+{
+    static const char *const texts[] = {"inactive", "connecting", "active", "error", "stopped"};
+    return texts[state];
+}
+
+static void state_set(struct source *source, enum source_state state)
+{
+    mutex_lock(&source->lock);
+    source->status.state = state;
+    mutex_unlock(&source->lock);
+}
+
+static void error_set(struct source *source, const char *reason)
+{
+    mutex_lock(&source->lock);
+    snprintf(source->status.last_error, sizeof(source->status.last_error), "%s", reason);
+    mutex_unlock(&source->lock);
+}
+
+static void health_refresh(struct source *source)
+{
+    json_t *health = json_object();
+    if (!health)
+        return;
+    if (source->state && source->connector->ops.health)
+        source->connector->ops.health(source->state, health);
+    mutex_lock(&source->lock);
+    json_t *old = source->health;
+    source->health = health;
+    mutex_unlock(&source->lock);
+    json_decref(old);
+}
+
+static void act(struct source *source);
+
+static void on_soon(uv_timer_t *timer)
+{
+    act(timer->data);
+}
+
+static void act_soon(struct source *source)
+{
+    uv_timer_start(&source->soon, on_soon, 0, 0);
+}
+
+/* --- what the connector calls ------------------------------------------------------------------
+ */
+
+static void host_connected(void *ctx)
+{
+    struct source *source = ctx;
+    source->events |= EVENT_CONNECTED;
+    act_soon(source);
+}
+
+static void host_failed(void *ctx, enum err err, const char *reason)
+{
+    struct source *source = ctx;
+    if (source->events & EVENT_FAILED)
+        return;
+    error_set(source, reason && reason[0] ? reason : err_text(err));
+    source->events |= EVENT_FAILED;
+    act_soon(source);
+}
+
+static void host_warning(void *ctx, const char *text)
+{
+    struct source *source = ctx;
+    bool changed;
+    mutex_lock(&source->lock);
+    changed = strcmp(source->status.warning, text ? text : "") != 0;
+    snprintf(source->status.warning, sizeof(source->status.warning), "%s", text ? text : "");
+    mutex_unlock(&source->lock);
+    if (text && changed)
+        log_warning("source", "%s: %s", source->name, text);
+}
+
+static void host_stopped(void *ctx)
+{
+    struct source *source = ctx;
+    source->events |= EVENT_STOPPED;
+    act_soon(source);
+}
+
+static void host_closed(void *ctx)
+{
+    struct source *source = ctx;
+    source->events |= EVENT_CLOSED;
+    act_soon(source);
+}
+
+/* --- steps -------------------------------------------------------------------------------------
+ */
+
+static void begin(struct source *source);
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct source *source = timer->data;
+    if (source->step == STEP_IDLE && source->wanted)
+        begin(source);
+    else if (source->step == STEP_STOPPING)
+        host_stopped(source); /* it took too long */
+}
+
+static void on_refresh(uv_timer_t *timer)
+{
+    health_refresh(timer->data);
+}
+
+static void retry_later(struct source *source)
+{
+    uint32_t wait_ms = backoff_next_ms(&source->backoff);
+    char reason[512];
+    mutex_lock(&source->lock);
+    snprintf(reason, sizeof(reason), "%s", source->status.last_error);
+    source->status.restarts++;
+    mutex_unlock(&source->lock);
+    log_warning("source", "%s: %s (next try in %u.%u s)", source->name, reason, wait_ms / 1000,
+                wait_ms % 1000 / 100);
+    state_set(source, SOURCE_ERROR);
+    uv_timer_start(&source->retry, on_retry, wait_ms, 0);
+}
+
+static void connection_free(struct source *source)
+{
+    health_refresh(source);
+    mem_free(source->state);
+    source->state = NULL;
+    json_decref(source->resolved);
+    source->resolved = NULL;
+    source->step = STEP_IDLE;
+    source->events = 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct source *source = handle->data;
+    if (--source->timers_closing > 0)
+        return;
+    mutex_lock(&source->lock);
+    source->timers_open = false;
+    source->finished = true;
+    condition_broadcast(&source->stopped_condition);
+    mutex_unlock(&source->lock);
+}
+
+static void finish(struct source *source)
+{
+    state_set(source, SOURCE_STOPPED);
+    source->timers_closing = 3;
+    uv_close((uv_handle_t *)&source->soon, on_timer_closed);
+    uv_close((uv_handle_t *)&source->retry, on_timer_closed);
+    uv_close((uv_handle_t *)&source->refresh, on_timer_closed);
+}
+
+static void close_connection(struct source *source)
+{
+    source->step = STEP_CLOSING;
+    uv_timer_stop(&source->retry);
+    source->connector->ops.disconnect(source->state);
+}
+
+static void stop_connection(struct source *source)
+{
+    source->step = STEP_STOPPING;
+    uv_timer_start(&source->retry, on_retry, SOURCE_STOP_TIMEOUT_MS, 0);
+    source->connector->ops.stop(source->state);
+}
+
+static void begin_failed(struct source *source, enum err err, const struct diag *diag)
+{
+    error_set(source, diag->text[0] ? diag->text : err_text(err));
+    connection_free(source);
+    retry_later(source);
+}
+
+static void begin(struct source *source)
+{
+    struct diag diag = {0};
+    source->events = 0;
+    enum err err = secrets_resolve(source->config, &source->resolved, &diag);
+    if (err == ERR_OK) {
+        source->state = mem_zalloc(1, source->connector->state_size);
+        err = source->state ? ERR_OK : ERR_NO_MEMORY;
+    }
+    if (err != ERR_OK) {
+        begin_failed(source, err, &diag);
+        return;
+    }
+    source->host = (struct connector_host){
+        .loop = &source->loop->uv,
+        .ingest = source->ingest,
+        .config = source->resolved,
+        .source_id = source->ingestion_id,
+        .source_name = source->name,
+        .replica_id = source->replica_id,
+        .ctx = source,
+        .on_connected = host_connected,
+        .on_failed = host_failed,
+        .on_warning = host_warning,
+        .on_stopped = host_stopped,
+        .on_closed = host_closed,
+    };
+    source->step = STEP_CONNECTING;
+    state_set(source, SOURCE_CONNECTING);
+    err = source->connector->ops.connect(source->state, &source->host, &diag);
+    if (err != ERR_OK)
+        host_failed(source, err, diag.text);
+}
+
+static void connected(struct source *source)
+{
+    struct diag diag = {0};
+    source->events &= ~EVENT_CONNECTED;
+    source->step = STEP_RUNNING;
+    enum err err = source->connector->ops.start(source->state, &diag);
+    if (err != ERR_OK) {
+        host_failed(source, err, diag.text);
+        return;
+    }
+    source->active_since_ns = clock_monotonic_ns(&clock_system);
+    mutex_lock(&source->lock);
+    source->status.state = SOURCE_ACTIVE;
+    source->status.last_error[0] = '\0';
+    source->status.last_connection_us = clock_realtime_us(&clock_system);
+    mutex_unlock(&source->lock);
+    health_refresh(source);
+    log_info("source", "%s: connected", source->name);
+}
+
+static void closed(struct source *source)
+{
+    bool was_healthy =
+        source->active_since_ns != 0 &&
+        clock_monotonic_ns(&clock_system) - source->active_since_ns > SOURCE_HEALTHY_NS;
+    source->active_since_ns = 0;
+    connection_free(source);
+    if (!source->wanted) {
+        finish(source);
+        return;
+    }
+    if (was_healthy)
+        backoff_reset(&source->backoff);
+    retry_later(source);
+}
+
+/* One step on, whatever has happened since the last. */
+static void act(struct source *source)
+{
+    int events = source->events;
+    switch (source->step) {
+    case STEP_CONNECTING:
+        if (events & EVENT_FAILED || !source->wanted)
+            close_connection(source);
+        else if (events & EVENT_CONNECTED)
+            connected(source);
+        break;
+    case STEP_RUNNING:
+        if (events & EVENT_FAILED)
+            close_connection(source);
+        else if (!source->wanted)
+            stop_connection(source);
+        break;
+    case STEP_STOPPING:
+        if (events & (EVENT_STOPPED | EVENT_FAILED))
+            close_connection(source);
+        break;
+    case STEP_CLOSING:
+        if (events & EVENT_CLOSED)
+            closed(source);
+        break;
+    case STEP_IDLE:
+        if (!source->wanted && source->timers_open && source->timers_closing == 0)
+            finish(source);
+        break;
+    }
+}
+
+static void on_start_letter(struct letter *letter)
+{
+    struct source *source =
+        (struct source *)((char *)letter - offsetof(struct source, start_letter));
+    if (source->wanted)
+        return;
+    source->wanted = true;
+    if (!source->timers_open) {
+        uv_timer_init(&source->loop->uv, &source->soon);
+        uv_timer_init(&source->loop->uv, &source->retry);
+        uv_timer_init(&source->loop->uv, &source->refresh);
+        source->soon.data = source->retry.data = source->refresh.data = source;
+        source->timers_open = true;
+        uv_timer_start(&source->refresh, on_refresh, SOURCE_HEALTH_MS, SOURCE_HEALTH_MS);
+    }
+    begin(source);
+}
+
+static void on_stop_letter(struct letter *letter)
+{
+    struct source *source =
+        (struct source *)((char *)letter - offsetof(struct source, stop_letter));
+    source->wanted = false;
+    act(source);
+}
+
+/* --- the other threads' side -------------------------------------------------------------------
+ */
+
+enum err source_new(const struct source_options *options, struct source **ret_source)
+{
+    struct source *source = mem_zalloc(1, sizeof(*source));
+    if (!source)
+        return ERR_NO_MEMORY;
+    mutex_init(&source->lock);
+    condition_init(&source->stopped_condition);
+    source->connector = options->connector;
+    source->loop = options->loop;
+    source->ingest = options->ingest;
+    source->finished = true;
+    source->start_letter.run = on_start_letter;
+    source->stop_letter.run = on_stop_letter;
+    source->name = mem_strdup(options->name);
+    source->ingestion_id = mem_strdup(options->ingestion_id);
+    source->replica_id = mem_strdup(options->replica_id);
+    source->config = json_deep_copy(options->config);
+    source->health = json_object();
+    backoff_init(&source->backoff, SOURCE_BACKOFF_MIN_MS, SOURCE_BACKOFF_MAX_MS,
+                 hash_bytes(bytes_from_text(options->ingestion_id)));
+    if (!source->name || !source->ingestion_id || !source->replica_id || !source->config ||
+        !source->health) {
+        source_free(source);
+        return ERR_NO_MEMORY;
+    }
+    *ret_source = source;
+    return ERR_OK;
+}
+
+void source_free(struct source *source)
+{
+    if (!source)
+        return;
+    json_decref(source->config);
+    json_decref(source->health);
+    mem_free(source->name);
+    mem_free(source->ingestion_id);
+    mem_free(source->replica_id);
+    condition_fini(&source->stopped_condition);
+    mutex_fini(&source->lock);
+    mem_free(source);
+}
+
+void source_start(struct source *source)
+{
+    mutex_lock(&source->lock);
+    source->finished = false;
+    mutex_unlock(&source->lock);
+    loop_post(source->loop, &source->start_letter);
+}
+
+void source_stop(struct source *source)
+{
+    mutex_lock(&source->lock);
+    bool finished = source->finished;
+    mutex_unlock(&source->lock);
+    if (!finished)
+        loop_post(source->loop, &source->stop_letter);
+}
+
+bool source_wait_stopped(struct source *source, int64_t deadline_ns)
+{
+    mutex_lock(&source->lock);
+    int64_t left_ns;
+    while (!source->finished && (left_ns = deadline_ns - clock_monotonic_ns(&clock_system)) > 0)
+        condition_wait_for(&source->stopped_condition, &source->lock, left_ns);
+    bool finished = source->finished;
+    mutex_unlock(&source->lock);
+    return finished;
+}
+
+void source_status_get(struct source *source, struct source_status *ret_status)
+{
+    mutex_lock(&source->lock);
+    *ret_status = source->status;
+    mutex_unlock(&source->lock);
+}
+
+const char *source_name(const struct source *source)
+{
+    return source->name;
+}
+
+const char *source_ingestion_id(const struct source *source)
+{
+    return source->ingestion_id;
+}
+
+const struct connector *source_connector(const struct source *source)
+{
+    return source->connector;
+}
+
+json_t *source_health(struct source *source)
+{
+    mutex_lock(&source->lock);
+    json_t *copy = json_deep_copy(source->health);
+    mutex_unlock(&source->lock);
+    return copy;
+}

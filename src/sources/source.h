@@ -1,0 +1,62 @@
+#pragma once
+/*
+ * One data source as it runs: a connector's instance, its state, its restarts and its health. The
+ * connector lives on an I/O loop; this side is for any thread and never waits for a connector,
+ * except where it says so.
+ *
+ *   inactive -> connecting -> active -> error (waits for its next try) | stopped
+ *
+ * A source that fails is stopped, disconnected and connected again, with exponential back-off and
+ * jitter (1 s to 60 s, reset after 60 s of health), for ever.
+ */
+#include "connectors/connector.h"
+#include "os/loop.h"
+
+#include <jansson.h>
+
+enum source_state {
+    SOURCE_INACTIVE,
+    SOURCE_CONNECTING,
+    SOURCE_ACTIVE,
+    SOURCE_ERROR,
+    SOURCE_STOPPED,
+};
+
+/* "inactive", "connecting", … */
+const char *source_state_text(enum source_state state);
+
+struct source_options {
+    const struct connector *connector;
+    const char *name;
+    const char *ingestion_id;
+    const json_t *config; /* copied; with its references to secrets */
+    const char *replica_id;
+    struct loop *loop;
+    struct ingest_loop *ingest;
+};
+
+struct source;
+
+enum err source_new(const struct source_options *options, struct source **ret_source) ERR_MUST_USE;
+/* Stopped, or never started. */
+void source_free(struct source *source);
+
+void source_start(struct source *source);
+/* Begins to stop; source_wait_stopped returns when it is over (false: the deadline came first). */
+void source_stop(struct source *source);
+bool source_wait_stopped(struct source *source, int64_t deadline_ns);
+
+struct source_status {
+    enum source_state state;
+    int64_t last_connection_us; /* 0: never */
+    uint64_t restarts;
+    char last_error[512]; /* empty: none */
+    char warning[512];
+};
+void source_status_get(struct source *source, struct source_status *ret_status);
+const char *source_name(const struct source *source);
+const char *source_ingestion_id(const struct source *source);
+const struct connector *source_connector(const struct source *source);
+/* The connector's health members, as last seen (at most a second old while it runs). A new
+ * reference; NULL without memory. */
+json_t *source_health(struct source *source);
