@@ -92,13 +92,13 @@ static struct segment *segment_current(struct core *core)
     return core->file ? &core->segments[core->segment_count - 1] : NULL;
 }
 
-static void ledger_lock(struct core *core)
+void core_ledger_lock(struct core *core)
 {
     if (core->ledger_mutex)
         mutex_lock(core->ledger_mutex);
 }
 
-static void ledger_unlock(struct core *core)
+void core_ledger_unlock(struct core *core)
 {
     if (core->ledger_mutex)
         mutex_unlock(core->ledger_mutex);
@@ -165,6 +165,8 @@ static void segment_fail(struct core *core)
 /* How many of the oldest segments may be freed under a checkpoint of the ledger as it is. */
 static size_t segments_freeable(struct core *core)
 {
+    if (atomic_load(&core->replay_pending))
+        return 0; /* they are being read */
     uint64_t needed = ledger_oldest_needed(&core->ledger);
     size_t good = core->segment_count, count = 0;
     while (good > 0 && !core->segments[good - 1].checkpoint_good)
@@ -219,11 +221,11 @@ static enum err opening_encode(struct core *core, struct opening *opening, size_
         freeable < core->segment_count ? core->segments[freeable].epoch : header->epoch;
     memcpy(header->uuid, core->uuid, sizeof(header->uuid));
     segment_header_body_write(body, header);
-    ledger_lock(core);
+    core_ledger_lock(core);
     ledger_trim(&core->ledger, freeable < core->segment_count
                                    ? core->segments[freeable].first_number
                                    : header->first_number);
-    ledger_unlock(core);
+    core_ledger_unlock(core);
     err = ledger_encode(&core->ledger, bytes_from(body, sizeof(body)), &opening->checkpoint);
     for (size_t i = 0; i < opening->checkpoint.count && err == ERR_OK; i++) {
         struct block *block = opening->checkpoint.blocks[i];
@@ -369,10 +371,10 @@ static enum err group_prepare(struct core *core, const struct core_item *items, 
                               struct diag *diag)
 {
     enum err err = ERR_OK;
-    ledger_lock(core);
+    core_ledger_lock(core);
     for (size_t i = 0; i < count && err == ERR_OK; i++)
         err = ledger_prepare(&core->ledger, items[i].block, diag);
-    ledger_unlock(core);
+    core_ledger_unlock(core);
     return err;
 }
 
@@ -413,10 +415,10 @@ static enum err written_commit(struct core *core, const struct core_item *items,
         return err;
     }
     segment_current(core)->used_bytes = core->offset;
-    ledger_lock(core);
+    core_ledger_lock(core);
     for (; *done < written; ++*done)
         ledger_apply(&core->ledger, items[*done].block);
-    ledger_unlock(core);
+    core_ledger_unlock(core);
     return ERR_OK;
 }
 

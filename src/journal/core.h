@@ -37,6 +37,11 @@ struct core {
     size_t free_count, free_capacity;
     uint32_t slot_next; /* no file has this number or a higher one */
 
+    struct segment *replay_segments; /* core_replay_plan; NULL: none */
+    size_t replay_count;
+    uint64_t replay_from;
+    _Atomic bool replay_pending;
+
     struct fs_file *file;
     uint64_t offset; /* where the next block goes */
     uint64_t next_number;
@@ -51,7 +56,7 @@ struct core {
 
     char **damages;
     size_t damage_count;
-    uint64_t damaged_blocks;
+    _Atomic uint64_t damaged_blocks;
     uint64_t orphan_bytes; /* files that cannot be read and are left alone */
 
     bool paused, past_half;
@@ -88,11 +93,20 @@ enum err core_free_space(struct core *core, struct diag *diag) ERR_MUST_USE;
 /* Begins a new segment with room for size_bytes. All written before must be synced. */
 enum err core_roll(struct core *core, uint64_t size_bytes, struct diag *diag) ERR_MUST_USE;
 
+/* Around reads of the ledger by another thread than the core's. */
+void core_ledger_lock(struct core *core);
+void core_ledger_unlock(struct core *core);
+
 /* Measures; sets paused and past_half. */
 void core_space(struct core *core);
 void core_stats(const struct core *core, struct journal_stats *ret_stats);
 
 enum err core_redo(struct core *core, uint64_t cut_id) ERR_MUST_USE;
+/* Replay may run on another thread than the core's, beside it: core_replay_plan, on the core's own
+ * thread, notes what there is to replay and from then on no segment is freed, until a core_replay
+ * that ends well (one that fails leaves its work undone: nothing may be freed then). Without a plan
+ * core_replay makes one. */
+enum err core_replay_plan(struct core *core) ERR_MUST_USE;
 enum err core_replay(struct core *core, enum err (*on_block)(void *ctx, struct block *block),
                      void *ctx, struct diag *diag) ERR_MUST_USE;
 

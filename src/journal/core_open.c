@@ -49,6 +49,7 @@ void core_fini(struct core *core)
         mem_free(core->damages[i]);
     mem_free(core->damages);
     mem_free(core->segments);
+    mem_free(core->replay_segments);
     mem_free(core->free_slots);
     mem_free(core->staging);
     mem_free(core->folder);
@@ -82,14 +83,16 @@ static bool block_wanted(struct core *core, const struct block *block)
 {
     struct route_view route;
     uint64_t redo_cut;
-    for (uint32_t i = 0; i < block->route_count; i++) {
+    bool wanted = false;
+    core_ledger_lock(core);
+    for (uint32_t i = 0; i < block->route_count && !wanted; i++) {
         if (block->routes[i].message_count == 0)
             continue;
         block_route_get(block, i, &route);
-        if (ledger_wanted(&core->ledger, route.dataset_id, block->number, &redo_cut))
-            return true;
+        wanted = ledger_wanted(&core->ledger, route.dataset_id, block->number, &redo_cut);
     }
-    return false;
+    core_ledger_unlock(core);
+    return wanted;
 }
 
 static enum err on_block(void *ctx, const struct block_header *header, struct bytes image,
@@ -98,7 +101,7 @@ static enum err on_block(void *ctx, const struct block_header *header, struct by
     struct replay *replay = ctx;
     struct block *block = NULL;
     struct diag diag = {0};
-    if (header->kind != BLOCK_DATA || header->number < ledger_oldest_needed(&replay->core->ledger))
+    if (header->kind != BLOCK_DATA || header->number < replay->core->replay_from)
         return ERR_OK;
     enum err err = block_parse(image, &block, &diag);
     if (err == ERR_CORRUPT)
@@ -119,17 +122,31 @@ static enum err on_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to
                        (unsigned long long)(to - 1));
 }
 
+enum err core_replay_plan(struct core *core)
+{
+    struct segment *segments = mem_zalloc(core->segment_count, sizeof(*segments));
+    if (!segments)
+        return ERR_NO_MEMORY;
+    memcpy(segments, core->segments, core->segment_count * sizeof(*segments));
+    mem_free(core->replay_segments);
+    core->replay_segments = segments;
+    core->replay_count = core->segment_count;
+    core->replay_from = ledger_oldest_needed(&core->ledger);
+    atomic_store(&core->replay_pending, true);
+    return ERR_OK;
+}
+
 enum err core_replay(struct core *core, enum err (*on_replayed)(void *ctx, struct block *block),
                      void *ctx, struct diag *diag)
 {
     struct replay replay = {core, NULL, on_replayed, ctx};
     struct segment_visitor visitor = {NULL, on_block, on_damage, &replay};
     char path[SEGMENT_PATH_MAX];
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < core->segment_count && err == ERR_OK; i++) {
-        const struct segment *segment = &core->segments[i];
+    enum err err = core->replay_segments ? ERR_OK : core_replay_plan(core);
+    for (size_t i = 0; i < core->replay_count && err == ERR_OK; i++) {
+        const struct segment *segment = &core->replay_segments[i];
         struct segment_end end;
-        if (segment->end_number <= ledger_oldest_needed(&core->ledger) ||
+        if (segment->end_number <= core->replay_from ||
             segment->first_number >= segment->end_number || segment->end_number == UINT64_MAX)
             continue; /* the newest one holds nothing yet: it was begun by core_open */
         replay.path = path;
@@ -137,5 +154,9 @@ enum err core_replay(struct core *core, enum err (*on_replayed)(void *ctx, struc
         if (err == ERR_OK)
             err = segment_walk(core->options.fs, path, segment, &visitor, &end, diag);
     }
+    if (err == ERR_OK)
+        atomic_store(&core->replay_pending, false);
+    mem_free(core->replay_segments);
+    core->replay_segments = NULL;
     return err;
 }

@@ -57,6 +57,7 @@ struct journal {
     struct core core;
     struct thread thread;
     bool running;
+    bool replayed;
     _Atomic uint64_t waiting; /* ready or being written */
     _Atomic uint64_t cut_id_next;
 
@@ -347,6 +348,11 @@ static void journal_run(void *ctx)
 enum err journal_start(struct journal *journal, struct diag *diag)
 {
     assert(!journal->running);
+    /* What was not replayed before is pinned until it is. */
+    if (!journal->replayed &&
+        ledger_oldest_needed(&journal->core.ledger) < journal->core.next_number &&
+        core_replay_plan(&journal->core) != ERR_OK)
+        return diag_set(diag, ERR_NO_MEMORY, "no memory to start the journal");
     journal->appended_ns = clock_monotonic_ns(journal->core.options.clock);
     enum err err = thread_start(&journal->thread, "journal", journal_run, journal);
     if (err != ERR_OK)
@@ -557,7 +563,9 @@ enum err journal_replay(struct journal *journal,
                         enum err (*on_block)(void *ctx, struct block *block), void *ctx,
                         struct diag *diag)
 {
-    assert(!journal->running);
+    if (journal->running && !journal->core.replay_segments)
+        return ERR_OK; /* there was nothing to replay at the start */
+    journal->replayed = true;
     return core_replay(&journal->core, on_block, ctx, diag);
 }
 

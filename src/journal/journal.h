@@ -6,7 +6,8 @@
  *
  * One thread (the journal thread) appends and syncs; journal_submit and journal_control may be
  * called from any thread. Between journal_open and journal_start the caller's thread is the journal
- * thread: recovery and replay run there.
+ * thread: recovery runs there. Replay may run before journal_start or, on one other thread, after
+ * it: then what it needs stays until it is over, while new blocks and LANDED go on.
  */
 #include "journal/block.h"
 #include "journal/position.h"

@@ -196,8 +196,9 @@ static enum err ask_landed(struct on_its_way *way, const struct cut *cut,
     const struct landing_options *options = &way->landing->options;
     struct landed landed = {
         .dataset_id = range->dataset_id,
-        .after = range->after,
-        .through = range->through,
+        /* a redo's LANDED stands for the old one only with exactly its range */
+        .after = way->redo ? way->redo->old->landed.after : range->after,
+        .through = way->redo ? way->redo->old->landed.through : range->through,
         .first = cut->stats.first,
         .messages = cut->stats.messages,
         .rejected = cut->stats.rejected,
