@@ -85,7 +85,8 @@ enum err account_get(struct account_book *book, struct bytes source_id, struct b
 
 void account_totals_get(const struct account *account, struct account_totals *ret_totals)
 {
-    /* What is taken away is read before what it is taken from, so that pending is never negative. */
+    /* What is taken away is read before what it is taken from, so that pending is never negative.
+     */
     uint64_t stored = atomic_load(&account->stored);
     uint64_t rejected = atomic_load(&account->rejected);
     uint64_t repeated = atomic_load(&account->repeated);
@@ -106,8 +107,8 @@ uint64_t account_pending_bytes(const struct account *account)
     account_totals_get(account, &totals);
     if (totals.received == 0)
         return 0;
-    return (uint64_t)((double)totals.received_bytes * ((double)totals.pending /
-                                                       (double)totals.received));
+    return (uint64_t)((double)totals.received_bytes *
+                      ((double)totals.pending / (double)totals.received));
 }
 
 void account_each(struct account_book *book,

@@ -19,8 +19,8 @@ void flush_pace_init(struct flush_pace *pace, uint32_t interval_seconds,
                      uint32_t files_per_second_max);
 void flush_pace_set_upload_lag(struct flush_pace *pace, int64_t lag_ns);
 
-/* Whether a batch opened at opened_ns may be cut by its age now; if so, the file is counted. If not,
- * *ret_wait_ns says when to ask again. */
+/* Whether a batch opened at opened_ns may be cut by its age now; if so, the file is counted. If
+ * not, *ret_wait_ns says when to ask again. */
 bool flush_pace_take(struct flush_pace *pace, int64_t opened_ns, int64_t now_ns,
                      int64_t *ret_wait_ns);
 /* Counts files that closed for another reason (size, pressure), or more than the one taken. */

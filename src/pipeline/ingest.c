@@ -2,15 +2,15 @@
  * Emission: from a connector into the open block of its I/O loop.
  *
  * Invariants
- *   - A message is in exactly one block; a source's messages are in blocks in the order of emission,
- *     and blocks are submitted in the order they were filled. So "durable through sequence n" is all
- *     that a source ever needs to be told, once per block.
+ *   - A message is in exactly one block; a source's messages are in blocks in the order of
+ * emission, and blocks are submitted in the order they were filled. So "durable through sequence n"
+ * is all that a source ever needs to be told, once per block.
  *   - A route is written into a block before the first message that names it (route->open_serial
  *     tells whether this block has it).
  *   - Nothing is acknowledged from here: on_durable is called only from the letter that the sink
  *     posts after the journal has synced the block.
- *   - A submission that fails leaves the block open: its messages are neither lost nor acknowledged,
- *     and the sources are paused until it succeeds.
+ *   - A submission that fails leaves the block open: its messages are neither lost nor
+ * acknowledged, and the sources are paused until it succeeds.
  */
 #include "pipeline/ingest.h"
 
@@ -94,7 +94,8 @@ static void source_unref(struct ingest_source *source)
     mem_free(source);
 }
 
-/* --- pressure ---------------------------------------------------------------------------------- */
+/* --- pressure ----------------------------------------------------------------------------------
+ */
 
 static void sources_check_pressure(struct ingest_loop *loop)
 {
@@ -128,7 +129,8 @@ static void on_pressure_timer(uv_timer_t *timer)
     sources_check_pressure(loop);
 }
 
-/* --- the open block ---------------------------------------------------------------------------- */
+/* --- the open block ----------------------------------------------------------------------------
+ */
 
 /* Nothing of ours is being synced: what waits should go now, be it behind somebody else's sync,
  * for no letter of ours would come to send it later. */
@@ -234,7 +236,8 @@ static enum err block_ready(struct ingest_loop *loop)
     return loop->open ? ERR_OK : block_open(loop);
 }
 
-/* --- ingest.h ---------------------------------------------------------------------------------- */
+/* --- ingest.h ----------------------------------------------------------------------------------
+ */
 
 enum err ingest_source_open(struct ingest_loop *loop, struct bytes id, struct bytes type,
                             const struct ingest_source_ops *ops, void *ctx,
@@ -384,15 +387,15 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
     struct buf extras;
     buf_init(&extras, LIMIT_MESSAGE_BYTES_MAX);
     buf_append(&extras, message->extras.data, message->extras.size);
-    enum err err = message_field_append(&extras, &(struct message_field){
-                                                     .index = FIELD_INDEX_REASON,
-                                                     .type = FIELD_STRING,
-                                                     .text = bytes_from_text(reason)});
+    enum err err =
+        message_field_append(&extras, &(struct message_field){.index = FIELD_INDEX_REASON,
+                                                              .type = FIELD_STRING,
+                                                              .text = bytes_from_text(reason)});
     if (err == ERR_OK)
-        err = message_field_append(&extras, &(struct message_field){
-                                                .index = FIELD_INDEX_DETAIL,
-                                                .type = FIELD_STRING,
-                                                .text = bytes_from_text(detail)});
+        err =
+            message_field_append(&extras, &(struct message_field){.index = FIELD_INDEX_DETAIL,
+                                                                  .type = FIELD_STRING,
+                                                                  .text = bytes_from_text(detail)});
     struct bytes payload = message->payload;
     if (payload.size > LIMIT_DEAD_LETTER_BYTES)
         payload.size = LIMIT_DEAD_LETTER_BYTES;
@@ -424,7 +427,8 @@ void ingest_end_of_read(struct ingest_source *source)
     }
 }
 
-/* --- state and sessions ------------------------------------------------------------------------ */
+/* --- state and sessions ------------------------------------------------------------------------
+ */
 
 static enum err record_add(struct ingest_source *source, enum record_kind kind,
                            const struct buf *body)
@@ -549,7 +553,8 @@ enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_i
     return err;
 }
 
-/* --- dataset ids ------------------------------------------------------------------------------- */
+/* --- dataset ids -------------------------------------------------------------------------------
+ */
 
 static void dataset_text(struct bytes topic, uint32_t levels, struct buf *out)
 {
@@ -586,7 +591,8 @@ enum err ingest_dataset_id(struct bytes id, struct bytes topic, uint32_t levels,
     return buf_printf(out, "_%016llx", (unsigned long long)hash);
 }
 
-/* --- the loop ---------------------------------------------------------------------------------- */
+/* --- the loop ----------------------------------------------------------------------------------
+ */
 
 static void loop_set_up(void *ctx)
 {
@@ -607,8 +613,8 @@ enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
     struct ingest_loop *ingest = mem_zalloc(1, sizeof(*ingest));
     if (!ingest)
         return ERR_NO_MEMORY;
-    *ingest = (struct ingest_loop){
-        .loop = loop, .sink = *sink, .book = book, .in_flight = in_flight};
+    *ingest =
+        (struct ingest_loop){.loop = loop, .sink = *sink, .book = book, .in_flight = in_flight};
     loop_call(loop, loop_set_up, ingest);
     *ret_loop = ingest;
     return ERR_OK;

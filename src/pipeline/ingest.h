@@ -7,8 +7,8 @@
  * Everything here belongs to one I/O loop's thread: a source is opened, used and closed on it, and
  * its callbacks run on it. Nothing here blocks, and emit does not allocate in the steady state.
  *
- * Order: messages of a source become durable in the order of their emission; on_durable(n) says that
- * all with sequence <= n are. The first emission after ingest_source_open has sequence 1.
+ * Order: messages of a source become durable in the order of their emission; on_durable(n) says
+ * that all with sequence <= n are. The first emission after ingest_source_open has sequence 1.
  *
  * Pressure: emit always takes the message unless it returns an error (nothing is dropped inside);
  * on_pause asks the connector to stop reading soon, on_resume to go on. They alternate.
@@ -33,8 +33,8 @@ struct ingest_source_ops {
 /* source_id and source_type are copied. *ret_source is freed by ingest_source_close, after which no
  * callback comes (messages already emitted stay emitted). */
 enum err ingest_source_open(struct ingest_loop *loop, struct bytes source_id,
-                            struct bytes source_type, const struct ingest_source_ops *ops, void *ctx,
-                            struct ingest_source **ret_source) ERR_MUST_USE;
+                            struct bytes source_type, const struct ingest_source_ops *ops,
+                            void *ctx, struct ingest_source **ret_source) ERR_MUST_USE;
 void ingest_source_close(struct ingest_source *source);
 
 /* Encodes a route once. source_id and source_type in the view are filled in from the source. The
@@ -52,8 +52,8 @@ enum err ingest_dataset_id(struct bytes source_id, struct bytes topic, uint32_t 
 
 struct ingest_message {
     struct bytes payload;
-    struct bytes extras; /* message_field_append; values of the route's per_message fields */
-    int64_t arrival_us;  /* one clock reading per network read is enough */
+    struct bytes extras;        /* message_field_append; values of the route's per_message fields */
+    int64_t arrival_us;         /* one clock reading per network read is enough */
     bool wants_acknowledgement; /* somebody waits for on_durable: do not let the block linger */
     bool has_identity;          /* MQTT QoS > 0 */
     bool qos_2;
@@ -69,8 +69,7 @@ enum err ingest_emit(struct ingest_route *route, const struct ingest_message *me
  * acknowledged like any message. reason is a short word ("oversize"), detail a sentence; of the
  * payload at most 64 KiB are kept. */
 enum err ingest_reject(struct ingest_route *route, const struct ingest_message *message,
-                       const char *reason, const char *detail,
-                       uint64_t *ret_sequence) ERR_MUST_USE;
+                       const char *reason, const char *detail, uint64_t *ret_sequence) ERR_MUST_USE;
 
 /* A repetition that is not stored, for the accounting (received and repeated each grow by one). */
 void ingest_count_repeated(struct ingest_source *source, uint64_t bytes);
@@ -83,7 +82,7 @@ void ingest_end_of_read(struct ingest_source *source);
  * messages by packet identifier. Returns false and 0 identities when none is known. */
 struct ingest_identity {
     uint64_t hash;
-    uint64_t block;      /* where it is; free when block <= freed_block */
+    uint64_t block; /* where it is; free when block <= freed_block */
     bool qos_2;
 };
 /* A source with several connections has as many sessions, 0 to MESSAGE_SESSIONS_MAX - 1: all that

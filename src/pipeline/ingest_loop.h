@@ -2,9 +2,9 @@
 /*
  * The pipeline's side of ingest.h: one open block for each I/O loop, and when it closes.
  *
- * A block closes at 256 KiB; when somebody waits for its durability, as soon as the journal is idle;
- * else 20 ms after its first message. So the disk's own latency decides how many messages share a
- * sync, and a busy disk makes larger blocks, not a longer queue.
+ * A block closes at 256 KiB; when somebody waits for its durability, as soon as the journal is
+ * idle; else 20 ms after its first message. So the disk's own latency decides how many messages
+ * share a sync, and a busy disk makes larger blocks, not a longer queue.
  *
  * Made and freed by any thread while the loop runs; everything else is on the loop's thread.
  */
@@ -24,7 +24,8 @@ struct ingest_sink {
     bool (*idle)(void *ctx);
     /* Whether this source must stop reading now. */
     bool (*must_pause)(void *ctx, const struct account *account);
-    enum err (*state_get)(void *ctx, struct bytes source_id, struct bytes key, struct buf *ret_value);
+    enum err (*state_get)(void *ctx, struct bytes source_id, struct bytes key,
+                          struct buf *ret_value);
     void (*identities)(void *ctx, struct bytes source_id,
                        void (*on_identity)(void *ctx, uint16_t packet_identifier, uint64_t hash,
                                            uint64_t block, bool qos_2),

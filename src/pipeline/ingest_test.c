@@ -181,14 +181,13 @@ static void emit_on_loop(void *ctx)
     static uint8_t payload[64 * 1024];
     for (int i = 0; i < emission->count && emission->err == ERR_OK; i++) {
         uint64_t sequence;
-        emission->err = ingest_emit(
-            emission->fixture->route,
-            &(struct ingest_message){
-                .payload = bytes_from(payload, emission->payload_bytes),
-                .arrival_us = 1000 + i,
-                .wants_acknowledgement = emission->wants_acknowledgement,
-            },
-            &sequence);
+        emission->err = ingest_emit(emission->fixture->route,
+                                    &(struct ingest_message){
+                                        .payload = bytes_from(payload, emission->payload_bytes),
+                                        .arrival_us = 1000 + i,
+                                        .wants_acknowledgement = emission->wants_acknowledgement,
+                                    },
+                                    &sequence);
     }
     ingest_end_of_read(emission->fixture->source);
 }
@@ -241,9 +240,9 @@ static void test_full_blocks_go_in_order(void **state)
     }
     loop_call(&fixture->loop, durable_on_loop, fixture);
     assert_int_equal(fixture->acknowledged, 10000);
-    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"),
-                                 &account),
-                     ERR_OK);
+    assert_int_equal(
+        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
+        ERR_OK);
     account_totals_get(account, &totals);
     assert_int_equal(totals.received, 10000);
     assert_int_equal(totals.pending, 10000);
@@ -348,7 +347,7 @@ static void test_dataset_ids(void **state)
         uint32_t levels;
         const char *id;
     } cases[] = {
-        {"a/b/c", 0, "s_a_b_c"}, {"a/b/c", 2, "s_a_b"},       {"a/b/c", 9, "s_a_b_c"},
+        {"a/b/c", 0, "s_a_b_c"}, {"a/b/c", 2, "s_a_b"},      {"a/b/c", 9, "s_a_b_c"},
         {"#", 0, "s_wildcard"},  {"a/+/c", 0, "s_a_plus_c"}, {"/a", 1, "s_"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -388,8 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_busy_disk_collects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_blocks_go_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_block_is_not_acknowledged, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_refused_block_stays_and_goes_later, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_refused_block_stays_and_goes_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_source_hears_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pressure_pauses_once_and_resumes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),

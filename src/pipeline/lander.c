@@ -56,8 +56,7 @@ static void on_landed(void *ctx, uint64_t cut_id, enum err err)
 
 static bool is_late(const struct lander *lander)
 {
-    return lander->stopping &&
-           clock_monotonic_ns(lander->options.clock) >= lander->deadline_ns;
+    return lander->stopping && clock_monotonic_ns(lander->options.clock) >= lander->deadline_ns;
 }
 
 static enum err job_land(struct lander *lander, const struct land_job *job)

@@ -1,8 +1,8 @@
 #pragma once
 /*
  * The lander takes finished cuts from the workers, one at a time and in order, through the steps of
- * contract/data.md "From journal to lake": spool, LANDED, then over to the uploader. One thread; the
- * queue is bounded, so workers wait when the disk is behind.
+ * contract/data.md "From journal to lake": spool, LANDED, then over to the uploader. One thread;
+ * the queue is bounded, so workers wait when the disk is behind.
  */
 #include "lake/landing.h"
 #include "pipeline/worker.h"

@@ -1,7 +1,7 @@
 /*
- * Who waits for whom: a full lander makes the workers wait, waiting workers let blocks in flight pile
- * up, and when those pass their limit (or the journal its own) the sources are asked to stop reading.
- * Nothing in between drops anything.
+ * Who waits for whom: a full lander makes the workers wait, waiting workers let blocks in flight
+ * pile up, and when those pass their limit (or the journal its own) the sources are asked to stop
+ * reading. Nothing in between drops anything.
  *
  * The order that must hold: a shipment's letter (the acknowledgement) is posted only from
  * on_durable with ERR_OK, that is after the journal's sync; and workers see blocks in the order of
@@ -37,7 +37,8 @@ struct pipeline {
     uint64_t undurable;
 };
 
-/* --- the way in -------------------------------------------------------------------------------- */
+/* --- the way in --------------------------------------------------------------------------------
+ */
 
 static void deliver(struct pipeline *pipeline, struct shipment *shipment)
 {
@@ -79,8 +80,8 @@ static enum err sink_submit(void *ctx, struct shipment *take_shipment, uint16_t 
     take_shipment->pipeline = pipeline;
     struct block *block = block_ref(take_shipment->block);
     undurable_add(pipeline, 1);
-    enum err err = journal_submit(pipeline->options.journal, block, flags, group, on_durable,
-                                  take_shipment);
+    enum err err =
+        journal_submit(pipeline->options.journal, block, flags, group, on_durable, take_shipment);
     if (err != ERR_OK) {
         undurable_add(pipeline, -1);
         block_unref(block);
@@ -133,7 +134,8 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
     return ingest_loop_new(loop, &sink, pipeline->options.book, &pipeline->in_flight, ret_loop);
 }
 
-/* --- recovery ---------------------------------------------------------------------------------- */
+/* --- recovery ----------------------------------------------------------------------------------
+ */
 
 /* Waits while the workers are behind. False: the replay is to end. */
 static bool wait_for_room(struct pipeline *pipeline)
@@ -168,8 +170,7 @@ static enum err on_recovered_block(void *ctx, struct block *block)
 
 enum err pipeline_recover(struct pipeline *pipeline, struct diag *diag)
 {
-    enum err err =
-        journal_replay(pipeline->options.journal, on_recovered_block, pipeline, diag);
+    enum err err = journal_replay(pipeline->options.journal, on_recovered_block, pipeline, diag);
     for (uint32_t i = 0; err == ERR_OK && i < pipeline->options.worker_count; i++)
         worker_end_of_recovery(pipeline->workers[i]);
     return err;
@@ -180,7 +181,8 @@ void pipeline_cancel_recovery(struct pipeline *pipeline)
     atomic_store(&pipeline->recovery_cancelled, true);
 }
 
-/* --- the workers' side ------------------------------------------------------------------------- */
+/* --- the workers' side -------------------------------------------------------------------------
+ */
 
 static bool worker_wanted(void *ctx, struct bytes dataset_id, uint64_t block,
                           uint64_t *ret_redo_cut)
@@ -214,7 +216,8 @@ static enum err worker_make(struct pipeline *pipeline, uint32_t index)
         .recent = options->recent,
         .metrics = options->metrics,
         .flush_max_bytes = options->flush_max_bytes,
-        /* half of the limit for open batches; the rest is blocks in flight, encoding, the process */
+        /* half of the limit for open batches; the rest is blocks in flight, encoding, the process
+         */
         .memory_max_bytes = options->memory_limit_bytes / 2 / options->worker_count,
         .wanted = worker_wanted,
         .landed_through = worker_landed_through,
@@ -224,7 +227,8 @@ static enum err worker_make(struct pipeline *pipeline, uint32_t index)
     return worker_new(&worker, &pipeline->workers[index]);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------
+ */
 
 enum err pipeline_new(const struct pipeline_options *options, struct pipeline **ret_pipeline)
 {
@@ -238,9 +242,9 @@ enum err pipeline_new(const struct pipeline_options *options, struct pipeline **
     condition_init(&pipeline->all_durable);
     flush_pace_init(&pipeline->pace, options->flush_interval_seconds,
                     options->flush_files_per_second_max);
-    enum err err = lander_new(
-        &(struct lander_options){.landing = options->landing, .clock = options->clock},
-        &pipeline->lander);
+    enum err err =
+        lander_new(&(struct lander_options){.landing = options->landing, .clock = options->clock},
+                   &pipeline->lander);
     for (uint32_t i = 0; err == ERR_OK && i < options->worker_count; i++)
         err = worker_make(pipeline, i);
     if (err != ERR_OK) {
@@ -292,7 +296,8 @@ void pipeline_free(struct pipeline *pipeline)
     mem_free(pipeline);
 }
 
-/* --- pressure ---------------------------------------------------------------------------------- */
+/* --- pressure ----------------------------------------------------------------------------------
+ */
 
 struct most_pending {
     const struct account *account;

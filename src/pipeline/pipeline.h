@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The data handler: blocks from the I/O loops to the journal, durable blocks to the workers and back
- * as acknowledgements, finished cuts to the lander; and the pressure that goes the other way.
+ * The data handler: blocks from the I/O loops to the journal, durable blocks to the workers and
+ * back as acknowledgements, finished cuts to the lander; and the pressure that goes the other way.
  *
  * Made, started, recovered, stopped and freed by the main thread, in this order:
  *

@@ -1,10 +1,10 @@
 #pragma once
 /*
- * Recent rows: for each dataset a ring of its newest messages, copied as raw bytes and rendered when
- * someone reads them. Workers add, API threads read, from any thread; one lock is held to link what
- * was copied before, or to take references, never while copying or rendering. Datasets that got
- * nothing for the TTL are evicted, and so are, before their time, those that got nothing for longest
- * when all together hold more than LIMIT_RECENT_BYTES.
+ * Recent rows: for each dataset a ring of its newest messages, copied as raw bytes and rendered
+ * when someone reads them. Workers add, API threads read, from any thread; one lock is held to link
+ * what was copied before, or to take references, never while copying or rendering. Datasets that
+ * got nothing for the TTL are evicted, and so are, before their time, those that got nothing for
+ * longest when all together hold more than LIMIT_RECENT_BYTES.
  */
 #include "base/buf.h"
 #include "journal/block.h"

@@ -1,8 +1,8 @@
 #pragma once
 /*
  * A block on its way from an I/O loop through the journal to the workers and back to the loop as an
- * acknowledgement. Everything that way needs (queue links, the letter to the loop) is part of it, so
- * that nothing can fail once the journal has it.
+ * acknowledgement. Everything that way needs (queue links, the letter to the loop) is part of it,
+ * so that nothing can fail once the journal has it.
  */
 #include "journal/block.h"
 #include "os/loop.h"
@@ -25,12 +25,12 @@ struct shipment {
     struct letter letter; /* to the I/O loop, when durable */
     struct block *block;
     struct ingest_loop *loop; /* NULL: recovered from the journal */
-    struct loop *loop_thread;  /* where the letter goes */
+    struct loop *loop_thread; /* where the letter goes */
     struct pipeline *pipeline;
     struct shipment *next[WORKERS_MAX];
     _Atomic uint32_t references;
     bool recovered;
-    bool failed; /* the journal did not take it: nothing of it may be acknowledged */
+    bool failed;            /* the journal did not take it: nothing of it may be acknowledged */
     size_t in_flight_bytes; /* counted in *in_flight until the last reference goes */
     _Atomic uint64_t *in_flight;
     struct shipment_ack *acks;

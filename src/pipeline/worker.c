@@ -78,6 +78,7 @@ struct worker {
     int64_t swept_ns;
     int64_t published_ns;
     bool left_something;
+    bool recovery_over; /* every recovered block has been worked on */
 };
 
 void land_job_free(struct land_job *job)
@@ -99,7 +100,8 @@ static struct bytes dataset_id(const struct dataset *dataset)
     return bytes_from(dataset->id, dataset->id_size);
 }
 
-/* --- datasets ---------------------------------------------------------------------------------- */
+/* --- datasets ----------------------------------------------------------------------------------
+ */
 
 static void dataset_free(struct dataset *dataset)
 {
@@ -183,7 +185,8 @@ static void dataset_measure(struct worker *worker, struct dataset *dataset,
     dataset->messages = ret_stats->messages;
 }
 
-/* --- cuts -------------------------------------------------------------------------------------- */
+/* --- cuts --------------------------------------------------------------------------------------
+ */
 
 static enum err job_new(struct dataset *dataset, struct cut *take_cut, struct land_job **ret_job)
 {
@@ -226,6 +229,12 @@ static void cut_count(struct worker *worker, const struct dataset *dataset,
     if (stats->rejected > 0)
         service_metrics_failed(worker->options.metrics, &dataset->metrics, "rejected",
                                stats->rejected);
+}
+
+/* A range that is made again must be cut as a whole: its LANDED stands for all of the old one. */
+static bool may_cut(const struct worker *worker, const struct dataset *dataset)
+{
+    return dataset->redo_cut == 0 || worker->recovery_over;
 }
 
 /* Cuts the dataset's batch and hands it over. ERR_OK, ERR_STOPPED, or the reason why it is
@@ -277,6 +286,8 @@ static void cut_due(struct worker *worker, int64_t *ret_wait_ns)
     for (struct dataset *dataset = worker->open_first, *next; dataset; dataset = next) {
         next = dataset->open_next;
         int64_t wait_ns = dataset->retry_ns - now;
+        if (!may_cut(worker, dataset))
+            continue;
         if (wait_ns <= 0 &&
             flush_pace_take(worker->options.pace, dataset->opened_ns, now, &wait_ns)) {
             if (dataset_cut(worker, dataset) == ERR_STOPPED)
@@ -294,7 +305,7 @@ static struct dataset *dataset_largest(struct worker *worker)
 {
     struct dataset *largest = NULL;
     for (struct dataset *dataset = worker->open_first; dataset; dataset = dataset->open_next)
-        if (!largest || dataset->memory_bytes > largest->memory_bytes)
+        if (may_cut(worker, dataset) && (!largest || dataset->memory_bytes > largest->memory_bytes))
             largest = dataset;
     return largest;
 }
@@ -314,7 +325,7 @@ static void cut_forced(struct worker *worker, const uint64_t *hashes, uint32_t c
          dataset = next) {
         next = dataset->open_next;
         for (uint32_t i = 0; i < count; i++) {
-            if (hashes[i] == dataset->hash) {
+            if (hashes[i] == dataset->hash && may_cut(worker, dataset)) {
                 (void)!dataset_cut(worker, dataset);
                 break;
             }
@@ -331,7 +342,8 @@ static void cut_redone(struct worker *worker)
     }
 }
 
-/* --- blocks ------------------------------------------------------------------------------------ */
+/* --- blocks ------------------------------------------------------------------------------------
+ */
 
 static bool must_leave(struct worker *worker)
 {
@@ -362,8 +374,8 @@ static enum err redo_boundary(struct worker *worker, struct dataset *dataset, ui
     return ERR_OK;
 }
 
-/* Appends a route. When it fails the batch takes out all that this block brought; so on the next try
- * the dataset's routes before this one are put in again. */
+/* Appends a route. When it fails the batch takes out all that this block brought; so on the next
+ * try the dataset's routes before this one are put in again. */
 static enum err dataset_append(struct dataset *dataset, const struct block *block,
                                uint32_t route_index)
 {
@@ -401,7 +413,7 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
     enum err err = dataset_get(worker, &route, entry->dataset_hash, &dataset);
     if (err != ERR_OK)
         return err;
-    if (shipment->recovered && !dataset->touched) {
+    if ((shipment->recovered || dataset->redo_cut != 0) && !dataset->touched) {
         err = redo_boundary(worker, dataset, redo_cut);
         if (err != ERR_OK)
             return err;
@@ -439,7 +451,8 @@ static void dataset_block_ended(struct worker *worker, struct dataset *dataset,
         dataset->opened_ns = now;
         open_append(worker, dataset);
     }
-    if (stats.payload_bytes >= worker->options.flush_max_bytes && dataset->retry_ns <= now)
+    if (stats.payload_bytes >= worker->options.flush_max_bytes && dataset->retry_ns <= now &&
+        may_cut(worker, dataset))
         (void)!dataset_cut(worker, dataset);
 }
 
@@ -507,7 +520,8 @@ static void stats_publish(struct worker *worker, int64_t now)
     mutex_unlock(&worker->lock);
 }
 
-/* --- the thread -------------------------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------------------------------
+ */
 
 struct errand {
     struct shipment *shipments;
@@ -553,15 +567,15 @@ static void shipments_work(struct worker *worker, struct shipment *shipment)
 
 static void cut_all(struct worker *worker)
 {
-    while (worker->open_first && !must_leave(worker)) {
-        enum err err = dataset_cut(worker, worker->open_first);
-        if (err == ERR_STOPPED)
-            break;
-        if (err != ERR_OK)
+    for (struct dataset *dataset = worker->open_first, *next; dataset; dataset = next) {
+        enum err err = ERR_AGAIN;
+        next = dataset->open_next;
+        while (may_cut(worker, dataset) && !must_leave(worker) &&
+               (err = dataset_cut(worker, dataset)) != ERR_OK && err != ERR_STOPPED)
             pause_a_moment(worker);
+        if (err != ERR_OK)
+            worker->left_something = true;
     }
-    if (worker->open_first)
-        worker->left_something = true;
 }
 
 static void worker_run(void *ctx)
@@ -572,8 +586,10 @@ static void worker_run(void *ctx)
     for (;;) {
         errand_wait(worker, wait_ns, &errand);
         shipments_work(worker, errand.shipments);
-        if (errand.end_of_recovery)
+        if (errand.end_of_recovery) {
+            worker->recovery_over = true;
             cut_redone(worker);
+        }
         cut_forced(worker, errand.forced, errand.forced_count);
         cut_due(worker, &wait_ns);
         int64_t now = now_ns(worker);

@@ -4,9 +4,9 @@
  * takes durable blocks in journal order, decodes its datasets' messages into their batches, keeps
  * the recent rows, and decides when a batch is cut. Finished cuts go to the lander.
  *
- * Order: blocks are delivered in the order of their numbers, a dataset's cuts are handed over in the
- * order of their ranges. What a worker holds is also in the journal, so it may be thrown away at any
- * moment (worker_stop with a deadline does).
+ * Order: blocks are delivered in the order of their numbers, a dataset's cuts are handed over in
+ * the order of their ranges. What a worker holds is also in the journal, so it may be thrown away
+ * at any moment (worker_stop with a deadline does).
  */
 #include "lake/batch.h"
 #include "os/clock.h"
@@ -71,7 +71,7 @@ struct worker_stats {
     uint64_t open_messages;
     uint64_t memory_bytes;
     int64_t oldest_opened_ns; /* when the oldest open batch was opened; 0: none is open */
-    uint64_t postponed; /* cuts that wait for the database or memory */
+    uint64_t postponed;       /* cuts that wait for the database or memory */
     char postponed_reason[256];
 };
 void worker_stats_get(struct worker *worker, struct worker_stats *ret_stats);
