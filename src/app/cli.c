@@ -7,12 +7,8 @@
 #include "base/limits.h"
 #include "version.h"
 
-#if __has_include("app/serve.h")
 #include "app/serve.h"
-#endif
-#if __has_include("app/try.h")
 #include "app/try.h"
-#endif
 #if __has_include("journal/inspect.h")
 #include "journal/inspect.h"
 #endif
@@ -256,7 +252,6 @@ static int run_check(const struct command *command, int argc, char **argv)
     return exit_code;
 }
 
-#if __has_include("app/serve.h")
 static int run_serve(const struct command *command, int argc, char **argv)
 {
     struct loaded loaded = {0};
@@ -268,15 +263,12 @@ static int run_serve(const struct command *command, int argc, char **argv)
     config_free(loaded.config);
     return exit_code;
 }
-#endif
 
-#if __has_include("app/try.h")
 static int run_try(const struct command *command, int argc, char **argv)
 {
     (void)command;
-    return try_main(argc - 1, argv + 1);
+    return try_main(argc, argv);
 }
-#endif
 
 static int run_simulate(const struct command *command, int argc, char **argv)
 {
@@ -344,7 +336,6 @@ static int run_version(const struct command *command, int argc, char **argv)
 }
 
 static const struct command commands[] = {
-#if __has_include("app/serve.h")
     {"serve", "run the service",
      "Usage: ingestor serve [--config FILE] [options]\n"
      "\n"
@@ -355,10 +346,7 @@ static const struct command commands[] = {
      "Example: ingestor serve --mqtt-broker mqtt.example.org --mqtt-topic 'plant/#' \\\n"
      "             --object-store-url file:///srv/lake\n",
      run_serve},
-#endif
-#if __has_include("app/try.h")
     {"try", "connect to an address and show what would be stored", NULL, run_try},
-#endif
     {"simulate", "publish as a city full of sensors", NULL, run_simulate},
 #if __has_include("journal/inspect.h")
     {"journal", "journal inspect: what the journal holds",

@@ -37,7 +37,8 @@ static uint32_t processor_count(void)
     return count < 1 ? 1 : (uint32_t)count;
 }
 
-/* --- start ------------------------------------------------------------------------------------- */
+/* --- start -------------------------------------------------------------------------------------
+ */
 
 static enum err books_begin(struct service *service)
 {
@@ -181,8 +182,7 @@ static enum err lake_recover(struct service *service, struct diag *diag)
     if (err == ERR_OK && (recovery.pending_cuts > 0 || recovery.redo_cuts > 0))
         log_info("landing",
                  "recovered: %llu cuts to upload, %llu to make again, %llu stray files removed",
-                 (unsigned long long)recovery.pending_cuts,
-                 (unsigned long long)recovery.redo_cuts,
+                 (unsigned long long)recovery.pending_cuts, (unsigned long long)recovery.redo_cuts,
                  (unsigned long long)recovery.stray_files);
     return err;
 }
@@ -208,8 +208,8 @@ static enum err pipeline_begin(struct service *service)
                             .zstd_level = 3,
                             .page_bytes = 1 * MIB,
                             .page_rows = 20000,
-                            .created_by = "ingestor version " INGESTOR_VERSION
-                                          " (build " INGESTOR_BUILD ")",
+                            .created_by =
+                                "ingestor version " INGESTOR_VERSION " (build " INGESTOR_BUILD ")",
                         },
                     .journal_uuid = journal_uuid(service->journal),
                     .row_group_rows = 1000000,
@@ -262,10 +262,10 @@ static enum err configured_sources_add(struct service *service, struct diag *dia
         const json_t *enabled = json_object_get(source, "enabled");
         if (enabled && json_is_false(enabled))
             continue;
-        enum err err = manager_add(service->manager,
-                                   json_string_value(json_object_get(source, "name")),
-                                   json_string_value(json_object_get(source, "type_name")),
-                                   json_object_get(source, "config"), diag);
+        enum err err =
+            manager_add(service->manager, json_string_value(json_object_get(source, "name")),
+                        json_string_value(json_object_get(source, "type_name")),
+                        json_object_get(source, "config"), diag);
         if (err != ERR_OK)
             return err;
     }
@@ -281,10 +281,9 @@ static enum err default_source_add(struct service *service, struct diag *diag)
     json_t *topics = json_array();
     for (size_t i = 0; topics && i < config->mqtt_topics.count; i++)
         json_array_append_new(topics, json_string(config->mqtt_topics.items[i]));
-    json_t *source =
-        json_pack("{s:s, s:I, s:o, s:s}", "broker", config->mqtt_broker, "port",
-                  (json_int_t)config->mqtt_port, "topics", topics, "shared_group",
-                  config->mqtt_shared_group);
+    json_t *source = json_pack("{s:s, s:I, s:o, s:s}", "broker", config->mqtt_broker, "port",
+                               (json_int_t)config->mqtt_port, "topics", topics, "shared_group",
+                               config->mqtt_shared_group);
     if (!source)
         return ERR_NO_MEMORY;
     enum err err = manager_add(service->manager, SERVICE_DEFAULT_SOURCE, "mqtt", source, diag);
@@ -415,7 +414,8 @@ void service_tick(struct service *service)
     pipeline_tick(service->pipeline, uploads.lag_ns);
 }
 
-/* --- stop -------------------------------------------------------------------------------------- */
+/* --- stop --------------------------------------------------------------------------------------
+ */
 
 static void intake_end(struct service *service, int64_t deadline_ns)
 {
@@ -450,8 +450,8 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     if (service->pipeline)
         all = pipeline_stop(service->pipeline, begin_ns + STOP_PIPELINE_PERCENT * percent_ns);
     if (service->uploader) {
-        int64_t left_ns = begin_ns + STOP_UPLOADS_PERCENT * percent_ns -
-                          clock_monotonic_ns(&clock_system);
+        int64_t left_ns =
+            begin_ns + STOP_UPLOADS_PERCENT * percent_ns - clock_monotonic_ns(&clock_system);
         uploader_stop(service->uploader, left_ns > 0 ? left_ns : 0);
     }
     if (service->journal)

@@ -31,7 +31,8 @@ struct try_options {
     bool json;
 };
 
-struct try {
+struct
+try {
     struct mutex lock;
     struct condition changed;
     struct loop loop;
@@ -45,7 +46,8 @@ struct try {
     uint64_t byte_count;
 };
 
-/* --- the sink: blocks are kept, and called durable at once -------------------------------------- */
+/* --- the sink: blocks are kept, and called durable at once --------------------------------------
+ */
 
 static enum err sink_submit(void *ctx, struct shipment *take_shipment, uint16_t flags,
                             uint64_t group)
@@ -101,7 +103,8 @@ static void sink_identities(void *ctx, struct bytes source_id,
     (void)identity_ctx;
 }
 
-/* --- listening --------------------------------------------------------------------------------- */
+/* --- listening ---------------------------------------------------------------------------------
+ */
 
 static enum err listen_begin(struct try *try, const struct try_target *target, struct diag *diag)
 {
@@ -110,8 +113,7 @@ static enum err listen_begin(struct try *try, const struct try_target *target, s
                                      sink_state_get, sink_identities, try};
     struct buf id;
     if (!connector)
-        return diag_set(diag, ERR_UNSUPPORTED, "there is no connector for '%s'",
-                        target->type_name);
+        return diag_set(diag, ERR_UNSUPPORTED, "there is no connector for '%s'", target->type_name);
     buf_init(&id, 4096);
     enum err err = account_book_new(&try->book);
     if (err == ERR_OK)
@@ -164,8 +166,7 @@ static void listen_end(struct try *try)
 {
     if (try->source) {
         source_stop(try->source);
-        (void)source_wait_stopped(try->source,
-                                  clock_monotonic_ns(&clock_system) + 3 * NS_PER_S);
+        (void)source_wait_stopped(try->source, clock_monotonic_ns(&clock_system) + 3 * NS_PER_S);
     }
     if (try->ingest)
         ingest_loop_close(try->ingest);
@@ -175,7 +176,8 @@ static void listen_end(struct try *try)
     account_book_free(try->book);
 }
 
-/* --- the command ------------------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------------------
+ */
 
 static void help(FILE *out)
 {
@@ -210,8 +212,8 @@ static bool options_read(int argc, char **argv, struct try_options *options)
     int letter;
     optind = 0;
     while ((letter = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        bool good = letter == 'j' || (letter == 'n' && number_option(optarg, 100000,
-                                                                     &options->messages_max)) ||
+        bool good = letter == 'j' ||
+                    (letter == 'n' && number_option(optarg, 100000, &options->messages_max)) ||
                     (letter == 's' && number_option(optarg, 3600, &options->seconds_max));
         options->json = options->json || letter == 'j';
         if (letter != '?' && !good)
@@ -244,8 +246,8 @@ static enum err run(const struct try_options *options, struct diag *diag)
         listen_end(try);
     }
     if (err == ERR_OK)
-        err = try_print(try->blocks, try->block_count, options->messages_max, options->json,
-                        stdout, diag);
+        err = try_print(try->blocks, try->block_count, options->messages_max, options->json, stdout,
+                        diag);
     for (uint32_t i = 0; i < try->block_count; i++)
         block_unref(try->blocks[i]);
     try_target_fini(&target);

@@ -111,7 +111,9 @@ static enum err dataset_describe(const char *id, struct seen *seen, json_t **ret
 
 static void cell_print(const json_t *value, FILE *out)
 {
-    char *text = json_is_string(value) ? NULL : value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *text = json_is_string(value) ? NULL
+                 : value               ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT)
+                                       : NULL;
     const char *shown = json_is_string(value) ? json_string_value(value) : text ? text : "";
     fprintf(out, " %-*.*s", TRY_CELL_MAX, TRY_CELL_MAX, shown);
     free(text);
@@ -159,8 +161,7 @@ static enum err all_print(struct print *print, bool json, FILE *out, struct diag
     size_t cursor = 0;
     size_t shown = 0;
     enum err err = all ? ERR_OK : ERR_NO_MEMORY;
-    for (struct map_entry *entry;
-         err == ERR_OK && (entry = map_next(&print->datasets, &cursor));) {
+    for (struct map_entry *entry; err == ERR_OK && (entry = map_next(&print->datasets, &cursor));) {
         json_t *object = NULL;
         if (!json && shown++ >= TRY_DATASETS_SHOWN)
             continue;

@@ -29,11 +29,10 @@ static enum err mqtt_config(const char *url, CURLU *handle, json_t **ret_config)
     char *user = part_get(handle, CURLUPART_USER, CURLU_URLDECODE);
     char *password = part_get(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
     char *topic = topic_of(url);
-    json_t *config = topic && host
-                         ? json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "broker", host, "topics",
-                                     topic, "qos", 0, "use_shared_subscription", 0, "clean_start",
-                                     1, "session_expiry_seconds", 0)
-                         : NULL;
+    json_t *config = topic && host ? json_pack("{s:s, s:s, s:i, s:b, s:b, s:i}", "broker", host,
+                                               "topics", topic, "qos", 0, "use_shared_subscription",
+                                               0, "clean_start", 1, "session_expiry_seconds", 0)
+                                   : NULL;
     if (config && port)
         json_object_set_new(config, "port", json_integer(strtol(port, NULL, 10)));
     if (config && user)
@@ -71,8 +70,7 @@ enum err try_url_parse(const char *url, struct try_target *ret_target, struct di
     head[size] = '\0';
     if (strncmp(url, "mqtt://", 7) != 0)
         return diag_set(diag, ERR_INVALID,
-                        "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic",
-                        url);
+                        "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic", url);
     CURLU *handle = curl_url();
     if (!handle)
         return ERR_NO_MEMORY;
