@@ -97,8 +97,8 @@ static struct block *block_fill(struct bench *bench, struct bytes extras)
         size_t size = payload_make(payload, sizeof(payload), bench->sequence, dataset);
         double begin = cpu_s();
         if (indexes[dataset] == 0) {
-            must(block_add_route(block, buf_bytes(&bench->routes[dataset]),
-                                 bench->hashes[dataset], &indexes[dataset]),
+            must(block_add_route(block, buf_bytes(&bench->routes[dataset]), bench->hashes[dataset],
+                                 &indexes[dataset]),
                  "add route");
             indexes[dataset]++;
         }
@@ -176,8 +176,8 @@ int main(int argc, char **argv)
     struct buf extras;
     must(catalog_open("sqlite:///:memory:", &options.catalog, &diag), diag.text);
     buf_init(&extras, 64);
-    must(message_field_append(&extras,
-                              &(struct message_field){.index = 1, .type = FIELD_DOUBLE, .number = 1}),
+    must(message_field_append(
+             &extras, &(struct message_field){.index = 1, .type = FIELD_DOUBLE, .number = 1}),
          "extras");
     must(message_field_append(
              &extras, &(struct message_field){.index = 2, .type = FIELD_BOOLEAN, .number = 0}),
