@@ -207,19 +207,29 @@ static void *on_target(void *ctx, const char *target, struct MHD_Connection *han
     return exchange;
 }
 
+/* The path as it came, without the query, which may hold what is nobody's business. */
+static void log_path(const char *target, char *path, size_t path_size)
+{
+    size_t size = 0;
+    for (; target[size] && !strchr("?#", target[size]) && size < path_size - 1; size++)
+        path[size] = target[size] > 0x20 && target[size] < 0x7f ? target[size] : '?';
+    path[size] = '\0';
+}
+
 static void log_request(const struct exchange *exchange, bool sent)
 {
     char status[16] = "-"; /* refused by the library, or given up */
+    char method[24];
+    char path[LOG_PATH_BYTES];
     if (exchange->answered)
         snprintf(status, sizeof(status), "%u", exchange->response.status);
     double duration_ms =
         (double)(clock_monotonic_ns(exchange->api->clock) - exchange->begin_ns) / (double)NS_PER_MS;
+    log_path(exchange->method ? exchange->method : "-", method, sizeof(method));
+    log_path(exchange->target, path, sizeof(path));
     log_line(LOG_LEVEL_INFO, "api", exchange->request.id[0] ? exchange->request.id : NULL,
-             "%.16s %.*s %s %.1f ms%s", exchange->method ? exchange->method : "-",
-             (int)strnlen(exchange->target, LOG_PATH_BYTES) < (int)strcspn(exchange->target, "?#")
-                 ? LOG_PATH_BYTES
-                 : (int)strcspn(exchange->target, "?#"),
-             exchange->target, status, duration_ms, sent ? "" : " (client went away)");
+             "%s %s %s %.1f ms%s", method, path, status, duration_ms,
+             sent ? "" : " (client went away)");
 }
 
 static void on_completed(void *ctx, struct MHD_Connection *handle, void **request_context,
