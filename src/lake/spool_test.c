@@ -81,7 +81,9 @@ static void test_write_verify_remove(void **state)
     struct spool_file files[2] = {{.key = BYTES_LITERAL(KEY_A), .content = BYTES_LITERAL("abc")},
                                   {.key = BYTES_LITERAL(KEY_B), .content = {NULL, 0}}};
     set_up(&fixture);
+    uint64_t folder_syncs = atomic_load(&fixture.faulty.counts[4]);
     assert_int_equal(spool_write(fixture.spool, files, 2, NULL), ERR_OK);
+    assert_int_equal(atomic_load(&fixture.faulty.counts[4]) - folder_syncs, 1);
     assert_int_equal(files[0].size_bytes, 3);
     assert_int_equal(spool_bytes(fixture.spool), 3);
     assert_int_equal(entries_in(&fixture, "spool"), 2);

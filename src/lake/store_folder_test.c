@@ -189,8 +189,27 @@ static void test_syncs(void **state)
     before = atomic_load(&fixture.faulty.counts[4]);
     assert_int_equal(presence_of(&fixture), STORE_SAME);
     assert_int_equal(atomic_load(&fixture.faulty.counts[4]) - before, 1);
+    /* another file in the same folder: it and the spool folder, after the rename */
+    write_file(fixture.spool_path, "rows");
+    fixture.object.key = "bronze/ingestion_id=a%20b/date=2026-01-01/hour=00/part-y.parquet";
+    before = atomic_load(&fixture.faulty.counts[4]);
+    assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_OK);
+    assert_int_equal(atomic_load(&fixture.faulty.counts[4]) - before, 2);
     faulty_fs_arm(&fixture.faulty, 1, FAULTY_SYNC_FOLDER, ERR_IO, false);
     assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_IO);
+    tear_down(&fixture);
+}
+
+/* A copy is synced before it gets its name: a sync that fails leaves no object. */
+static void test_copy_syncs(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture, true);
+    faulty_fs_arm(&fixture.faulty, 1, FAULTY_SYNC, ERR_IO, false);
+    assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_IO);
+    assert_false(exists(fixture.at_key));
+    assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_OK);
     tear_down(&fixture);
 }
 
@@ -235,10 +254,11 @@ static void test_probe_unwritable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rename),      cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_copy_checks), cmocka_unit_test(test_keys_stay_inside),
-        cmocka_unit_test(test_failures),    cmocka_unit_test(test_syncs),
-        cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_probe_unwritable),
+        cmocka_unit_test(test_rename),           cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_checks),      cmocka_unit_test(test_keys_stay_inside),
+        cmocka_unit_test(test_failures),         cmocka_unit_test(test_syncs),
+        cmocka_unit_test(test_copy_syncs),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_probe_unwritable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

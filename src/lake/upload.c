@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "lake/upload_heap.h"
 #include "os/thread.h"
 
 #include <assert.h>
@@ -47,10 +48,8 @@ struct upload {
     struct upload_options options;
     struct mutex lock; /* all below */
     struct map lanes;  /* dataset id -> struct upload_lane */
-    struct landed_cut **heap;
-    size_t heap_count;
-    size_t heap_capacity;
-    size_t cut_count; /* that exist: heap_capacity is never less */
+    struct upload_heap heap;
+    size_t cut_count; /* that exist: the heap has room for all */
     struct landed_cut *oldest;
     struct landed_cut *newest;
     struct landed_cut *committed;
@@ -95,7 +94,7 @@ void upload_free(struct upload *upload)
     while ((entry = map_next(&upload->lanes, &cursor)))
         mem_free(entry->value);
     map_fini(&upload->lanes);
-    mem_free(upload->heap);
+    upload_heap_fini(&upload->heap);
     mutex_fini(&upload->lock);
     mem_free(upload);
 }
@@ -111,66 +110,13 @@ static void wake(const struct upload *upload)
         upload->options.on_work(upload->options.work_ctx);
 }
 
-/* ---- the heap: by due time, then by age ---- */
-
-static bool is_before(const struct landed_cut *a, const struct landed_cut *b)
-{
-    return a->due_ns != b->due_ns ? a->due_ns < b->due_ns : a->sequence < b->sequence;
-}
-
-static void heap_sift_down(struct upload *upload, size_t at)
-{
-    struct landed_cut *cut = upload->heap[at];
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child + 1 < upload->heap_count &&
-            is_before(upload->heap[child + 1], upload->heap[child]))
-            child++;
-        if (child >= upload->heap_count || !is_before(upload->heap[child], cut))
-            break;
-        upload->heap[at] = upload->heap[child];
-        at = child;
-    }
-    upload->heap[at] = cut;
-}
-
-static void heap_push(struct upload *upload, struct landed_cut *cut)
-{
-    assert(upload->heap_count < upload->heap_capacity);
-    size_t at = upload->heap_count++;
-    while (at > 0 && is_before(cut, upload->heap[(at - 1) / 2])) {
-        upload->heap[at] = upload->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    upload->heap[at] = cut;
-    cut->state = CUT_DUE;
-}
-
-static struct landed_cut *heap_pop(struct upload *upload)
-{
-    struct landed_cut *cut = upload->heap[0];
-    upload->heap_count--;
-    if (upload->heap_count > 0) {
-        upload->heap[0] = upload->heap[upload->heap_count];
-        heap_sift_down(upload, 0);
-    }
-    return cut;
-}
-
-static enum err heap_reserve(struct upload *upload, size_t count)
-{
-    if (count <= upload->heap_capacity)
-        return ERR_OK;
-    size_t capacity = upload->heap_capacity ? upload->heap_capacity * 2 : 64;
-    struct landed_cut **grown = mem_realloc(upload->heap, capacity * sizeof(struct landed_cut *));
-    if (!grown)
-        return ERR_NO_MEMORY;
-    upload->heap = grown;
-    upload->heap_capacity = capacity;
-    return ERR_OK;
-}
-
 /* ---- lanes ---- */
+
+static void make_due(struct upload *upload, struct landed_cut *cut)
+{
+    cut->state = CUT_DUE;
+    upload_heap_push(&upload->heap, cut);
+}
 
 static enum err lane_get(struct upload *upload, struct bytes dataset_id,
                          struct upload_lane **ret_lane)
@@ -209,7 +155,7 @@ static void lane_append(struct upload *upload, struct landed_cut *cut)
         lane->first = cut;
     lane->last = cut;
     if (lane->first == cut)
-        heap_push(upload, cut);
+        make_due(upload, cut);
 }
 
 /* The lane's first cut is out of the way: the next one's turn. */
@@ -225,7 +171,7 @@ static void lane_advance(struct upload *upload, struct landed_cut *cut)
     cut->lane_next = NULL;
     cut->aside = true;
     if (lane->first)
-        heap_push(upload, lane->first);
+        make_due(upload, lane->first);
 }
 
 /* ---- the list of all pending cuts, oldest first ---- */
@@ -259,7 +205,7 @@ enum err upload_prepare(struct upload *upload, const struct landed *landed,
     if (!cut)
         return ERR_NO_MEMORY;
     mutex_lock(&upload->lock);
-    enum err err = heap_reserve(upload, upload->cut_count + 1);
+    enum err err = upload_heap_reserve(&upload->heap, upload->cut_count + 1);
     if (err == ERR_OK)
         err = lane_get(upload, cut->landed.dataset_id, &cut->lane);
     if (err == ERR_OK)
@@ -373,7 +319,7 @@ static void cut_failed(struct upload *upload, struct landed_cut *cut, enum err e
         lane_advance(upload, cut);
     }
     cut->due_ns = now_ns(upload) + back_off_ns(upload, cut->attempts, is_slow(err));
-    heap_push(upload, cut);
+    make_due(upload, cut);
 }
 
 /* Under the lock. After the store was away, nobody waits out the rest of a long time. */
@@ -384,10 +330,7 @@ static void turn_succeeded(struct upload *upload)
     upload->hold_until_ns = 0;
     if (!was_away)
         return;
-    for (size_t i = 0; i < upload->heap_count; i++)
-        upload->heap[i]->due_ns = now_ns(upload);
-    for (size_t i = upload->heap_count / 2; i-- > 0;)
-        heap_sift_down(upload, i);
+    upload_heap_all_due(&upload->heap, now_ns(upload));
 }
 
 /* ---- a cut's turn ---- */
@@ -573,9 +516,9 @@ static struct landed_cut *take_due(struct upload *upload, int64_t *ret_wait_ns)
 {
     int64_t now = now_ns(upload);
     *ret_wait_ns = INT64_MAX;
-    if (upload->heap_count == 0)
+    if (upload->heap.count == 0)
         return NULL;
-    int64_t due_ns = upload->heap[0]->due_ns;
+    int64_t due_ns = upload->heap.cuts[0]->due_ns;
     if (upload->stats.consecutive_failures >= FAILURES_AWAY) {
         if (upload->putting > 0)
             return NULL;
@@ -585,7 +528,7 @@ static struct landed_cut *take_due(struct upload *upload, int64_t *ret_wait_ns)
         *ret_wait_ns = due_ns - now;
         return NULL;
     }
-    struct landed_cut *cut = heap_pop(upload);
+    struct landed_cut *cut = upload_heap_pop(&upload->heap);
     cut->state = CUT_ACTIVE;
     upload->stats.active_cuts++;
     upload->putting++;
@@ -622,7 +565,7 @@ void upload_stats_get(struct upload *upload, struct upload_stats *ret_stats)
     ret_stats->oldest_age_ns = age_of_oldest(upload, true);
     ret_stats->lag_ns = age_of_oldest(upload, false);
     ret_stats->store_away = upload->stats.consecutive_failures >= FAILURES_AWAY;
-    ret_stats->next_due_ns = upload->heap_count ? upload->heap[0]->due_ns : INT64_MAX;
+    ret_stats->next_due_ns = upload->heap.count ? upload->heap.cuts[0]->due_ns : INT64_MAX;
     if (ret_stats->store_away && upload->hold_until_ns > ret_stats->next_due_ns)
         ret_stats->next_due_ns = upload->hold_until_ns;
     mutex_unlock(&upload->lock);
