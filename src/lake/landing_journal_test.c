@@ -92,9 +92,10 @@ static void stop_service(struct service *service)
     journal_stop(service->journal);
     landing_free(service->landing);
     uploader_free(service->uploader);
+    journal_close(service->journal); /* it asks for the spool's bytes until here */
     spool_free(service->spool);
+    service->spool = NULL;
     service->store->ops->close(service->store);
-    journal_close(service->journal);
 }
 
 /* One block with one message; its number is the range's end. */

@@ -30,7 +30,7 @@ enum err spool_open(struct spool *spool, struct diag *diag) ERR_MUST_USE;
 /* Bytes in use, spool/damaged included. NULL is 0. */
 uint64_t spool_bytes(const struct spool *spool);
 /* The same for struct journal_options, which is needed before the spool is there: ctx is a struct
- * spool ** that may point to NULL still. */
+ * spool ** that may point to NULL still. The spool is freed after journal_close. */
 uint64_t spool_bytes_of(void *ctx);
 
 /* "<position>-<hash of the key>.parquet", always of one length and safe on any file system. */
