@@ -86,12 +86,14 @@ wait_for_port() {
 start_broker() {
     local broker
     broker=$(command -v mosquitto || echo /usr/sbin/mosquitto)
-    # Mosquitto's defaults drop what a subscriber does not take fast enough: lift them.
+    # Mosquitto's defaults drop what a subscriber does not take fast enough: lift them. It keeps
+    # its user: one that changes it would outlive this shell.
     cat >$demo/mosquitto.conf <<CONF
 listener $broker_port 127.0.0.1
 allow_anonymous true
 max_inflight_messages 0
 max_queued_messages 0
+user $(id -un)
 CONF
     launch $demo/mosquitto.log "$broker" -c $demo/mosquitto.conf
     wait_for_port "$broker_port" "${pids[-1]}" "The broker" $demo/mosquitto.log
