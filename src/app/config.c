@@ -160,7 +160,7 @@ static enum err take_member(struct loader *loader, const char *key, const json_t
     size_t index = config_table_find(key);
     if (index != SIZE_MAX)
         config_table_key(&config_table[index], expected);
-    if (strcmp(key, expected) != 0) {
+    if (index == SIZE_MAX || strcmp(key, expected) != 0) {
         report_unknown(loader, "key", key, place, config_table_key);
         return ERR_OK;
     }

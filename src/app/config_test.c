@@ -174,6 +174,7 @@ static void test_bad_file(void **state)
     bad_yaml("mqtt_brocker: x\n",
              "line 1: unknown key \"mqtt_brocker\"; did you mean \"mqtt_broker\"?");
     bad_yaml("MQTT_PORT: 1\n", "did you mean \"mqtt_port\"?");
+    bad_yaml("'': 1\n", "unknown key \"\"");
     bad_yaml("zzzz: 1\n", "unknown key \"zzzz\"");
     bad_yaml("\nport: abc\n",
              "port: \"abc\" (./ingestor.yaml line 2) is not a whole number from 0 to 65535");
