@@ -2,7 +2,6 @@
 
 #include "codec/timestamp.h"
 
-#define KEY_BYTES_MAX     256 /* of a column's own name */
 #define RESCUED_BYTES_MAX (8 * LIMIT_MESSAGE_BYTES_MAX)
 
 /* A key in its struct. */
@@ -22,40 +21,6 @@ void decoder_fini(struct decoder *decoder)
 {
     buf_fini(&decoder->rescued);
     buf_fini(&decoder->scratch);
-}
-
-bool decode_key_fits(struct bytes key)
-{
-    return key.size <= KEY_BYTES_MAX && (key.size == 0 || !memchr(key.data, 0, key.size));
-}
-
-bool decode_has_leaf(struct bytes value, uint32_t levels)
-{
-    struct json_cursor cursor = {value.data, value.data + value.size, false};
-    uint32_t depth = 0;
-    while (cursor.at < cursor.end) {
-        uint8_t byte = *cursor.at;
-        if (byte == '"') {
-            struct json_string string;
-            if (json_string_scan(&cursor, &string) != ERR_OK)
-                return false;
-            json_space(&cursor);
-            bool is_key = json_take(&cursor, ':');
-            if (!is_key && depth <= levels)
-                return true;
-            continue;
-        }
-        if (byte == '{' || byte == '[')
-            depth++;
-        else if (byte == '}' || byte == ']')
-            depth--;
-        else if (byte == 'n')
-            cursor.at += 3;
-        else if (byte > ' ' && byte != ',' && depth <= levels)
-            return true;
-        cursor.at++;
-    }
-    return false;
 }
 
 /* The key's text; escapes are undone in scratch. */
