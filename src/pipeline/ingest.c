@@ -513,8 +513,8 @@ void ingest_identities(struct ingest_source *source,
 {
     struct identity_walk walk = {on_identity, ctx};
     uint8_t room[RECORD_SESSION_KEY_BYTES];
-    source->loop->sink.identities(source->loop->sink.ctx, session_key(source, room), on_ledger_identity,
-                                  &walk);
+    source->loop->sink.identities(source->loop->sink.ctx, session_key(source, room),
+                                  on_ledger_identity, &walk);
 }
 
 enum err ingest_session_new(struct ingest_source *source)
@@ -546,7 +546,8 @@ enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_i
     uint8_t room[RECORD_SESSION_KEY_BYTES];
     struct buf body;
     buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_identity_release_encode(&body, session_key(source, room), packet_identifier);
+    enum err err =
+        record_identity_release_encode(&body, session_key(source, room), packet_identifier);
     if (err == ERR_OK)
         err = record_add(source, RECORD_IDENTITY_FREE, &body);
     buf_fini(&body);
