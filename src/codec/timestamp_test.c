@@ -208,7 +208,8 @@ static void test_numbers(void **state)
         assert_true(timestamp_from_number(cases[i].number, &us));
         assert_int_equal(us, cases[i].us);
     }
-    static const double bad[] = {NAN, INFINITY, -INFINITY, 1e20, -1e20, 1e300, -99999999999.0};
+    static const double bad[] = {(double)NAN, HUGE_VAL, -HUGE_VAL,     1e20,
+                                 -1e20,       1e300,    -99999999999.0};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int64_t us;
         assert_false(timestamp_from_number(bad[i], &us));

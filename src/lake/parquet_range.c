@@ -6,8 +6,8 @@
  * over. */
 static void add_numbers(struct parquet_range *range, const double *values, size_t count)
 {
-    double min[4] = {INFINITY, INFINITY, INFINITY, INFINITY};
-    double max[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    double min[4] = {HUGE_VAL, HUGE_VAL, HUGE_VAL, HUGE_VAL};
+    double max[4] = {-HUGE_VAL, -HUGE_VAL, -HUGE_VAL, -HUGE_VAL};
     size_t i = 0;
     for (; i + 4 <= count; i += 4) {
         for (int k = 0; k < 4; k++) {

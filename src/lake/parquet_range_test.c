@@ -38,11 +38,12 @@ static void test_numbers(void **state)
     numbers(plain, 9, &min, &max);
     check_number(&min, -7.5);
     check_number(&max, 9);
-    const double with_nan[] = {NAN, 3, NAN, NAN, NAN, NAN, 5, NAN};
+    const double with_nan[] = {(double)NAN, 3,           (double)NAN, (double)NAN,
+                               (double)NAN, (double)NAN, 5,           (double)NAN};
     numbers(with_nan, 8, &min, &max);
     check_number(&min, 3);
     check_number(&max, 5);
-    const double all_nan[] = {NAN, -NAN, NAN, NAN, NAN};
+    const double all_nan[] = {(double)NAN, -(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     numbers(all_nan, 5, &min, &max);
     assert_false(min.is_usable || max.is_usable);
     const double zeros[] = {0.0, -0.0};
@@ -55,7 +56,8 @@ static void test_numbers(void **state)
     numbers(from_zero, 2, &min, &max);
     check_number(&min, -0.0);
     check_number(&max, 4);
-    const double infinities[][3] = {{INFINITY, INFINITY, NAN}, {-INFINITY, -INFINITY, NAN}};
+    const double infinities[][3] = {{HUGE_VAL, HUGE_VAL, (double)NAN},
+                                    {-HUGE_VAL, -HUGE_VAL, (double)NAN}};
     for (size_t i = 0; i < 2; i++) {
         numbers(infinities[i], 3, &min, &max);
         check_number(&min, infinities[i][0]);

@@ -323,7 +323,8 @@ static enum err trial_bytes(struct parquet_writer *writer, const struct chunk *c
 static enum err trial(struct parquet_writer *writer, struct chunk *chunk)
 {
     struct bytes body;
-    size_t indices_bytes, plain_bytes;
+    size_t indices_bytes = 0;
+    size_t plain_bytes = 0;
     size_t values = chunk->leaf->value_count;
     size_t sample = values < writer->options.page_rows ? values : writer->options.page_rows;
     buf_clear(&writer->page);

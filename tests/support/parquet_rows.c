@@ -121,7 +121,7 @@ void parquet_rows_fini(struct parquet_rows *rows)
 static double edge_number(struct parquet_rows *rows)
 {
     static const double edges[] = {
-        0.0, -0.0, 1.5, -1.5, 5e-324, 1.7976931348623157e308, INFINITY, -INFINITY, 1e-3, 123456.75};
+        0.0, -0.0, 1.5, -1.5, 5e-324, 1.7976931348623157e308, HUGE_VAL, -HUGE_VAL, 1e-3, 123456.75};
     uint32_t pick = below(rows, 12);
     if (rows->row / 500 % 3 == 1) /* whole pages of NaN */
         return (double)NAN;
