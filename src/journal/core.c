@@ -302,6 +302,7 @@ static void opening_done(struct core *core, struct opening *opening, size_t free
     struct segment *segment = &opening->segment;
     segment->epoch = opening->header.epoch;
     segment->first_number = opening->header.first_number;
+    segment->carried_through = opening->header.carried_through;
     segment->end_number = UINT64_MAX;
     segment->used_bytes = PAGE + opening->checkpoint_bytes;
     segment->checkpoint_good = true;
@@ -327,14 +328,17 @@ static enum err segment_room(struct core *core)
     return err;
 }
 
-enum err core_roll(struct core *core, uint64_t size_bytes, struct diag *diag)
+enum err core_roll(struct core *core, uint64_t size_bytes, uint64_t carried_through,
+                   struct diag *diag)
 {
     assert(!core->dirty || core->options.sync != JOURNAL_SYNC_ALWAYS);
     struct opening opening = {0};
     for (size_t i = 0; i < core->segment_count; i++) /* the current one ends here */
         if (core->segments[i].end_number > core->next_number)
             core->segments[i].end_number = core->next_number;
-    size_t freeable = segments_freeable(core);
+    /* While blocks are carried over, what recovery found stays as it is. */
+    size_t freeable = carried_through ? 0 : segments_freeable(core);
+    opening.header.carried_through = carried_through ? carried_through : core->next_number - 1;
     enum err err = segment_room(core);
     if (err == ERR_OK)
         err = opening_encode(core, &opening, freeable);
@@ -434,7 +438,7 @@ static enum err room_make(struct core *core, const struct core_item *items, size
         err = written_commit(core, items, written, done, diag);
     if (err == ERR_OK && core->file)
         err = core_sync(core, true, diag);
-    return err == ERR_OK ? core_roll(core, group_bytes, diag) : err;
+    return err == ERR_OK ? core_roll(core, group_bytes, 0, diag) : err;
 }
 
 enum err core_append(struct core *core, const struct core_item *items, size_t count,
@@ -580,7 +584,7 @@ enum err core_free_space(struct core *core, struct diag *diag)
     if (freeable == 0)
         return ERR_OK;
     enum err err = core_sync(core, true, diag);
-    return err == ERR_OK ? core_roll(core, 0, diag) : err;
+    return err == ERR_OK ? core_roll(core, 0, 0, diag) : err;
 }
 
 void core_stats(const struct core *core, struct journal_stats *ret_stats)

@@ -90,8 +90,10 @@ enum err core_call_durable(struct core *core, struct diag *diag) ERR_MUST_USE;
 enum err core_sync(struct core *core, bool force, struct diag *diag) ERR_MUST_USE;
 /* Begins a new segment if that frees older ones and the space is wanted. */
 enum err core_free_space(struct core *core, struct diag *diag) ERR_MUST_USE;
-/* Begins a new segment with room for size_bytes. All written before must be synced. */
-enum err core_roll(struct core *core, uint64_t size_bytes, struct diag *diag) ERR_MUST_USE;
+/* Begins a new segment with room for size_bytes. All written before must be synced.
+ * carried_through: see segment.h; 0: nothing is carried over. */
+enum err core_roll(struct core *core, uint64_t size_bytes, uint64_t carried_through,
+                   struct diag *diag) ERR_MUST_USE;
 
 /* Around reads of the ledger by another thread than the core's. */
 void core_ledger_lock(struct core *core);
@@ -110,8 +112,10 @@ enum err core_replay_plan(struct core *core) ERR_MUST_USE;
 enum err core_replay(struct core *core, enum err (*on_block)(void *ctx, struct block *block),
                      void *ctx, struct diag *diag) ERR_MUST_USE;
 
-/* recovery.c: reads the folder into a core that has its folder and lock. */
-enum err recovery_run(struct core *core, struct diag *diag) ERR_MUST_USE;
+/* recovery.c: reads the folder into a core. ret_tail: blocks at the log's end that nothing calls
+ * durable; they are not applied, and are to be written again into the first segment. */
+enum err recovery_run(struct core *core, struct block_list *ret_tail,
+                      struct diag *diag) ERR_MUST_USE;
 enum err core_damage(struct core *core, uint64_t blocks, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum err core_segment_add(struct core *core, const struct segment *segment) ERR_MUST_USE;

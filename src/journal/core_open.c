@@ -16,8 +16,35 @@ static uint64_t segment_bytes_of(const struct journal_options *options)
     return bytes & ~(uint64_t)(LIMIT_BLOCK_ALIGN_BYTES - 1);
 }
 
+/* A segment with room for the tail, and the tail in it, so that nothing hangs on what is perhaps
+ * only in the page cache. Until all of it is durable the segment takes nothing over. */
+static enum err tail_carry(struct core *core, const struct block_list *tail, struct diag *diag)
+{
+    uint64_t size_bytes = 0;
+    size_t done;
+    struct core_item *items = mem_zalloc(tail->count, sizeof(*items));
+    if (!items)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < tail->count; i++) {
+        struct block_header header;
+        block_header_read(tail->blocks[i]->image, &header);
+        items[i] = (struct core_item){tail->blocks[i], (enum block_kind)header.kind, header.flags,
+                                      header.group};
+        size_bytes += block_padded_bytes(tail->blocks[i]);
+    }
+    enum err err =
+        core_roll(core, size_bytes, tail->count ? core->next_number + tail->count - 1 : 0, diag);
+    if (err == ERR_OK)
+        err = core_append(core, items, tail->count, &done, diag);
+    if (err == ERR_OK)
+        err = core_sync(core, true, diag);
+    mem_free(items);
+    return err;
+}
+
 enum err core_open(struct core *core, const struct journal_options *options, struct diag *diag)
 {
+    struct block_list tail = {0};
     *core = (struct core){.options = *options};
     core->options.segment_bytes = segment_bytes_of(options);
     ledger_init(&core->ledger);
@@ -27,9 +54,10 @@ enum err core_open(struct core *core, const struct journal_options *options, str
     if (err == ERR_OK)
         err = fs_make_folders(options->fs, core->folder, diag);
     if (err == ERR_OK)
-        err = recovery_run(core, diag);
+        err = recovery_run(core, &tail, diag);
     if (err == ERR_OK)
-        err = core_roll(core, 0, diag);
+        err = tail_carry(core, &tail, diag);
+    block_list_fini(&tail);
     if (err == ERR_OK) {
         core_space(core);
         return ERR_OK;
@@ -128,6 +156,10 @@ enum err core_replay_plan(struct core *core)
     if (!segments)
         return ERR_NO_MEMORY;
     memcpy(segments, core->segments, core->segment_count * sizeof(*segments));
+    /* The newest holds what recovery carried over; what comes later is not replayed. */
+    struct segment *newest = &segments[core->segment_count - 1];
+    if (newest->end_number > core->next_number)
+        newest->end_number = core->next_number;
     mem_free(core->replay_segments);
     core->replay_segments = segments;
     core->replay_count = core->segment_count;
@@ -147,8 +179,8 @@ enum err core_replay(struct core *core, enum err (*on_replayed)(void *ctx, struc
         const struct segment *segment = &core->replay_segments[i];
         struct segment_end end;
         if (segment->end_number <= core->replay_from ||
-            segment->first_number >= segment->end_number || segment->end_number == UINT64_MAX)
-            continue; /* the newest one holds nothing yet: it was begun by core_open */
+            segment->first_number >= segment->end_number)
+            continue;
         replay.path = path;
         err = segment_path(path, core->folder, segment->slot, diag);
         if (err == ERR_OK)

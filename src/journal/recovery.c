@@ -12,10 +12,12 @@
  *     void. So each number is taken once, from the newest segment that took it over.
  *  4. Segments with numbers above A are walked in order and their blocks applied. Blocks at the end
  *     that belong to a group whose last block is missing are dropped.
- *  5. What was read is synced: a killed process leaves blocks that are written and not yet durable,
- *     and what is read now will be built upon.
- *  6. core_open then begins a new segment, which takes over behind the last block: from then on
- * what was read cannot be read differently.
+ *  5. Blocks that nothing calls durable are the tail. They can be read, but after a failed sync and
+ * a kill the kernel may hold them in memory only and call its next sync a success. So they are not
+ *     applied: core_open writes them again, under their numbers, into its first segment. That
+ *     segment's header says up to where (carried_through); as long as it does not hold them all, it
+ *     takes nothing over, and the next recovery passes it by.
+ *  6. From then on what was read cannot be read differently.
  */
 #include "base/alloc.h"
 #include "base/log.h"
@@ -27,8 +29,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define UUID_FILE "uuid"
-#define LOCK_FILE "lock"
+#define UUID_FILE      "uuid"
+#define LOCK_FILE      "lock"
+#define HELD_BYTES_MAX (512 * MIB)
 
 struct recovery {
     struct core *core;
@@ -39,8 +42,9 @@ struct recovery {
     size_t unnamed_count;
     uint64_t free_below;
     uint64_t last_number;
-    struct block_list group; /* blocks of a group not yet complete */
-    size_t group_bytes;
+    struct block_list held; /* blocks that nothing has called durable yet */
+    size_t held_bytes;
+    uint64_t durable; /* known of the segment being walked */
     const char *path; /* being walked */
     uint64_t visited;
 };
@@ -195,14 +199,12 @@ static enum err header_take(struct recovery *recovery, uint32_t slot, const char
     struct segment segment = {.slot = slot,
                               .epoch = header->epoch,
                               .first_number = header->first_number,
+                              .carried_through = header->carried_through,
                               .end_number = UINT64_MAX,
                               .size_bytes = size_bytes,
-                              .used_bytes = size_bytes};
-    enum err err = core_segment_add(core, &segment);
-    if (err == ERR_OK && copy)
-        err =
-            core_damage(core, 0, "%s: the header at offset 0 is damaged; its copy was used", path);
-    return err;
+                              .used_bytes = size_bytes,
+                              .header_copy = copy};
+    return core_segment_add(core, &segment);
 }
 
 static enum err segments_identify(struct recovery *recovery)
@@ -369,24 +371,35 @@ static enum err unnamed_settle(struct recovery *recovery)
 
 /* ---- the blocks behind the checkpoint ---- */
 
-static enum err group_apply(struct recovery *recovery)
+static enum err block_apply(struct recovery *recovery, const struct block *block)
 {
     struct ledger *ledger = &recovery->core->ledger;
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < recovery->group.count && err == ERR_OK; i++) {
-        const struct block *block = recovery->group.blocks[i];
-        struct diag diag = {0};
-        err = ledger_prepare(ledger, block, &diag);
-        if (err == ERR_OK) {
-            ledger_apply(ledger, block);
-        } else if (err != ERR_NO_MEMORY) { /* cannot be, after its checksum; say so and go on */
-            ledger_unprepare(ledger);
-            err = core_damage(recovery->core, 1, "%s: %s", recovery->path, diag.text);
-        }
-    }
+    struct diag diag = {0};
+    enum err err = ledger_prepare(ledger, block, &diag);
+    if (err == ERR_OK)
+        ledger_apply(ledger, block);
     ledger_unprepare(ledger);
-    block_list_fini(&recovery->group);
-    recovery->group_bytes = 0;
+    if (err == ERR_OK || err == ERR_NO_MEMORY)
+        return err;
+    return core_damage(recovery->core, 1, "%s: %s", recovery->path, diag.text);
+}
+
+/* Applies what is called durable by now. */
+static enum err held_apply(struct recovery *recovery)
+{
+    struct block_list *held = &recovery->held;
+    size_t count = 0;
+    enum err err = ERR_OK;
+    while (count < held->count && held->blocks[count]->number <= recovery->durable &&
+           err == ERR_OK) {
+        recovery->held_bytes -= held->blocks[count]->size_bytes;
+        err = block_apply(recovery, held->blocks[count++]);
+    }
+    for (size_t i = 0; i < count; i++)
+        block_unref(held->blocks[i]);
+    held->count -= count;
+    if (count > 0)
+        memmove(held->blocks, held->blocks + count, held->count * sizeof(*held->blocks));
     return err;
 }
 
@@ -397,23 +410,25 @@ static enum err on_block(void *ctx, const struct block_header *header, struct by
     struct block *block = NULL;
     struct diag diag = {0};
     recovery->visited++;
+    if (header->durable_number > recovery->durable)
+        recovery->durable = header->durable_number;
     if (header->number <= recovery->core->ledger.applied_through)
         return ERR_OK;
     enum err err = block_parse(image, &block, &diag);
     if (err == ERR_CORRUPT)
         return core_damage(recovery->core, 1, "%s, offset %llu: %s", recovery->path,
                            (unsigned long long)offset, diag.text);
-    recovery->group_bytes += image.size;
-    if (err == ERR_OK && recovery->group_bytes > 2 * LIMIT_BLOCKS_IN_FLIGHT_BYTES)
-        err = diag_set(recovery->diag, ERR_CORRUPT, "%s, offset %llu: a group without an end",
+    if (err == ERR_OK && recovery->held_bytes > HELD_BYTES_MAX)
+        err = diag_set(recovery->diag, ERR_CORRUPT, "%s, offset %llu: nothing is called durable",
                        recovery->path, (unsigned long long)offset);
     if (err == ERR_OK)
-        err = block_list_add(&recovery->group, block);
+        err = block_list_add(&recovery->held, block);
     if (err != ERR_OK) {
         block_unref(block);
         return err;
     }
-    return (header->flags & BLOCK_MORE) ? ERR_OK : group_apply(recovery);
+    recovery->held_bytes += block->size_bytes;
+    return held_apply(recovery);
 }
 
 static enum err on_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to)
@@ -425,16 +440,6 @@ static enum err on_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to
                        (unsigned long long)(to - 1));
 }
 
-static enum err segment_sync(const struct fs *fs, const char *path, struct diag *diag)
-{
-    struct fs_file *file = NULL;
-    enum err err = fs_open(fs, path, FS_WRITE, &file, diag);
-    if (err == ERR_OK)
-        err = fs_sync(fs, file, diag);
-    fs_close(fs, file);
-    return err;
-}
-
 static enum err segment_apply(struct recovery *recovery, struct segment *segment)
 {
     const struct fs *fs = recovery->core->options.fs;
@@ -444,25 +449,57 @@ static enum err segment_apply(struct recovery *recovery, struct segment *segment
     enum err err = segment_path(path, recovery->core->folder, segment->slot, recovery->diag);
     recovery->path = path;
     recovery->visited = 0;
+    recovery->durable = segment->first_number - 1;
+    if (segment->end_number != UINT64_MAX) /* else a newer one had not begun there */
+        recovery->durable = segment->end_number - 1;
     if (err == ERR_OK)
         err = segment_walk(fs, path, segment, &visitor, &end, recovery->diag);
+    if (err == ERR_OK && end.durable > recovery->durable)
+        recovery->durable = end.durable; /* of blocks behind the log's end */
     if (err == ERR_OK)
-        err = segment_sync(fs, path, recovery->diag);
+        err = held_apply(recovery);
     recovery->path = NULL;
     if (err != ERR_OK)
         return err;
     segment->used_bytes = end.offset;
     if (end.last_number > recovery->last_number)
         recovery->last_number = end.last_number;
-    if (recovery->visited == 0 || segment->checkpoint_good)
+    if (recovery->visited == 0) /* perhaps never begun: a torn header is no damage then */
         return ERR_OK;
-    bool newer_than_chosen =
-        segment->first_number - 1 > recovery->core->ledger.applied_through || recovery->visited > 0;
-    return newer_than_chosen
-               ? core_damage(recovery->core, 0,
-                             "%s: the checkpoint at offset %d is damaged; an older one was used",
-                             path, (int)LIMIT_BLOCK_ALIGN_BYTES)
-               : ERR_OK;
+    if (segment->header_copy)
+        err = core_damage(recovery->core, 0,
+                          "%s: the header at offset 0 is damaged; its copy was used", path);
+    if (err == ERR_OK && !segment->checkpoint_good)
+        err = core_damage(recovery->core, 0,
+                          "%s: the checkpoint at offset %d is damaged; an older one was used", path,
+                          (int)LIMIT_BLOCK_ALIGN_BYTES);
+    return err;
+}
+
+static void tail_cut(struct recovery *recovery, size_t count)
+{
+    struct block_list *held = &recovery->held;
+    for (; held->count > count; held->count--) {
+        recovery->last_number = held->blocks[held->count - 1]->number - 1;
+        block_unref(held->blocks[held->count - 1]);
+    }
+}
+
+/* Drops what follows a block that could not be read, and at the end the blocks of a group whose
+ * last block is not there. */
+static void tail_trim(struct recovery *recovery)
+{
+    struct block_list *held = &recovery->held;
+    struct block_header header;
+    for (size_t i = 1; i < held->count; i++)
+        if (held->blocks[i]->number != held->blocks[0]->number + i)
+            tail_cut(recovery, i);
+    while (held->count > 0) {
+        block_header_read(held->blocks[held->count - 1]->image, &header);
+        if (!(header.flags & BLOCK_MORE))
+            return;
+        tail_cut(recovery, held->count - 1);
+    }
 }
 
 static enum err blocks_apply(struct recovery *recovery)
@@ -477,8 +514,9 @@ static enum err blocks_apply(struct recovery *recovery)
             err = segment_apply(recovery, &core->segments[i]);
     if (err != ERR_OK)
         return err;
-    if (recovery->group.count > 0) /* dropped: its last block never was durable */
-        recovery->last_number = recovery->group.blocks[0]->number - 1;
+    tail_trim(recovery);
+    if (recovery->held.count > 0)
+        recovery->last_number = recovery->held.blocks[0]->number - 1;
     core->ledger.applied_through = recovery->last_number;
     core->next_number = recovery->last_number + 1;
     return ERR_OK;
@@ -503,12 +541,54 @@ static enum err gaps_report(struct core *core)
     return ERR_OK;
 }
 
+/* ---- a segment that was to take over a tail and was cut off ---- */
+
+static enum err on_carried(void *ctx, const struct block_header *header, struct bytes image,
+                           uint64_t offset)
+{
+    (void)ctx, (void)header, (void)image, (void)offset;
+    return ERR_OK;
+}
+
+static enum err on_carried_damage(void *ctx, uint64_t offset, uint64_t from, uint64_t to)
+{
+    (void)ctx, (void)offset, (void)from, (void)to;
+    return ERR_OK; /* something calls it durable: the tail was complete; met again below */
+}
+
+/* Takes out the newest segments that lack a part of what they were to carry: the older segment
+ * still has it. Only the newest can be so, for a newer one begins when it is complete. */
+static enum err carries_check(struct recovery *recovery)
+{
+    struct core *core = recovery->core;
+    struct segment_visitor visitor = {NULL, on_carried, on_carried_damage, NULL};
+    struct segment_end end;
+    char path[SEGMENT_PATH_MAX];
+    while (core->segment_count > 0) {
+        struct segment *newest = &core->segments[core->segment_count - 1];
+        if (newest->carried_through < newest->first_number)
+            return ERR_OK;
+        enum err err = segment_path(path, core->folder, newest->slot, recovery->diag);
+        if (err == ERR_OK)
+            err = segment_walk(core->options.fs, path, newest, &visitor, &end, recovery->diag);
+        if (err != ERR_OK || end.last_number >= newest->carried_through)
+            return err;
+        err = core_slot_free(core, newest->slot, newest->size_bytes);
+        if (err != ERR_OK)
+            return err;
+        core->segment_count--;
+    }
+    return ERR_OK;
+}
+
 static enum err segments_recover(struct recovery *recovery)
 {
     struct core *core = recovery->core;
     if (core->segment_count > 1)
         qsort(core->segments, core->segment_count, sizeof(*core->segments), segment_compare);
-    enum err err = checkpoint_choose(recovery);
+    enum err err = carries_check(recovery);
+    if (err == ERR_OK)
+        err = checkpoint_choose(recovery);
     if (err == ERR_OK)
         err = segments_settle(recovery);
     if (err == ERR_OK)
@@ -526,7 +606,7 @@ static enum err uuid_settle(struct core *core, bool had_file, struct diag *diag)
     return err == ERR_OK && !had_file ? uuid_write(core, diag) : err;
 }
 
-enum err recovery_run(struct core *core, struct diag *diag)
+enum err recovery_run(struct core *core, struct block_list *ret_tail, struct diag *diag)
 {
     struct recovery recovery = {.core = core, .diag = diag};
     enum err err = lock_take(core, diag);
@@ -541,7 +621,7 @@ enum err recovery_run(struct core *core, struct diag *diag)
         err = uuid_settle(core, had_file, diag);
     if (err == ERR_OK)
         err = segments_recover(&recovery);
-    block_list_fini(&recovery.group);
+    *ret_tail = recovery.held;
     mem_free(recovery.slots);
     mem_free(recovery.unnamed);
     return err == ERR_OK ? err

@@ -63,6 +63,7 @@ void segment_header_body_write(uint8_t body[SEGMENT_HEADER_BODY_BYTES],
     store_u64(body, header->epoch);
     store_u64(body + 8, header->first_number);
     store_u64(body + 16, header->free_below);
+    store_u64(body + 24, header->carried_through);
 }
 
 static void header_body_read(const uint8_t *body, struct segment_header *header)
@@ -74,6 +75,7 @@ static void header_body_read(const uint8_t *body, struct segment_header *header)
     header->epoch = load_u64(body);
     header->first_number = load_u64(body + 8);
     header->free_below = load_u64(body + 16);
+    header->carried_through = load_u64(body + 24);
 }
 
 void segment_header_write(uint8_t *page, const struct segment_header *header)

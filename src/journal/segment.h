@@ -29,19 +29,24 @@ struct segment_header {
     uint64_t epoch;        /* (generation << 32) | random */
     uint64_t first_number; /* it takes over from here: that and higher numbers before it are void */
     uint64_t free_below;   /* segments of lower epochs are free */
+    /* Recovery carried the blocks from first_number up to here over from an older segment; as long
+     * as they are not all in it, the segment takes nothing over. first_number - 1: none. */
+    uint64_t carried_through;
 };
 
 struct segment {
     uint32_t slot; /* segment-<slot> */
     uint64_t epoch;
     uint64_t first_number;
+    uint64_t carried_through;
     uint64_t end_number; /* its numbers are below this; UINT64_MAX: it is the newest */
     uint64_t size_bytes; /* of the file */
     uint64_t used_bytes; /* written, header included; as far as known */
     bool checkpoint_good;
+    bool header_copy; /* page 0 was bad */
 };
 
-#define SEGMENT_HEADER_BODY_BYTES (4 + SEGMENT_UUID_CHARS + 8 + 8 + 8)
+#define SEGMENT_HEADER_BODY_BYTES (4 + SEGMENT_UUID_CHARS + 4 * 8)
 
 /* ret_path: SEGMENT_PATH_MAX bytes. */
 enum err segment_path(char *ret_path, const char *folder, uint32_t slot,
