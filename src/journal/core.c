@@ -283,7 +283,8 @@ static enum err opening_write(struct core *core, struct opening *opening, struct
         err = staging_flush(core, opening->file, &offset, diag);
     if (err == ERR_OK)
         err = file_sync(core, opening->file, diag);
-    if (err == ERR_OK && opening->made)
+    /* Also for a file that was there: its name may be left from one killed before it got here. */
+    if (err == ERR_OK)
         err = fs_sync_folder(core->options.fs, core->folder, diag);
     core->staging_size = 0;
     return err;
