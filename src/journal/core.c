@@ -290,12 +290,14 @@ static enum err opening_write(struct core *core, struct opening *opening, struct
     return err;
 }
 
+/* The file may come back after a power cut and then takes over from the next number: so nothing may
+ * be written to the segment before it any more. */
 static void opening_undo(struct core *core, struct opening *opening)
 {
-    core->failures++;
     fs_close(core->options.fs, opening->file);
     if (opening->path[0] && fs_unlink(core->options.fs, opening->path, NULL) != ERR_OK)
         core->orphan_bytes += opening->file ? opening->segment.size_bytes : 0;
+    segment_fail(core);
 }
 
 static void opening_done(struct core *core, struct opening *opening, size_t freeable)

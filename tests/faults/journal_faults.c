@@ -110,6 +110,26 @@ static void need(const struct run *run, enum err err)
     CHECK(run, err == ERR_OK, "the test itself failed: %s", err_text(err));
 }
 
+/* JOURNAL_FAULTS_TRACE=1 tells the story of a seed. */
+static void trace(const struct run *run, const char *what, uint64_t value)
+{
+    static int wanted = -1;
+    if (wanted < 0)
+        wanted = getenv("JOURNAL_FAULTS_TRACE") != NULL;
+    if (!wanted)
+        return;
+    printf("%6llu %s %llu; acked %llu, applied %llu:",
+           (unsigned long long)sim_disk_operations(run->disk), what, (unsigned long long)value,
+           (unsigned long long)run->acked, (unsigned long long)run->core.ledger.applied_through);
+    for (size_t i = run->core.segment_count > 4 ? run->core.segment_count - 4 : 0;
+         i < run->core.segment_count; i++)
+        printf(" [%u: gen %llu from %llu carried %llu]", run->core.segments[i].slot,
+               (unsigned long long)(run->core.segments[i].epoch >> 32),
+               (unsigned long long)run->core.segments[i].first_number,
+               (unsigned long long)run->core.segments[i].carried_through);
+    printf("\n");
+}
+
 /* ---- the model ---- */
 
 static uint64_t hash_of(const struct entry *entry, uint32_t message)
@@ -509,13 +529,16 @@ static const struct journal_options *options_of(struct run *run)
 
 static void crash(struct run *run)
 {
+    trace(run, "before crash, in flight", run->flight_count);
     core_fini(&run->core);
-    if (draw(run, 3) == 0)
+    bool kill = draw(run, 3) == 0;
+    if (kill)
         sim_disk_kill(run->disk);
     else
         sim_disk_power_cut(run->disk);
     run->open = false;
     run->crashes++;
+    trace(run, "crash, kill", kill);
 }
 
 /* Opens it; recovery itself may be cut off, and tried again. */
@@ -534,11 +557,14 @@ static void recover(struct run *run)
         if (run->open)
             break;
         CHECK(run, attempt < 5, "cannot open: %s", diag.text);
-        if (draw(run, 3) == 0)
+        bool kill = draw(run, 3) == 0;
+        if (kill)
             sim_disk_kill(run->disk);
         else
             sim_disk_power_cut(run->disk);
+        trace(run, "recovery cut off, kill", kill);
     }
+    trace(run, "recovered", 0);
     recovered_take(run);
     check_recovered(run);
 }
@@ -572,6 +598,7 @@ static void append(struct run *run)
             core_append(&run->core, items + done_total, total - done_total, &done, &diag);
         flight_acked(run, done);
         done_total += done;
+        trace(run, "append says", err);
         CHECK(run, run->core.ledger.applied_through == run->acked, "the core's count differs");
         CHECK(run, err != ERR_OK || done_total == total, "not all done, and no error");
         if (err != ERR_OK && attempt >= 3)
