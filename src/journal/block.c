@@ -23,10 +23,10 @@
 
 #include <assert.h>
 
-#define RECORD_HEAD_BYTES    6
-#define MESSAGE_FIXED_BYTES  24 /* record head included */
-#define IDENTITY_BYTES       8
-#define ROUTE_FIXED_BYTES    5 /* of the body */
+#define RECORD_HEAD_BYTES   6
+#define MESSAGE_FIXED_BYTES 24 /* record head included */
+#define IDENTITY_BYTES      8
+#define ROUTE_FIXED_BYTES   5 /* of the body */
 #define MESSAGE_FLAGS_KNOWN                                                                        \
     (MESSAGE_IDENTITY | MESSAGE_DEAD_LETTER | MESSAGE_QOS_2 | MESSAGE_SESSION)
 #define BLOCK_FLAGS_KNOWN    BLOCK_MORE
