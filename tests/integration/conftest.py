@@ -241,6 +241,7 @@ def make_service(tmp_path):
 
     yield make
     for service in started:
+        print(service.log()[-4000:])  # pytest shows it when the test has failed
         if service.alive():
             service.kill()
 
