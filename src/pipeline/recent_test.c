@@ -167,7 +167,7 @@ static void test_bytes_limit(void **state)
     struct recent_stats stats;
     assert_int_equal(recent_new(1000, 0, &fake_clock, &recent), ERR_OK);
     for (int i = 0; i < 20; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof(id), "d%02d", i);
         struct block *block = block_make(id, "t", 0, 5, MIB);
         recent_add(recent, block, 0);

@@ -97,7 +97,7 @@ static void test_cap(void **state)
     assert_int_equal(metrics_new(&metrics), ERR_OK);
     assert_int_equal(service_metrics_new(metrics, &options, &service), ERR_OK);
     for (int i = 0; i < 4; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof(id), "d%d", i);
         assert_int_equal(
             service_metrics_dataset(service, BYTES_LITERAL("mqtt"), bytes_from_text(id), &dataset),
@@ -203,7 +203,7 @@ static enum err use(struct metrics *metrics, struct service_metrics **ret_servic
     struct service_source *source;
     enum err err = service_metrics_new(metrics, &options, ret_service);
     for (int i = 0; i < 4 && err == ERR_OK; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof(id), "d%d", i);
         err = service_metrics_dataset(*ret_service, BYTES_LITERAL("mqtt"), bytes_from_text(id),
                                       &dataset);
