@@ -5,13 +5,11 @@
 #include "app/nearest.h"
 #include "app/simulate.h"
 #include "base/limits.h"
+#include "journal/inspect.h"
 #include "version.h"
 
 #include "app/serve.h"
 #include "app/try.h"
-#if __has_include("journal/inspect.h")
-#include "journal/inspect.h"
-#endif
 
 #include <stdio.h>
 #include <unistd.h>
@@ -276,7 +274,6 @@ static int run_simulate(const struct command *command, int argc, char **argv)
     return simulate_main(argc, argv);
 }
 
-#if __has_include("journal/inspect.h")
 static int inspect_journal(const char *folder, const struct inspect_options *options)
 {
     struct diag diag = {0};
@@ -291,8 +288,13 @@ static int inspect_journal(const char *folder, const struct inspect_options *opt
 static int run_journal(const struct command *command, int argc, char **argv)
 {
     const char *json = NULL;
+    const char *records = NULL;
     const char *payloads = NULL;
-    const struct cli_flag flags[] = {{"json", false, &json}, {"payloads", false, &payloads}, {0}};
+    const char *segment = NULL;
+    const char *path = NULL;
+    const struct cli_flag flags[] = {{"json", false, &json},         {"records", false, &records},
+                                     {"payloads", false, &payloads}, {"segment", true, &segment},
+                                     {"config", true, &path},        {0}};
     struct cli_arguments arguments = {.flags = flags, .takes_config = true, .operand_max = 2};
     struct diag diag = {0};
     struct config *config = NULL;
@@ -303,10 +305,14 @@ static int run_journal(const struct command *command, int argc, char **argv)
         diag_set(&diag, ERR_INVALID, "say what to do: `ingestor journal inspect [FOLDER]`");
         return usage(command, &diag);
     }
-    const struct inspect_options options = {.json = json != NULL, .payloads = payloads != NULL};
+    const struct inspect_options options = {.json = json != NULL,
+                                            .records = records || payloads,
+                                            .payloads = payloads != NULL,
+                                            .segment = segment};
     if (arguments.operand_count == 2)
         return inspect_journal(arguments.operands[1], &options);
     const struct config_input input = {.fs = &fs_posix,
+                                       .path = path,
                                        .environment = (const char *const *)environ,
                                        .options = arguments.options,
                                        .option_count = arguments.option_count};
@@ -318,7 +324,6 @@ static int run_journal(const struct command *command, int argc, char **argv)
     config_free(config);
     return exit_code;
 }
-#endif
 
 static int run_version(const struct command *command, int argc, char **argv)
 {
@@ -348,16 +353,14 @@ static const struct command commands[] = {
      run_serve},
     {"try", "connect to an address and show what would be stored", NULL, run_try},
     {"simulate", "publish as a city full of sensors", NULL, run_simulate},
-#if __has_include("journal/inspect.h")
     {"journal", "journal inspect: what the journal holds",
-     "Usage: ingestor journal inspect [FOLDER] [--json] [--payloads]\n"
+     "Usage: ingestor journal inspect [FOLDER] [--records] [--payloads] [--segment NAME] [--json]\n"
      "\n"
      "Walks a journal's folder (default: JOURNAL_DIR) read-only, also while a service uses it or\n"
-     "when it is damaged. --payloads prints the messages too.\n"
+     "when it is damaged. --records lists each block's records, --payloads the messages too.\n"
      "\n"
      "Example: ingestor journal inspect ./data/journal --payloads\n",
      run_journal},
-#endif
     {"check", "validate the configuration without starting",
      "Usage: ingestor check [--config FILE] [--json] [options]\n"
      "\n"

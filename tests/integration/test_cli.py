@@ -126,3 +126,11 @@ def test_output_that_cannot_be_written(run, tmp_path):
                                 stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
     assert "could not be written" in result.stderr
+
+
+def test_journal_inspect(run, tmp_path):
+    assert "inspect" in run("journal", expect=2).stderr
+    assert "inspect" in run("journal", "inpsect", expect=2).stderr
+    assert "none" in run("journal", "inspect", str(tmp_path / "none"), expect=1).stderr
+    assert run("journal", "inspect", expect=1).stderr  # JOURNAL_DIR, not made yet
+    assert "did you mean --payloads?" in run("journal", "inspect", "--payload", expect=2).stderr

@@ -74,8 +74,6 @@ def check_layers(sources):
                 continue
             if path.name.endswith("_test.c") and other in ("support", "tools"):
                 continue
-            if f'__has_include("{include}")' in read(path):
-                continue
             if not (ROOT / "src" / include).is_file():
                 fault(path, f'includes "{include}", which is not a path below src/')
             elif order.get(other, 99) > order[own]:
