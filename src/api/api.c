@@ -4,6 +4,7 @@
 #include "api/dispatch.h"
 #include "api/envelope.h"
 #include "api/listener.h"
+#include "api/request_log.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -36,7 +37,6 @@
 #define STOP_WAIT_NS            (2 * NS_PER_S)
 #define SWEEP_NS                (NS_PER_S / 4)
 #define TIMEOUT_MS_DEFAULT      60000
-#define LOG_PATH_BYTES          256
 
 struct connection {
     struct connection *next;
@@ -207,31 +207,6 @@ static void *on_target(void *ctx, const char *target, struct MHD_Connection *han
     return exchange;
 }
 
-/* The path as it came, without the query, which may hold what is nobody's business. */
-static void log_path(const char *target, char *path, size_t path_size)
-{
-    size_t size = 0;
-    for (; target[size] && !strchr("?#", target[size]) && size < path_size - 1; size++)
-        path[size] = target[size] > 0x20 && target[size] < 0x7f ? target[size] : '?';
-    path[size] = '\0';
-}
-
-static void log_request(const struct exchange *exchange, bool sent)
-{
-    char status[16] = "-"; /* refused by the library, or given up */
-    char method[24];
-    char path[LOG_PATH_BYTES];
-    if (exchange->answered)
-        snprintf(status, sizeof(status), "%u", exchange->response.status);
-    double duration_ms =
-        (double)(clock_monotonic_ns(exchange->api->clock) - exchange->begin_ns) / (double)NS_PER_MS;
-    log_path(exchange->method ? exchange->method : "-", method, sizeof(method));
-    log_path(exchange->target, path, sizeof(path));
-    log_line(LOG_LEVEL_INFO, "api", exchange->request.id[0] ? exchange->request.id : NULL,
-             "%s %s %s %.1f ms%s", method, path, status, duration_ms,
-             sent ? "" : " (client went away)");
-}
-
 static void on_completed(void *ctx, struct MHD_Connection *handle, void **request_context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -241,7 +216,9 @@ static void on_completed(void *ctx, struct MHD_Connection *handle, void **reques
     connection_deadline(api, connection_of(handle), 1);
     if (!exchange)
         return;
-    log_request(exchange, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    request_log(&exchange->request, exchange->answered ? exchange->response.status : 0,
+                clock_monotonic_ns(api->clock) - exchange->begin_ns,
+                code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     exchange_free(exchange);
     mutex_lock(&api->lock);
     api->request_count--;
