@@ -300,7 +300,8 @@ enum err block_check(struct bytes image, struct block_header *ret_header, struct
         return diag_set(diag, ERR_CORRUPT, "checksum of block %llu is 0x%08x, expected 0x%08x",
                         (unsigned long long)h.number, crc, h.crc32c);
     if (h.kind < BLOCK_DATA || h.kind > BLOCK_EMPTY || (h.flags & ~BLOCK_FLAGS_KNOWN) ||
-        h.durable_number > h.number || load_u64(image.data + 56) != 0)
+        h.durable_number > h.number || h.number > BLOCK_NUMBER_MAX ||
+        load_u64(image.data + 56) != 0)
         return diag_set(diag, ERR_CORRUPT, "block %llu has header fields that make no sense",
                         (unsigned long long)h.number);
     return ERR_OK;

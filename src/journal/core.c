@@ -203,7 +203,6 @@ struct opening {
     struct block_list checkpoint;
     uint64_t checkpoint_bytes;
     struct fs_file *file;
-    bool made; /* no file had this name before */
     char path[SEGMENT_PATH_MAX];
 };
 
@@ -237,30 +236,52 @@ static enum err opening_encode(struct core *core, struct opening *opening, size_
     return err;
 }
 
-/* A free file that is large enough, or a new one. */
+static bool slot_is_used(const struct core *core, uint32_t slot)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct fs_stat stat;
+    for (size_t i = 0; i < core->segment_count; i++)
+        if (core->segments[i].slot == slot)
+            return true;
+    return segment_path(path, core->folder, slot, NULL) != ERR_OK ||
+           fs_stat(core->options.fs, path, &stat, NULL) != ERR_NOT_FOUND;
+}
+
+/* A number that no file has. */
+static enum err slot_find(struct core *core, uint32_t *ret_slot, struct diag *diag)
+{
+    for (uint32_t tries = 0; tries <= CORE_SLOTS_MAX; tries++) {
+        *ret_slot = core->slot_next;
+        core->slot_next = (core->slot_next + 1) % CORE_SLOTS_MAX;
+        if (!slot_is_used(core, *ret_slot))
+            return ERR_OK;
+    }
+    return diag_set(diag, ERR_NO_SPACE, "the journal has %d files", CORE_SLOTS_MAX);
+}
+
+/* A free file, large enough if there is one, or a new one. */
 static enum err opening_file(struct core *core, struct opening *opening, uint64_t size_bytes,
                              struct diag *diag)
 {
     const struct fs *fs = core->options.fs;
     struct segment *segment = &opening->segment;
+    enum err err = ERR_OK;
     segment->size_bytes = size_bytes;
-    opening->made = true;
-    segment->slot = core->slot_next;
-    for (size_t i = 0; i < core->free_count; i++) {
-        if (core->free_slots[i].size_bytes < size_bytes)
-            continue;
+    if (core->free_count > 0) {
+        size_t i = core->free_count - 1;
+        while (i > 0 && core->free_slots[i].size_bytes < size_bytes)
+            i--;
         segment->slot = core->free_slots[i].slot;
-        segment->size_bytes = core->free_slots[i].size_bytes;
+        if (core->free_slots[i].size_bytes > size_bytes)
+            segment->size_bytes = core->free_slots[i].size_bytes;
         core->free_slots[i] = core->free_slots[--core->free_count];
-        opening->made = false;
-        break;
+    } else {
+        err = slot_find(core, &segment->slot, diag);
     }
-    enum err err = segment_path(opening->path, core->folder, segment->slot, diag);
-    if (err != ERR_OK)
-        return err;
-    if (opening->made && ++core->slot_next > CORE_SLOTS_MAX)
-        return diag_set(diag, ERR_TOO_MANY, "the journal has %d files", CORE_SLOTS_MAX);
-    err = fs_open(fs, opening->path, FS_WRITE | FS_CREATE | FS_DIRECT, &opening->file, diag);
+    if (err == ERR_OK)
+        err = segment_path(opening->path, core->folder, segment->slot, diag);
+    if (err == ERR_OK)
+        err = fs_open(fs, opening->path, FS_WRITE | FS_CREATE | FS_DIRECT, &opening->file, diag);
     if (err == ERR_OK)
         err = fs_allocate(fs, opening->file, segment->size_bytes, diag);
     return err;

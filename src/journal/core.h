@@ -35,7 +35,7 @@ struct core {
     size_t segment_count, segment_capacity;
     struct core_slot *free_slots;
     size_t free_count, free_capacity;
-    uint32_t slot_next; /* no file has this number or a higher one */
+    uint32_t slot_next; /* where the search for a free number begins */
 
     struct segment *replay_segments; /* core_replay_plan; NULL: none */
     size_t replay_count;

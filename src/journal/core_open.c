@@ -2,8 +2,9 @@
 #include "base/alloc.h"
 #include "journal/core.h"
 
-#define SEGMENT_BYTES_MIN (64 * KIB)
-#define STAGING_BYTES     (1 * MIB)
+#define SEGMENT_BYTES_MIN   (64 * KIB)
+#define FIRST_SEGMENT_BYTES (4 * MIB)
+#define STAGING_BYTES       (1 * MIB)
 
 static uint64_t segment_bytes_of(const struct journal_options *options)
 {
@@ -32,8 +33,14 @@ static enum err tail_carry(struct core *core, const struct block_list *tail, str
                                       header.group};
         size_bytes += block_padded_bytes(tail->blocks[i]);
     }
+    /* A small one at first, so that a service that is started over and over does not fill the
+     * journal with segments that hold nothing. */
+    uint64_t full_bytes = core->options.segment_bytes;
+    if (full_bytes > FIRST_SEGMENT_BYTES)
+        core->options.segment_bytes = FIRST_SEGMENT_BYTES;
     enum err err =
         core_roll(core, size_bytes, tail->count ? core->next_number + tail->count - 1 : 0, diag);
+    core->options.segment_bytes = full_bytes;
     if (err == ERR_OK)
         err = core_append(core, items, tail->count, &done, diag);
     if (err == ERR_OK)

@@ -305,13 +305,18 @@ static enum err landed_prepare(struct ledger *ledger, struct bytes body, struct 
     return err;
 }
 
-static enum err staged_prepare(struct ledger *ledger, const struct record_view *record)
+/* block_number 0: not given yet */
+static enum err staged_prepare(struct ledger *ledger, uint64_t block_number,
+                               const struct record_view *record)
 {
     struct staged_item *item = mem_zalloc(1, sizeof(*item));
     if (!item)
         return ERR_NO_MEMORY;
     enum err err = record->kind == RECORD_STATE ? state_prepare(ledger, record->body, item)
                                                 : landed_prepare(ledger, record->body, item);
+    if (err == ERR_OK && item->pending && block_number > 0 &&
+        item->pending->landed.through >= block_number)
+        err = ERR_CORRUPT; /* it speaks of blocks that were not there yet */
     if (err == ERR_OK)
         err = stage(ledger, item);
     if (err != ERR_OK)
@@ -319,7 +324,8 @@ static enum err staged_prepare(struct ledger *ledger, const struct record_view *
     return err;
 }
 
-static enum err record_prepare(struct ledger *ledger, const struct record_view *record)
+static enum err record_prepare(struct ledger *ledger, uint64_t block_number,
+                               const struct record_view *record)
 {
     struct ledger_source *source;
     struct record_identity_free freed;
@@ -329,7 +335,7 @@ static enum err record_prepare(struct ledger *ledger, const struct record_view *
     switch (record->kind) {
     case RECORD_STATE:
     case RECORD_LANDED:
-        return staged_prepare(ledger, record);
+        return staged_prepare(ledger, block_number, record);
     case RECORD_SESSION:
         err = record_session_decode(record->body, &source_id);
         return err == ERR_OK ? ledger_source_ensure(ledger, source_id, &source) : err;
@@ -396,7 +402,7 @@ enum err ledger_prepare(struct ledger *ledger, const struct block *block, struct
     struct record_view record;
     size_t cursor = 0;
     while (err == ERR_OK && block_has_others(block) && block_record_next(block, &cursor, &record))
-        err = record_prepare(ledger, &record);
+        err = record_prepare(ledger, block->number, &record);
     if (err == ERR_OK)
         return ERR_OK;
     return diag_set(diag, err, "a record of block %llu cannot be taken into the ledger: %s",

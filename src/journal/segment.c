@@ -86,6 +86,12 @@ void segment_header_write(uint8_t *page, const struct segment_header *header)
     store_u32(page + 8, crc32c(0, page + 16, HEADER_COVERED_BYTES - 16));
 }
 
+static bool header_sane(const struct segment_header *header)
+{
+    return header->epoch != 0 && header->first_number != 0 &&
+           header->first_number < BLOCK_NUMBER_MAX && header->carried_through < BLOCK_NUMBER_MAX;
+}
+
 enum err segment_header_read(const uint8_t *page, struct segment_header *ret_header,
                              struct diag *diag)
 {
@@ -99,7 +105,7 @@ enum err segment_header_read(const uint8_t *page, struct segment_header *ret_hea
                         "the journal was written by a newer version (format %u; this program knows "
                         "up to %d): start that version, or give this one another JOURNAL_DIR",
                         ret_header->version, SEGMENT_VERSION);
-    if (ret_header->version == 0 || ret_header->first_number == 0 || ret_header->epoch == 0)
+    if (ret_header->version == 0 || !header_sane(ret_header))
         return diag_set(diag, ERR_CORRUPT, "the segment header makes no sense");
     return ERR_OK;
 }
@@ -224,7 +230,7 @@ static enum err header_copy_read(struct bytes page, struct segment_header *ret_h
         page.data[record + 4] != RECORD_CHECKPOINT_FIRST)
         return ERR_CORRUPT;
     header_body_read(page.data + record + 6, ret_header);
-    return ret_header->epoch == block.epoch && ret_header->first_number > 0 ? ERR_OK : ERR_CORRUPT;
+    return ret_header->epoch == block.epoch && header_sane(ret_header) ? ERR_OK : ERR_CORRUPT;
 }
 
 enum err segment_probe(const struct fs *fs, const char *path, uint64_t epoch_min, bool *ret_found,
