@@ -391,7 +391,7 @@ static size_t group_count(const struct core_item *items, size_t count, uint64_t 
         if (!(items[i].flags & BLOCK_MORE))
             return i + 1;
     }
-    assert(!"a group without its last block");
+    assert(count == 0); /* a group without its last block */
     return count;
 }
 
