@@ -77,8 +77,8 @@ def run(options, qos, folder):
         [options.build / "scripted_broker", "--flood", "--qos", str(qos), "--messages",
          str(options.messages), "--topics", str(options.topics), "--payload",
          str(options.payload), "--window", "65535", "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    broker_lines = []
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    broker_lines = []  # it ends with its standard input
     service = None
     try:
         port = first_port(broker.stdout, r"port (\d+)")
@@ -92,7 +92,7 @@ def run(options, qos, folder):
         environment = dict(
             os.environ, PORT="0", AUTO_REGISTER="false", JOURNAL_DIR=str(folder / "journal"),
             OBJECT_STORE_URL=f"file://{folder}/lake", METADATA_DB_PATH=str(folder / "metadata.db"),
-            INGESTOR_DATABASE_URL=f"sqlite:///{folder}/ingestor.db", LOG_FORMAT="text",
+            INGESTOR_DATABASE_URL=f"sqlite:///{folder}/ingestor.db", LOG_FORMAT="text", HOST="127.0.0.1",
             JOURNAL_SYNC=options.sync)
         begin = time.perf_counter()
         service = subprocess.Popen([options.build / "ingestor", "serve", "--config", str(config)],
@@ -105,7 +105,7 @@ def run(options, qos, folder):
         first = None
         last_change = time.perf_counter()
         while received < options.messages:
-            time.sleep(0.05)
+            time.sleep(0.1)
             now = time.perf_counter()
             count = metric(scrape(api), "ingestor_messages_received_total")
             if count > 0 and first is None:
@@ -140,7 +140,7 @@ def count_back(folder):
     import duckdb
     query = (f"select count(*), count(distinct seq) from read_parquet("
              f"'{folder}/lake/bronze/ingestion_id=*/**/*.parquet', union_by_name=true)")
-    rows, distinct = duckdb.sql(query).fetchone()
+    rows, distinct = duckdb.sql(query).fetchall()[0]
     size = sum(p.stat().st_size for p in (folder / "lake").rglob("*.parquet"))
     files = sum(1 for _ in (folder / "lake").rglob("*.parquet"))
     return rows, distinct, size, files

@@ -72,7 +72,7 @@ def count_with_duckdb(service):
     duckdb = pytest.importorskip("duckdb")
     files = f"{service.lake}/bronze/ingestion_id=*/**/*.parquet"
     return duckdb.sql(f"select count(seq), count(distinct seq) from read_parquet('{files}', "
-                      "union_by_name=true)").fetchone()
+                      "union_by_name=true)").fetchall()[0]
 
 
 def count_texts(service):
@@ -83,7 +83,7 @@ def count_texts(service):
     if "content" not in columns:
         return 0
     return duckdb.sql(f"select count(*) from read_parquet('{files}', union_by_name=true) "
-                      "where seq is null and content is not null").fetchone()[0]
+                      "where seq is null and content is not null").fetchall()[0][0]
 
 
 def assert_exactly_once(service, expected):
