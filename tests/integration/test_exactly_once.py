@@ -191,14 +191,14 @@ def test_store_down_and_back(mosquitto, make_service, simulate, s3_server):
     wait_until(lambda: s3.count_seqs() == 2000, "the backlog to be uploaded")
     s3.stop()
     simulate(mosquitto.port, "--count", "2000", "--rate", "0", "--qos", "1", "--faults", "0",
-             "--first-seq", "2000")
+             "--first-seq", "2001")
     wait_until(lambda: "unhealthy" in json.loads(service.get("/api/health"))["components"]["minio"],
                "health to say that the store is away")
     s3.start()
     wait_until(lambda: s3.count_seqs() == 4000, "what waited to be uploaded")
     s3.delete_bucket()
     simulate(mosquitto.port, "--count", "500", "--rate", "0", "--qos", "1", "--faults", "0",
-             "--first-seq", "4000")
+             "--first-seq", "4001")
     wait_until(lambda: s3.count_seqs() == 500, "the bucket to be made again")
     service.stop()
     assert s3.count_seqs() == 500
