@@ -207,6 +207,7 @@ static void report(struct receive_bench *bench, uint64_t count)
 
 static void bench_open(struct receive_bench *bench, const json_t *config)
 {
+    const struct ingest_rule rule = {PARTITION_BY_EVENT, 24};
     const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
                                      sink_state_get, sink_identities, bench};
     bench->connector = registry_find("mqtt");
@@ -215,8 +216,8 @@ static void bench_open(struct receive_bench *bench, const json_t *config)
         account_book_new(&bench->book) != ERR_OK ||
         account_get(bench->book, BYTES_LITERAL("bench"), BYTES_LITERAL("mqtt"), &bench->account) !=
             ERR_OK ||
-        ingest_loop_new(&bench->loop, &sink, bench->book, &bench->in_flight, &bench->ingest) !=
-            ERR_OK)
+        ingest_loop_new(&bench->loop, &sink, &rule, bench->book, &bench->in_flight,
+                        &bench->ingest) != ERR_OK)
         abort();
     bench->host = (struct connector_host){.loop = &bench->loop.uv,
                                           .ingest = bench->ingest,

@@ -215,6 +215,7 @@ static enum err pipeline_begin(struct service *service)
                     .row_group_rows = 1000000,
                     .row_group_bytes = 128 * MIB,
                 },
+            .rule = {config->partition_by, (uint16_t)config->partition_window_hours},
             .worker_count = processors < WORKERS_MAX ? processors : WORKERS_MAX,
             .flush_interval_seconds = (uint32_t)config->flush_interval_seconds,
             .flush_max_bytes = config->flush_max_bytes,
@@ -253,6 +254,23 @@ static enum err loops_begin(struct service *service)
     return ERR_OK;
 }
 
+/* MQTT_SHARED_GROUP is the default of every MQTT source that names no group of its own. */
+static enum err configured_source_add(struct service *service, const json_t *source,
+                                      struct diag *diag)
+{
+    const char *type_name = json_string_value(json_object_get(source, "type_name"));
+    json_t *config = json_deep_copy(json_object_get(source, "config"));
+    if (!config)
+        return ERR_NO_MEMORY;
+    if (strcmp(type_name, "mqtt") == 0 && !json_object_get(config, "shared_group"))
+        json_object_set_new(config, "shared_group",
+                            json_string(service->config->mqtt_shared_group));
+    enum err err = manager_add(service->manager, json_string_value(json_object_get(source, "name")),
+                               type_name, config, diag);
+    json_decref(config);
+    return err;
+}
+
 static enum err configured_sources_add(struct service *service, struct diag *diag)
 {
     size_t index;
@@ -262,10 +280,7 @@ static enum err configured_sources_add(struct service *service, struct diag *dia
         const json_t *enabled = json_object_get(source, "enabled");
         if (enabled && json_is_false(enabled))
             continue;
-        enum err err =
-            manager_add(service->manager, json_string_value(json_object_get(source, "name")),
-                        json_string_value(json_object_get(source, "type_name")),
-                        json_object_get(source, "config"), diag);
+        enum err err = configured_source_add(service, source, diag);
         if (err != ERR_OK)
             return err;
     }

@@ -111,6 +111,7 @@ static enum err listen_begin(struct try *try, const struct try_target *target, s
     const struct connector *connector = registry_find(target->type_name);
     const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
                                      sink_state_get, sink_identities, try};
+    const struct ingest_rule rule = {PARTITION_BY_EVENT, 24};
     struct buf id;
     if (!connector)
         return diag_set(diag, ERR_UNSUPPORTED, "there is no connector for '%s'", target->type_name);
@@ -119,7 +120,7 @@ static enum err listen_begin(struct try *try, const struct try_target *target, s
     if (err == ERR_OK)
         err = loop_start(&try->loop, "try");
     if (err == ERR_OK)
-        err = ingest_loop_new(&try->loop, &sink, try->book, &try->in_flight, &try->ingest);
+        err = ingest_loop_new(&try->loop, &sink, &rule, try->book, &try->in_flight, &try->ingest);
     if (err == ERR_OK)
         err = ingestion_id_make(target->name, target->type_name, &id);
     if (err == ERR_OK)

@@ -59,6 +59,7 @@ struct ingest_route {
 struct ingest_loop {
     struct loop *loop;
     struct ingest_sink sink;
+    struct ingest_rule rule;
     struct account_book *book;
     _Atomic uint64_t *in_flight;
     struct shipment *open; /* NULL: no block is open */
@@ -288,6 +289,8 @@ enum err ingest_route_new(struct ingest_source *source, const struct route_view 
     struct route_view whole = *view;
     whole.source_id = source_id(source);
     whole.source_type = bytes_from_text(source->type);
+    whole.partition_by = source->loop->rule.partition_by;
+    whole.partition_window_hours = source->loop->rule.partition_window_hours;
     if (whole.dataset_id.size == 0 || whole.dataset_id.size > LIMIT_DATASET_ID_BYTES)
         return ERR_INVALID;
     struct ingest_route *route = mem_zalloc(1, sizeof(*route));
@@ -608,14 +611,14 @@ static void loop_set_up(void *ctx)
 }
 
 enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
-                         struct account_book *book, _Atomic uint64_t *in_flight,
-                         struct ingest_loop **ret_loop)
+                         const struct ingest_rule *rule, struct account_book *book,
+                         _Atomic uint64_t *in_flight, struct ingest_loop **ret_loop)
 {
     struct ingest_loop *ingest = mem_zalloc(1, sizeof(*ingest));
     if (!ingest)
         return ERR_NO_MEMORY;
-    *ingest =
-        (struct ingest_loop){.loop = loop, .sink = *sink, .book = book, .in_flight = in_flight};
+    *ingest = (struct ingest_loop){
+        .loop = loop, .sink = *sink, .rule = *rule, .book = book, .in_flight = in_flight};
     loop_call(loop, loop_set_up, ingest);
     *ret_loop = ingest;
     return ERR_OK;

@@ -37,7 +37,7 @@ enum err ingest_source_open(struct ingest_loop *loop, struct bytes source_id,
                             void *ctx, struct ingest_source **ret_source) ERR_MUST_USE;
 void ingest_source_close(struct ingest_source *source);
 
-/* Encodes a route once. source_id and source_type in the view are filled in from the source. The
+/* Encodes a route once. source_id, source_type and the partition rule are filled in here. The
  * dataset id is used as given (make it with ingest_dataset_id). */
 enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
                           struct ingest_route **ret_route) ERR_MUST_USE;

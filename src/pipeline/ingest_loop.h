@@ -33,9 +33,15 @@ struct ingest_sink {
     void *ctx;
 };
 
+/* The partition rule that the loop's messages are journalled with. */
+struct ingest_rule {
+    enum partition_by partition_by;
+    uint16_t partition_window_hours;
+};
+
 enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
-                         struct account_book *book, _Atomic uint64_t *in_flight,
-                         struct ingest_loop **ret_loop) ERR_MUST_USE;
+                         const struct ingest_rule *rule, struct account_book *book,
+                         _Atomic uint64_t *in_flight, struct ingest_loop **ret_loop) ERR_MUST_USE;
 /* Submits what is open; sources should be closed by now. Acknowledgements still on their way keep
  * the loop's memory until they came. */
 void ingest_loop_close(struct ingest_loop *loop);

@@ -145,8 +145,9 @@ static int set_up(void **state)
                                      sink_state_get, sink_identities, fixture};
     assert_int_equal(loop_start(&fixture->loop, "test"), ERR_OK);
     assert_int_equal(account_book_new(&fixture->book), ERR_OK);
-    assert_int_equal(ingest_loop_new(&fixture->loop, &sink, fixture->book, &fixture->in_flight,
-                                     &fixture->ingest),
+    const struct ingest_rule rule = {PARTITION_BY_ARRIVAL, 7};
+    assert_int_equal(ingest_loop_new(&fixture->loop, &sink, &rule, fixture->book,
+                                     &fixture->in_flight, &fixture->ingest),
                      ERR_OK);
     loop_call(&fixture->loop, open_on_loop, fixture);
     *state = fixture;
@@ -203,8 +204,12 @@ static void test_idle_disk_gets_the_block_at_once(void **state)
 {
     struct fixture *fixture = *state;
     assert_int_equal(emit(fixture, 10, true), ERR_OK);
+    struct route_view route;
     assert_int_equal(fixture->submitted_count, 1);
     assert_int_equal(fixture->submitted[0]->block->message_count, 10);
+    block_route_get(fixture->submitted[0]->block, 0, &route);
+    assert_int_equal(route.partition_by, PARTITION_BY_ARRIVAL);
+    assert_int_equal(route.partition_window_hours, 7);
     assert_int_equal(fixture->acknowledged, 0); /* not before it is durable */
     loop_call(&fixture->loop, durable_on_loop, fixture);
     assert_int_equal(fixture->acknowledged, 10);

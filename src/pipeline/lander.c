@@ -11,8 +11,8 @@
 #include <stdio.h>
 
 /* A worker waits when so many cuts or bytes of encoded files are queued. */
-#define LANDER_QUEUE_CUTS  64
-#define LANDER_QUEUE_BYTES (128 * MIB)
+#define LANDER_QUEUE_CUTS  16
+#define LANDER_QUEUE_BYTES (32 * MIB)
 #define LANDER_RETRY_NS    NS_PER_S
 
 struct lander {

@@ -1,6 +1,6 @@
 #pragma once
 /*
- * The lander takes finished cuts from the workers, one at a time and in order, through the steps of
+ * A lander takes finished cuts from the workers, one at a time and in order, through the steps of
  * contract/data.md "From journal to lake": spool, LANDED, then over to the uploader. One thread;
  * the queue is bounded, so workers wait when the disk is behind.
  */

@@ -20,11 +20,15 @@
 /* From this share of JOURNAL_MAX_BYTES the source with the most pending bytes is paused first. */
 #define PIPELINE_FIRST_PAUSE_PERCENT 80
 
+/* Each lander waits for the disk's syncs most of its time; a few share the file system's. A dataset
+ * has always the same one, so that its cuts stay in order. */
+#define LANDERS 4
+
 struct pipeline {
     struct pipeline_options options;
     struct flush_pace pace;
     struct worker *workers[WORKERS_MAX];
-    struct lander *lander;
+    struct lander *landers[LANDERS];
     _Atomic uint64_t in_flight;
     _Atomic bool journal_paused;
     _Atomic(const struct account *) paused_first;
@@ -131,7 +135,8 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
         .identities = sink_identities,
         .ctx = pipeline,
     };
-    return ingest_loop_new(loop, &sink, pipeline->options.book, &pipeline->in_flight, ret_loop);
+    return ingest_loop_new(loop, &sink, &pipeline->options.rule, pipeline->options.book,
+                           &pipeline->in_flight, ret_loop);
 }
 
 /* --- recovery ----------------------------------------------------------------------------------
@@ -200,7 +205,9 @@ static uint64_t worker_landed_through(void *ctx, struct bytes dataset_id)
 static enum err worker_land(void *ctx, struct land_job *take_job)
 {
     struct pipeline *pipeline = ctx;
-    return lander_submit(pipeline->lander, take_job);
+    uint64_t hash = hash_bytes(bytes_from(take_job->dataset_id, take_job->dataset_id_size));
+    /* not the bits that chose the worker, or each worker would use a part of the landers only */
+    return lander_submit(pipeline->landers[(hash >> 32) % LANDERS], take_job);
 }
 
 static enum err worker_make(struct pipeline *pipeline, uint32_t index)
@@ -242,9 +249,10 @@ enum err pipeline_new(const struct pipeline_options *options, struct pipeline **
     condition_init(&pipeline->all_durable);
     flush_pace_init(&pipeline->pace, options->flush_interval_seconds,
                     options->flush_files_per_second_max);
-    enum err err =
-        lander_new(&(struct lander_options){.landing = options->landing, .clock = options->clock},
-                   &pipeline->lander);
+    const struct lander_options lander = {.landing = options->landing, .clock = options->clock};
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; err == ERR_OK && i < LANDERS; i++)
+        err = lander_new(&lander, &pipeline->landers[i]);
     for (uint32_t i = 0; err == ERR_OK && i < options->worker_count; i++)
         err = worker_make(pipeline, i);
     if (err != ERR_OK) {
@@ -257,7 +265,9 @@ enum err pipeline_new(const struct pipeline_options *options, struct pipeline **
 
 enum err pipeline_start(struct pipeline *pipeline)
 {
-    enum err err = lander_start(pipeline->lander);
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; err == ERR_OK && i < LANDERS; i++)
+        err = lander_start(pipeline->landers[i]);
     for (uint32_t i = 0; err == ERR_OK && i < pipeline->options.worker_count; i++)
         err = worker_start(pipeline->workers[i]);
     return err;
@@ -281,7 +291,9 @@ bool pipeline_stop(struct pipeline *pipeline, int64_t deadline_ns)
     bool all = wait_until_durable(pipeline, deadline_ns);
     for (uint32_t i = 0; i < pipeline->options.worker_count; i++)
         all = worker_stop(pipeline->workers[i], deadline_ns) && all;
-    return lander_stop(pipeline->lander, deadline_ns) && all;
+    for (uint32_t i = 0; i < LANDERS; i++)
+        all = lander_stop(pipeline->landers[i], deadline_ns) && all;
+    return all;
 }
 
 void pipeline_free(struct pipeline *pipeline)
@@ -290,7 +302,8 @@ void pipeline_free(struct pipeline *pipeline)
         return;
     for (uint32_t i = 0; i < WORKERS_MAX; i++)
         worker_free(pipeline->workers[i]);
-    lander_free(pipeline->lander);
+    for (uint32_t i = 0; i < LANDERS; i++)
+        lander_free(pipeline->landers[i]);
     condition_fini(&pipeline->all_durable);
     mutex_fini(&pipeline->lock);
     mem_free(pipeline);
@@ -342,6 +355,19 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
     }
 }
 
+static void landers_stats_add(struct pipeline *pipeline, struct lander_stats *stats)
+{
+    for (uint32_t i = 0; i < LANDERS; i++) {
+        struct lander_stats one;
+        lander_stats_get(pipeline->landers[i], &one);
+        stats->queue_cuts += one.queue_cuts;
+        stats->landed_cuts += one.landed_cuts;
+        stats->failures += one.failures;
+        if (one.last_error[0])
+            memcpy(stats->last_error, one.last_error, sizeof(one.last_error));
+    }
+}
+
 void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *ret_stats)
 {
     *ret_stats = (struct pipeline_stats){
@@ -365,5 +391,5 @@ void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *ret_st
             snprintf(ret_stats->postponed_reason, sizeof(ret_stats->postponed_reason), "%s",
                      worker.postponed_reason);
     }
-    lander_stats_get(pipeline->lander, &ret_stats->lander);
+    landers_stats_add(pipeline, &ret_stats->lander);
 }

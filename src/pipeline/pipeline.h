@@ -27,6 +27,7 @@ struct pipeline_options {
     struct recent *recent;
     struct service_metrics *metrics;
     struct batch_options batch;
+    struct ingest_rule rule;
     uint32_t worker_count;
     uint32_t flush_interval_seconds;
     uint64_t flush_max_bytes;

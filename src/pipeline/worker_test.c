@@ -332,16 +332,24 @@ static void test_a_range_made_again_is_cut_apart_and_whole(void **state)
     assert_int_equal(fixture->jobs[3]->through, 8);
 }
 
+static void pause_a_moment(struct fixture *fixture)
+{
+    mutex_lock(&fixture->lock);
+    condition_wait_for(&fixture->landed, &fixture->lock, 2 * NS_PER_MS);
+    mutex_unlock(&fixture->lock);
+}
+
 /* Whatever allocation fails, every message is in exactly one cut. */
 static void test_no_memory_loses_nothing(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, 3600, 4000, 64 * MIB);
     for (int i = 0; i < 60; i++) {
-        mem_fail_at((uint64_t)(i * 7 % 50) + 30);
         deliver(fixture, two, 2, 10, false);
+        mem_fail_at((uint64_t)(i * 7 % 50) + 1); /* for the worker, before the next one is made */
+        pause_a_moment(fixture);
+        mem_fail_at(0);
     }
-    mem_fail_at(0);
     assert_true(stop(fixture));
     assert_int_equal(messages_of(fixture, two[0]), 600);
     assert_int_equal(messages_of(fixture, two[1]), 600);
