@@ -1,7 +1,9 @@
 """The flooding broker, which measures the service, is itself right: all of it, once, in order."""
 
 import json
+import socket
 import subprocess
+import time
 
 import pytest
 from conftest import PATIENCE_S, find_program
@@ -80,3 +82,38 @@ def test_readings_are_json_of_the_size_asked_for():
     reading = json.loads(got[0].payload)
     assert {"sensor_id", "timestamp", "value", "location"} <= set(reading)
     assert len({json.loads(m.payload)["value"] for m in got}) > 50
+
+
+def packets(stream):
+    """Cuts what a socket's file gives into (first byte, body) until it ends."""
+    while first := stream.read(1):
+        size = shift = 0
+        while True:
+            byte = stream.read(1)[0]
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield first[0], stream.read(size)
+
+
+def test_pings_are_answered_between_packets():
+    flood = Flood("--qos", "0", "--messages", "30000")
+    with socket.create_connection(("127.0.0.1", flood.port)) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(bytes.fromhex("100d00044d5154540502000000 0000"))
+        client.sendall(bytes.fromhex("8207000100000123 00"))
+        time.sleep(0.3)  # the socket fills up, most likely within a packet
+        client.sendall(b"\xc0\x00" * 2000)
+        time.sleep(0.1)
+        got, answers = [], 0
+        for first, body in packets(client.makefile("rb")):
+            if first == 0x30:
+                size = int.from_bytes(body[:2], "big")
+                got.append(json.loads(body[3 + size:])["seq"])
+                if len(got) % 10 == 0 and len(got) <= 20000:
+                    client.sendall(b"\xc0\x00")
+            answers += first == 0xD0
+            if len(got) == 30000 and answers >= 3000:
+                break
+    assert got == list(range(10**9, 10**9 + 30000))
