@@ -142,8 +142,9 @@ static enum err reader_init(struct reader *reader, const struct fs *fs, const ch
         return err;
     }
     reader->size_bytes = stat.size_bytes;
-    reader->window = mem_aligned(PAGE, WINDOW_BYTES);
-    reader->window_capacity = WINDOW_BYTES;
+    uint64_t pages = (stat.size_bytes + PAGE) & ~(uint64_t)(PAGE - 1);
+    reader->window_capacity = pages < WINDOW_BYTES ? (size_t)pages : WINDOW_BYTES;
+    reader->window = mem_aligned(PAGE, reader->window_capacity);
     if (reader->window)
         return ERR_OK;
     reader_fini(reader);

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #define SECTOR     512
-#define NAMES_MAX  4096
-#define NOTES_MAX  4096
+#define NAMES_MAX  100000
+#define NOTES_MAX  100000
 #define PATH_BYTES 200
 
 struct inode {
@@ -35,7 +35,7 @@ struct name {
 
 struct names {
     struct name *list;
-    size_t count;
+    size_t count, capacity;
 };
 
 struct note { /* a change of names that is not durable */
@@ -63,7 +63,7 @@ struct sim_disk {
     bool crashed, full;
     struct names now, disk;
     struct note *notes;
-    size_t note_count;
+    size_t note_count, note_capacity;
 };
 
 static void *must(void *memory)
@@ -71,6 +71,15 @@ static void *must(void *memory)
     if (!memory)
         abort();
     return memory;
+}
+
+/* The list with room for one more. */
+static void *room(void *list, size_t count, size_t *capacity, size_t item_bytes)
+{
+    if (count < *capacity)
+        return list;
+    *capacity = *capacity ? *capacity * 2 : 32;
+    return must(realloc(list, *capacity * item_bytes));
 }
 
 static uint64_t next_random(struct sim_disk *disk)
@@ -141,6 +150,7 @@ static void name_put(struct names *names, const char *path, struct inode *inode)
     inode->references++;
     name_drop(names, path);
     assert(names->count < NAMES_MAX);
+    names->list = room(names->list, names->count, &names->capacity, sizeof(*names->list));
     struct name *name = &names->list[names->count++];
     snprintf(name->path, sizeof(name->path), "%s", path);
     name->inode = inode;
@@ -149,6 +159,7 @@ static void name_put(struct names *names, const char *path, struct inode *inode)
 static void note_add(struct sim_disk *disk, const char *add, const char *drop, struct inode *inode)
 {
     assert(disk->note_count < NOTES_MAX);
+    disk->notes = room(disk->notes, disk->note_count, &disk->note_capacity, sizeof(*disk->notes));
     struct note *note = &disk->notes[disk->note_count++];
     snprintf(note->add, sizeof(note->add), "%s", add);
     snprintf(note->drop, sizeof(note->drop), "%s", drop);
@@ -608,9 +619,6 @@ struct sim_disk *sim_disk_new(uint64_t seed, uint64_t capacity_bytes)
     disk->clock = (struct clock){&sim_clock_ops, disk};
     disk->random = seed;
     disk->capacity_bytes = capacity_bytes;
-    disk->now.list = must(calloc(NAMES_MAX, sizeof(*disk->now.list)));
-    disk->disk.list = must(calloc(NAMES_MAX, sizeof(*disk->disk.list)));
-    disk->notes = must(calloc(NOTES_MAX, sizeof(*disk->notes)));
     return disk;
 }
 
