@@ -158,6 +158,8 @@ int main(int argc, char **argv)
     struct diag diag = {0};
     uint64_t messages = 0;
     bench_block();
+    mem_tune(); /* as main does */
+    bench_block();
     struct journal *journal = journal_at(folder);
     must(journal_start(journal, &diag), &diag);
     append_many(journal, 4096, MESSAGES_PER_BLOCK, "256 KiB"); /* 1 GiB */
