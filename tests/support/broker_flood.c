@@ -360,7 +360,7 @@ static bool is_complete(const struct flood *flood)
     if (flood->options->qos > 0)
         return flood->acknowledged == flood->options->message_count;
     return flood->next == flood->options->message_count && flood->region_at == flood->region_end &&
-           ioctl(flood->client, SIOCOUTQ, &unsent) == 0 && unsent == 0;
+           flood->pings_pending == 0 && ioctl(flood->client, SIOCOUTQ, &unsent) == 0 && unsent == 0;
 }
 
 static void report(const struct flood *flood, FILE *out)
