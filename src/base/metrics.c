@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/map.h"
 
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -292,6 +293,8 @@ static enum err get_or_create(struct metrics *metrics, const struct request *req
     }
     if (!family_agrees(family, request))
         return ERR_CONFLICT;
+    if (!ret_series)
+        return ERR_OK;
     *ret_series = map_get(&family->index, labels);
     return *ret_series ? ERR_OK : series_add(metrics, family, labels, ret_series);
 }
@@ -318,8 +321,8 @@ enum err metrics_counter(struct metrics *metrics, const char *name, const char *
 {
     struct series *series;
     const struct request request = {name, help, METRIC_COUNTER, NULL, 0};
-    enum err err = series_get(metrics, &request, labels, label_count, &series);
-    if (err == ERR_OK)
+    enum err err = series_get(metrics, &request, labels, label_count, ret_counter ? &series : NULL);
+    if (err == ERR_OK && ret_counter)
         *ret_counter = &series->as.counter;
     return err;
 }
@@ -330,8 +333,8 @@ enum err metrics_counter_cell(struct metrics *metrics, const char *name, const c
 {
     struct series *series;
     const struct request request = {name, help, METRIC_COUNTER_CELL, NULL, 0};
-    enum err err = series_get(metrics, &request, labels, label_count, &series);
-    if (err == ERR_OK)
+    enum err err = series_get(metrics, &request, labels, label_count, ret_cell ? &series : NULL);
+    if (err == ERR_OK && ret_cell)
         *ret_cell = &series->as.gauge;
     return err;
 }
@@ -342,8 +345,8 @@ enum err metrics_gauge(struct metrics *metrics, const char *name, const char *he
 {
     struct series *series;
     const struct request request = {name, help, METRIC_GAUGE, NULL, 0};
-    enum err err = series_get(metrics, &request, labels, label_count, &series);
-    if (err == ERR_OK)
+    enum err err = series_get(metrics, &request, labels, label_count, ret_gauge ? &series : NULL);
+    if (err == ERR_OK && ret_gauge)
         *ret_gauge = &series->as.gauge;
     return err;
 }
@@ -355,8 +358,9 @@ enum err metrics_histogram(struct metrics *metrics, const char *name, const char
 {
     struct series *series;
     const struct request request = {name, help, METRIC_HISTOGRAM, bounds, bound_count};
-    enum err err = series_get(metrics, &request, labels, label_count, &series);
-    if (err == ERR_OK)
+    enum err err =
+        series_get(metrics, &request, labels, label_count, ret_histogram ? &series : NULL);
+    if (err == ERR_OK && ret_histogram)
         *ret_histogram = series->as.histogram;
     return err;
 }
@@ -403,6 +407,14 @@ void metrics_remove(struct metrics *metrics, const char *name, const struct metr
     buf_fini(&key);
 }
 
+static void sum_add(struct histogram *histogram, double by)
+{
+    double sum = atomic_load_explicit(&histogram->sum, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&histogram->sum, &sum, sum + by,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 void histogram_observe_many(struct histogram *histogram, double value, uint64_t count)
 {
     const struct family *family = histogram->family;
@@ -412,11 +424,17 @@ void histogram_observe_many(struct histogram *histogram, double value, uint64_t 
     while (cell < family->bound_count && value > family->bounds[cell])
         cell++;
     atomic_fetch_add_explicit(&histogram->counts[cell], count, memory_order_relaxed);
-    double sum = atomic_load_explicit(&histogram->sum, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&histogram->sum, &sum,
-                                                  sum + value * (double)count, memory_order_relaxed,
-                                                  memory_order_relaxed))
-        ;
+    sum_add(histogram, value * (double)count);
+}
+
+void histogram_merge(struct histogram *histogram, const uint64_t *counts, size_t cell_count,
+                     double sum)
+{
+    assert(cell_count == histogram->family->bound_count + 1);
+    for (size_t i = 0; i < cell_count; i++)
+        if (counts[i] > 0)
+            atomic_fetch_add_explicit(&histogram->counts[i], counts[i], memory_order_relaxed);
+    sum_add(histogram, sum);
 }
 
 void histogram_observe(struct histogram *histogram, double value)
@@ -554,9 +572,15 @@ enum err metrics_render(struct metrics *metrics, struct buf *out)
     for (size_t i = 0; i < count; i++)
         collectors[i].on_collect(collectors[i].ctx);
 
-    pthread_mutex_lock(&metrics->lock);
-    for (size_t i = 0; i < metrics->family_count && out->err == ERR_OK; i++)
-        render_family(metrics->families[i], out);
-    pthread_mutex_unlock(&metrics->lock);
+    /* One family at a time, so that a worker that makes a dataset's series waits for a part of the
+     * page, not for all of it. Families stay. */
+    bool more = true;
+    for (size_t i = 0; more && out->err == ERR_OK; i++) {
+        pthread_mutex_lock(&metrics->lock);
+        more = i < metrics->family_count;
+        if (more)
+            render_family(metrics->families[i], out);
+        pthread_mutex_unlock(&metrics->lock);
+    }
     return out->err;
 }

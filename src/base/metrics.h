@@ -43,7 +43,8 @@ enum err metrics_new(struct metrics **ret_metrics) ERR_MUST_USE;
 void metrics_free(struct metrics *metrics);
 
 /* Get or create. The family is made by the first call; help and type must agree afterwards
- * (ERR_CONFLICT). */
+ * (ERR_CONFLICT). ret NULL: only the family is made, so that the page names it before its first
+ * series. */
 enum err metrics_counter(struct metrics *metrics, const char *name, const char *help,
                          const struct metric_label *labels, size_t label_count,
                          struct counter **ret_counter) ERR_MUST_USE;
@@ -100,3 +101,7 @@ static inline void gauge_set(struct gauge *gauge, double value)
 void histogram_observe(struct histogram *histogram, double value);
 /* The same value count times. */
 void histogram_observe_many(struct histogram *histogram, double value, uint64_t count);
+/* What was counted elsewhere: one plain count for each bound and one for +Inf, not cumulated, and
+ * the sum of the values. cell_count must be the family's count of bounds plus one. */
+void histogram_merge(struct histogram *histogram, const uint64_t *counts, size_t cell_count,
+                     double sum);
