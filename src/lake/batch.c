@@ -40,6 +40,15 @@ struct mark {
     struct batch_stats stats;
 };
 
+/* What the tally has been told of what is open. */
+struct told {
+    size_t row_count;
+    size_t dead_count;
+    uint64_t rescued_values;
+    uint64_t messages;
+    uint64_t payload_bytes;
+};
+
 struct batch {
     struct batch_options options;
     struct bytes dataset_id;
@@ -51,6 +60,7 @@ struct batch {
     struct origins origins;
     struct batch_stats stats;
     struct mark mark;
+    struct told told;
     size_t resolve_at;   /* waiting records, after a failure */
     size_t memory_bytes; /* of rows and leaves */
 };
@@ -406,10 +416,8 @@ static enum err resolve(struct batch *batch, struct diag *diag)
     return err;
 }
 
-void batch_end_block(struct batch *batch, const struct block *block)
+static void resolve_if_many(struct batch *batch)
 {
-    (void)block;
-    batch->mark.open = false;
     size_t waiting = batch->deferred.count;
     if (waiting < RESOLVE_RECORDS && batch->deferred.text.size < RESOLVE_BYTES)
         return;
@@ -417,6 +425,50 @@ void batch_end_block(struct batch *batch, const struct block *block)
         return;
     /* Away, or no memory: not again for every block. */
     batch->resolve_at = resolve(batch, NULL) == ERR_OK ? 0 : waiting * 2;
+}
+
+/* --- for the metrics ----------------------------------------------------------------------- */
+
+static void tell_dead(struct batch *batch)
+{
+    for (size_t i = batch->told.dead_count; i < batch->dead.count; i++) {
+        const struct dead_letter *letter = &batch->dead.letters[i];
+        struct bytes reason = letter->reason
+                                  ? bytes_from_text(letter->reason)
+                                  : origin_extra_text(batch->origins.origins[letter->origin].extras,
+                                                      FIELD_INDEX_REASON);
+        batch_tally_rejected(batch->options.tally, reason);
+    }
+}
+
+/* Between blocks only, when nothing that is told can be undone any more. */
+static void tell(struct batch *batch)
+{
+    struct batch_tally *tally = batch->options.tally;
+    struct told *told = &batch->told;
+    const struct rows *rows = &batch->rows;
+    if (!tally)
+        return;
+    if (rows->count > told->row_count)
+        batch_tally_delays(tally, rows->event_us + told->row_count,
+                           rows->arrival_us + told->row_count, rows->count - told->row_count);
+    tell_dead(batch);
+    tally->rescued += batch->decoder.rescued_values - told->rescued_values;
+    tally->messages += batch->stats.messages - told->messages;
+    tally->payload_bytes += batch->stats.payload_bytes - told->payload_bytes;
+    *told = (struct told){.row_count = rows->count,
+                          .dead_count = batch->dead.count,
+                          .rescued_values = batch->decoder.rescued_values,
+                          .messages = batch->stats.messages,
+                          .payload_bytes = batch->stats.payload_bytes};
+}
+
+void batch_end_block(struct batch *batch, const struct block *block)
+{
+    (void)block;
+    batch->mark.open = false;
+    resolve_if_many(batch);
+    tell(batch);
 }
 
 /* --- out ----------------------------------------------------------------------------------- */
@@ -442,6 +494,7 @@ static void batch_clear(struct batch *batch)
     origins_clear(&batch->origins);
     batch->decoder.rescued_values = 0;
     batch->stats = (struct batch_stats){0};
+    batch->told = (struct told){0};
     batch->resolve_at = 0;
 }
 
@@ -464,10 +517,12 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut);
     }
-    if (err == ERR_OK)
-        batch_clear(batch);
-    else
+    if (err != ERR_OK) {
         cut_fini(ret_cut);
+        return err;
+    }
+    tell(batch); /* what waited until now */
+    batch_clear(batch);
     return err;
 }
 

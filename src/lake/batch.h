@@ -11,15 +11,17 @@
 #include "base/buf.h"
 #include "journal/block.h"
 #include "journal/position.h"
+#include "lake/batch_tally.h"
 #include "lake/catalog.h"
 #include "lake/parquet_writer.h"
 
 struct batch_options {
     struct catalog *catalog;
     struct parquet_options parquet;
-    const char *journal_uuid; /* 36 characters; static for the process */
-    uint64_t row_group_rows;  /* 1 M */
-    size_t row_group_bytes;   /* 128 MiB */
+    const char *journal_uuid;  /* 36 characters; static for the process */
+    uint64_t row_group_rows;   /* 1 M */
+    size_t row_group_bytes;    /* 128 MiB */
+    struct batch_tally *tally; /* of the owner's thread; NULL: nothing is told */
 };
 
 struct batch;
