@@ -175,6 +175,28 @@ static void on_account_gauges(void *ctx, const struct account *account)
     gauges->unlanded_messages += totals.pending;
 }
 
+static void sources_collect(struct service *service)
+{
+    uint32_t count = service->manager ? manager_count(service->manager) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct source *source = manager_at(service->manager, i);
+        struct source_status status;
+        source_status_get(source, &status);
+        service_metrics_source(
+            service->service_metrics, bytes_from_text(source_ingestion_id(source)),
+            source_connector(source)->name, status.state == SOURCE_ACTIVE, status.restarts);
+    }
+}
+
+static void uploads_collect(const struct upload_stats *uploads, struct service_gauges *gauges)
+{
+    gauges->upload_cuts = uploads->uploaded_cuts;
+    gauges->upload_latency_seconds = (double)uploads->latency_ns_total / (double)NS_PER_S;
+    gauges->upload_put_seconds = (double)uploads->put_ns_total / (double)NS_PER_S;
+    gauges->upload_lag_seconds = (double)uploads->lag_ns / (double)NS_PER_S;
+    gauges->upload_failures = uploads->failures;
+}
+
 void health_collect(void *ctx, struct service_gauges *gauges)
 {
     struct service *service = ctx;
@@ -185,6 +207,8 @@ void health_collect(void *ctx, struct service_gauges *gauges)
     pipeline_stats_get(service->pipeline, &pipeline);
     upload_stats_get(uploader_upload(service->uploader), &uploads);
     account_each(service->book, on_account_gauges, gauges);
+    uploads_collect(&uploads, gauges);
+    sources_collect(service);
     gauges->journal_bytes = journal.size_bytes;
     gauges->journal_used_bytes = journal.used_bytes;
     gauges->journal_max_bytes = journal.size_max_bytes;

@@ -59,6 +59,7 @@ static enum err books_begin(struct service *service)
                                       .version = INGESTOR_VERSION,
                                       .partitions_max = config->metrics_partitions_max,
                                       .recent = service->recent,
+                                      .book = service->book,
                                   },
                                   &service->service_metrics);
     return err;

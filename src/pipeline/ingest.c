@@ -51,9 +51,11 @@ struct ingest_source {
 struct ingest_route {
     struct ingest_source *source;
     struct buf encoded;
+    struct buf dataset_id;
     uint64_t dataset_hash;
-    uint64_t open_serial; /* of the block that has this route */
-    uint32_t index;       /* in that block */
+    uint64_t open_serial;           /* of the block that has this route */
+    uint32_t index;                 /* in that block */
+    struct service_dataset metrics; /* from the first repetition on */
 };
 
 struct ingest_loop {
@@ -61,6 +63,7 @@ struct ingest_loop {
     struct ingest_sink sink;
     struct ingest_rule rule;
     struct account_book *book;
+    struct service_metrics *metrics; /* may be NULL */
     _Atomic uint64_t *in_flight;
     struct shipment *open; /* NULL: no block is open */
     uint64_t open_serial;  /* grows with each block opened; 0 is no block's */
@@ -299,7 +302,10 @@ enum err ingest_route_new(struct ingest_source *source, const struct route_view 
     route->source = source;
     route->dataset_hash = hash_bytes(whole.dataset_id);
     buf_init(&route->encoded, INGEST_ROUTE_BYTES_MAX);
+    buf_init(&route->dataset_id, LIMIT_DATASET_ID_BYTES);
     enum err err = route_encode(&whole, &route->encoded);
+    if (err == ERR_OK)
+        err = buf_append(&route->dataset_id, whole.dataset_id.data, whole.dataset_id.size);
     if (err != ERR_OK) {
         ingest_route_free(route);
         return err;
@@ -313,6 +319,7 @@ void ingest_route_free(struct ingest_route *route)
     if (!route)
         return;
     buf_fini(&route->encoded);
+    buf_fini(&route->dataset_id);
     mem_free(route);
 }
 
@@ -410,11 +417,25 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
     return err;
 }
 
-void ingest_count_repeated(struct ingest_source *source, uint64_t bytes)
+/* Repetitions never reach a worker, so they are counted here. The series is looked up at a route's
+ * first one. */
+static bool route_metrics(struct ingest_route *route)
 {
-    atomic_fetch_add(&source->account->received, 1);
-    atomic_fetch_add(&source->account->received_bytes, bytes);
-    atomic_fetch_add(&source->account->repeated, 1);
+    struct service_metrics *metrics = route->source->loop->metrics;
+    if (!metrics || route->metrics.received)
+        return metrics != NULL;
+    return service_metrics_dataset(metrics, bytes_from_text(route->source->type),
+                                   buf_bytes(&route->dataset_id), &route->metrics) == ERR_OK;
+}
+
+void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)
+{
+    struct account *account = route->source->account;
+    atomic_fetch_add(&account->received, 1);
+    atomic_fetch_add(&account->received_bytes, bytes);
+    atomic_fetch_add(&account->repeated, 1);
+    if (route_metrics(route))
+        service_metrics_received(&route->metrics, 1, bytes);
 }
 
 void ingest_end_of_read(struct ingest_source *source)
@@ -622,6 +643,11 @@ enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
     loop_call(loop, loop_set_up, ingest);
     *ret_loop = ingest;
     return ERR_OK;
+}
+
+void ingest_loop_metrics(struct ingest_loop *loop, struct service_metrics *metrics)
+{
+    loop->metrics = metrics;
 }
 
 static void on_handle_closed(uv_handle_t *handle)

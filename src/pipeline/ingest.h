@@ -72,7 +72,7 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
                        const char *reason, const char *detail, uint64_t *ret_sequence) ERR_MUST_USE;
 
 /* A repetition that is not stored, for the accounting (received and repeated each grow by one). */
-void ingest_count_repeated(struct ingest_source *source, uint64_t bytes);
+void ingest_count_repeated(struct ingest_route *route, uint64_t bytes);
 
 /* The read is over: what was emitted may go to the disk now if the disk is idle. Call it once after
  * each batch of emissions. */

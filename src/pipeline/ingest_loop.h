@@ -11,6 +11,7 @@
 #include "os/clock.h"
 #include "os/loop.h"
 #include "pipeline/account.h"
+#include "pipeline/service_metrics.h"
 #include "pipeline/shipment.h"
 
 #include <stdbool.h>
@@ -42,6 +43,8 @@ struct ingest_rule {
 enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
                          const struct ingest_rule *rule, struct account_book *book,
                          _Atomic uint64_t *in_flight, struct ingest_loop **ret_loop) ERR_MUST_USE;
+/* Where repetitions are counted besides the account, under their dataset; before sources open. */
+void ingest_loop_metrics(struct ingest_loop *loop, struct service_metrics *metrics);
 /* Submits what is open; sources should be closed by now. Acknowledgements still on their way keep
  * the loop's memory until they came. */
 void ingest_loop_close(struct ingest_loop *loop);

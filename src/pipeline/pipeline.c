@@ -135,8 +135,11 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
         .identities = sink_identities,
         .ctx = pipeline,
     };
-    return ingest_loop_new(loop, &sink, &pipeline->options.rule, pipeline->options.book,
-                           &pipeline->in_flight, ret_loop);
+    enum err err = ingest_loop_new(loop, &sink, &pipeline->options.rule, pipeline->options.book,
+                                   &pipeline->in_flight, ret_loop);
+    if (err == ERR_OK)
+        ingest_loop_metrics(*ret_loop, pipeline->options.metrics);
+    return err;
 }
 
 /* --- recovery ----------------------------------------------------------------------------------

@@ -12,19 +12,21 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/metrics.h"
+#include "lake/batch_tally.h"
+#include "pipeline/account.h"
 #include "pipeline/recent.h"
 
 #include <stdbool.h>
 
 struct service_metrics;
-struct service_source;
 
 struct service_metrics_options {
     const char *pod;           /* POD_NAME, else HOSTNAME, else "unknown" */
     const char *pod_namespace; /* POD_NAMESPACE, else "default" */
     const char *version;
-    size_t partitions_max; /* METRICS_MAX_PARTITIONS */
-    struct recent *recent; /* for the buffer gauges; outlives the registry; may be NULL */
+    size_t partitions_max;     /* METRICS_MAX_PARTITIONS */
+    struct recent *recent;     /* for the buffer gauges; outlives the registry; may be NULL */
+    struct account_book *book; /* for the series of sources; the same */
 };
 
 enum err service_metrics_new(struct metrics *metrics, const struct service_metrics_options *options,
@@ -48,50 +50,20 @@ enum err service_metrics_dataset(struct service_metrics *service, struct bytes s
                                  struct bytes ingestion_id,
                                  struct service_dataset *ret_dataset) ERR_MUST_USE;
 
+/* For repetitions, which no worker sees; all others are in a tally. */
 void service_metrics_received(const struct service_dataset *dataset, uint64_t messages,
                               uint64_t bytes);
-void service_metrics_processed(const struct service_dataset *dataset, uint64_t messages);
-void service_metrics_rescued(const struct service_dataset *dataset, uint64_t values);
-/* Arrival minus event time; a negative one is not observed. Many messages of a block may be given
- * with one value (the newest's, say). */
-void service_metrics_delay(const struct service_dataset *dataset, double seconds,
-                           uint64_t messages);
+/* What one of the dataset's batches told: received, processed (all but the rejected), failed by
+ * reason, rescued values, delays. */
+void service_metrics_tally(struct service_metrics *service, const struct service_dataset *dataset,
+                           const struct batch_tally *tally);
+/* Sets the bounds of delays. */
+void service_metrics_tally_init(struct batch_tally *tally);
 /* From arrival to decoded, for mqtt; for others nothing. */
 void service_metrics_latency(const struct service_dataset *dataset, double seconds,
                              uint64_t messages);
-/* Dead letters and the like; error_type is a short word. Rare: takes a lock. */
-void service_metrics_failed(struct service_metrics *service, const struct service_dataset *dataset,
-                            const char *error_type, uint64_t messages);
-
-/* The accounting of contract/data.md, for each source: received = stored + rejected + repeated +
- * pending. What recovery finds pending is added as received. */
-enum err service_metrics_source(struct service_metrics *service, struct bytes source_id,
-                                struct service_source **ret_source) ERR_MUST_USE;
-void service_source_received(struct service_source *source, uint64_t messages);
-void service_source_stored(struct service_source *source, uint64_t messages);
-void service_source_rejected(struct service_source *source, uint64_t messages);
-void service_source_repeated(struct service_source *source, uint64_t messages);
-void service_source_reconnected(struct service_source *source);
-
-struct service_accounting {
-    uint64_t received, stored, rejected, repeated, pending;
-};
-void service_source_accounting(const struct service_source *source,
-                               struct service_accounting *ret_accounting);
-/* All sources, in the order in which they were first named. The callback runs without locks. */
-enum err
-service_metrics_accounting(struct service_metrics *service,
-                           enum err (*on_source)(void *ctx, const char *source_id,
-                                                 const struct service_accounting *accounting),
-                           void *ctx) ERR_MUST_USE;
-
-/* Running sources of a type. Takes a lock. */
-void service_metrics_active(struct service_metrics *service, const char *source_type,
-                            uint64_t sources);
 /* A file of that size is in the lake (layer bronze). */
 void service_metrics_file_written(struct service_metrics *service, uint64_t bytes);
-/* One attempt of an upload. */
-void service_metrics_upload(struct service_metrics *service, double seconds, bool success);
 
 /* What is known only when asked; filled on the rendering thread, zeroed before. */
 #define SERVICE_QUEUES_MAX 16
@@ -104,6 +76,11 @@ struct service_gauges {
     uint64_t journal_failures;
     uint64_t journal_damaged_blocks;
     uint64_t spool_bytes;
+    uint64_t upload_cuts;          /* in the lake */
+    double upload_latency_seconds; /* from landed to in the lake, all of these cuts together */
+    double upload_put_seconds;     /* in the store, all files written together */
+    double upload_lag_seconds;     /* age of the oldest that waits for the store */
+    uint64_t upload_failures;
     double oldest_unlanded_seconds;
     uint64_t unlanded_messages; /* acknowledged, not in the lake */
     bool intake_paused;
@@ -117,3 +94,6 @@ struct service_gauges {
 void service_metrics_on_collect(struct service_metrics *service,
                                 void (*on_collect)(void *ctx, struct service_gauges *gauges),
                                 void *ctx);
+/* From on_collect, for each source that there is, running or not. */
+void service_metrics_source(struct service_metrics *service, struct bytes source_id,
+                            const char *source_type, bool active, uint64_t reconnects);

@@ -44,6 +44,7 @@ struct dataset {
     int64_t opened_ns;    /* when the first message of the batch came in */
     int64_t retry_ns;     /* a postponed cut is not tried before */
     int64_t used_ns;
+    int64_t arrival_us; /* of the first message of the block in work; 0: it is not looked at */
     size_t memory_bytes;
     uint64_t messages;
     bool open;
@@ -68,6 +69,7 @@ struct worker {
 
     /* the worker thread's own */
     struct map datasets;
+    struct batch_tally tally; /* all batches add to it */
     struct dataset *open_first;
     struct dataset *open_last;
     uint64_t open_count;
@@ -185,6 +187,14 @@ static void dataset_measure(struct worker *worker, struct dataset *dataset,
     dataset->messages = ret_stats->messages;
 }
 
+/* Merges what the dataset's batch has just told into the metrics. */
+static void dataset_count(struct worker *worker, const struct dataset *dataset)
+{
+    if (worker->options.metrics)
+        service_metrics_tally(worker->options.metrics, &dataset->metrics, &worker->tally);
+    batch_tally_clear(&worker->tally);
+}
+
 /* --- cuts --------------------------------------------------------------------------------------
  */
 
@@ -219,18 +229,6 @@ static void cut_postpone(struct worker *worker, struct dataset *dataset, enum er
     open_append(worker, dataset);
 }
 
-static void cut_count(struct worker *worker, const struct dataset *dataset,
-                      const struct batch_stats *stats)
-{
-    if (!worker->options.metrics)
-        return;
-    if (stats->rescued > 0)
-        service_metrics_rescued(&dataset->metrics, stats->rescued);
-    if (stats->rejected > 0)
-        service_metrics_failed(worker->options.metrics, &dataset->metrics, "rejected",
-                               stats->rejected);
-}
-
 /* A range that is made again must be cut as a whole: its LANDED stands for all of the old one. */
 static bool may_cut(const struct worker *worker, const struct dataset *dataset)
 {
@@ -259,7 +257,7 @@ static enum err dataset_cut(struct worker *worker, struct dataset *dataset)
     job->through = cut.stats.block_last;
     flush_pace_charge(worker->options.pace, cut.file_count > 0 ? cut.file_count - 1 : 0,
                       now_ns(worker));
-    cut_count(worker, dataset, &cut.stats);
+    dataset_count(worker, dataset);
     if (job->through > dataset->cut_through)
         dataset->cut_through = job->through; /* a range made again lies below it */
     dataset->redo_cut = 0;
@@ -398,6 +396,13 @@ static enum err dataset_append(struct dataset *dataset, const struct block *bloc
     return ERR_OK;
 }
 
+static int64_t first_arrival_us(const struct block *block, const struct block_route *route)
+{
+    struct message_view message;
+    block_message_get(block, route->message_first, &message);
+    return message.arrival_us;
+}
+
 static enum err route_append(struct worker *worker, const struct shipment *shipment,
                              uint32_t route_index, struct dataset **touched)
 {
@@ -431,13 +436,22 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
         atomic_fetch_add(&dataset->account->received, entry->message_count);
         atomic_fetch_add(&dataset->account->received_bytes, entry->payload_bytes);
     }
-    if (worker->options.metrics) {
-        service_metrics_received(&dataset->metrics, entry->message_count, entry->payload_bytes);
-        service_metrics_processed(&dataset->metrics, entry->message_count);
-    }
+    if (!shipment->recovered && dataset->arrival_us == 0)
+        dataset->arrival_us = first_arrival_us(block, entry);
     if (worker->options.recent)
         recent_add(worker->options.recent, block, route_index);
     return ERR_OK;
+}
+
+/* All of the block's messages are taken to have waited as long as the first: one look at the clock
+ * and one observation for each dataset, and none looks better than it was. */
+static void dataset_latency(struct worker *worker, struct dataset *dataset, uint64_t messages)
+{
+    if (dataset->arrival_us != 0 && worker->options.metrics) {
+        int64_t waited_us = clock_realtime_us(worker->options.clock) - dataset->arrival_us;
+        service_metrics_latency(&dataset->metrics, (double)waited_us / (double)US_PER_S, messages);
+    }
+    dataset->arrival_us = 0;
 }
 
 static void dataset_block_ended(struct worker *worker, struct dataset *dataset,
@@ -445,6 +459,8 @@ static void dataset_block_ended(struct worker *worker, struct dataset *dataset,
 {
     struct batch_stats stats;
     batch_end_block(dataset->batch, block);
+    dataset_latency(worker, dataset, worker->tally.messages);
+    dataset_count(worker, dataset);
     dataset_measure(worker, dataset, &stats);
     dataset->used_ns = now;
     if (!dataset->open) {
@@ -612,6 +628,9 @@ enum err worker_new(const struct worker_options *options, struct worker **ret_wo
     mutex_init(&worker->lock);
     condition_init(&worker->wake);
     map_init(&worker->datasets);
+    worker->options.batch.tally = &worker->tally;
+    if (options->metrics)
+        service_metrics_tally_init(&worker->tally);
     *ret_worker = worker;
     return ERR_OK;
 }

@@ -173,9 +173,9 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
     return take(route, message, true, ret_sequence);
 }
 
-void ingest_count_repeated(struct ingest_source *source, uint64_t bytes)
+void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)
 {
-    (void)source;
+    assert_non_null(route);
     (void)bytes;
     pipeline.repeated++;
 }

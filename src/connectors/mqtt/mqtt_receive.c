@@ -187,7 +187,7 @@ static bool publish_take(struct mqtt_connection *connection, const struct mqtt_p
         if (mqtt_session_repeats(&connection->session, publish->packet_identifier, publish->dup,
                                  hash)) {
             connection->repeated++;
-            ingest_count_repeated(connection->source, publish->payload_size);
+            ingest_count_repeated(route->ingest, publish->payload_size);
             return true;
         }
         message.wants_acknowledgement = true;
