@@ -1,6 +1,7 @@
 #include "lake/decode.h"
 
 #include "codec/timestamp.h"
+#include "lake/rescue_name.h"
 
 #define RESCUED_BYTES_MAX (8 * LIMIT_MESSAGE_BYTES_MAX)
 
@@ -40,21 +41,11 @@ static enum err key_text(struct decoder *decoder, const struct json_string *key,
 
 /* --- _rescued_data ------------------------------------------------------------------------- */
 
-/* Names of parents with dots between; appended without quotes, escaped. */
-static void rescue_path(struct buf *out, const struct column *column)
-{
-    if (column->depth == 0)
-        return;
-    rescue_path(out, column->parent);
-    if (column->depth > 1)
-        buf_byte(out, '.');
-    buf_append(out, column->quoted.data + 1, column->quoted.size - 2);
-}
-
 static enum err rescue_begin(struct decoder *decoder)
 {
     decoder->rescued_count++;
-    return buf_byte(&decoder->rescued, decoder->rescued.size == 0 ? '{' : ',');
+    buf_byte(&decoder->rescued, decoder->rescued.size == 0 ? '{' : ',');
+    return buf_byte(&decoder->rescued, '"');
 }
 
 /* A value under its column's names. */
@@ -62,8 +53,7 @@ static enum err rescue_column(struct decoder *decoder, const struct column *colu
                               struct bytes value)
 {
     rescue_begin(decoder);
-    buf_byte(&decoder->rescued, '"');
-    rescue_path(&decoder->rescued, column);
+    rescue_name_column(&decoder->rescued, column);
     buf_text(&decoder->rescued, "\":");
     return json_compact(&decoder->rescued, value, JSON_NAN_TEXT);
 }
@@ -72,24 +62,16 @@ static enum err rescue_column(struct decoder *decoder, const struct column *colu
 static enum err rescue_field(struct decoder *decoder, const struct column *parent,
                              const struct key *key, struct bytes value)
 {
-    struct buf *out = &decoder->rescued;
-    struct bytes text;
-    enum err err = key_text(decoder, &key->text, &text);
+    struct bytes name;
+    enum err err = key_text(decoder, &key->text, &name);
+    if (err == ERR_OK)
+        err = rescue_begin(decoder);
+    if (err == ERR_OK)
+        err = rescue_name_field(&decoder->rescued, parent, name);
     if (err != ERR_OK)
         return err;
-    rescue_begin(decoder);
-    buf_byte(out, '"');
-    rescue_path(out, parent);
-    if (parent->depth > 0)
-        buf_byte(out, '.');
-    size_t quote = out->size;
-    buf_json_string(out, text);
-    if (out->err != ERR_OK)
-        return out->err;
-    memmove(out->data + quote, out->data + quote + 1, out->size - quote - 1);
-    out->size--;
-    buf_byte(out, ':');
-    return json_compact(out, value, JSON_NAN_TEXT);
+    buf_text(&decoder->rescued, "\":");
+    return json_compact(&decoder->rescued, value, JSON_NAN_TEXT);
 }
 
 /* --- values that fit their column ---------------------------------------------------------- */
