@@ -184,21 +184,30 @@ static enum err number_append(struct buf *out, double number)
     return buf_printf(out, whole ? "%.0f" : "%.17g", number);
 }
 
+bool records_metadata_value(struct buf *out, const struct route_view *route, struct bytes extras,
+                            uint32_t field_index)
+{
+    struct message_field field;
+    if (!origin_route_field(route, extras, field_index, &field))
+        return false;
+    if (field.type == FIELD_STRING)
+        buf_json_string(out, field.text);
+    else if (field.type == FIELD_BOOLEAN)
+        buf_text(out, field.number != 0 ? "true" : "false");
+    else
+        number_append(out, field.number);
+    return true;
+}
+
 enum err records_metadata(struct buf *out, const struct route_view *route, struct bytes extras)
 {
     for (uint32_t i = 0; i < route->field_count; i++) {
-        struct message_field field;
-        if (!origin_route_field(route, extras, i, &field))
-            continue;
+        size_t before = out->size;
         buf_byte(out, ',');
         buf_json_string(out, route->fields[i].name);
         buf_byte(out, ':');
-        if (field.type == FIELD_STRING)
-            buf_json_string(out, field.text);
-        else if (field.type == FIELD_BOOLEAN)
-            buf_text(out, field.number != 0 ? "true" : "false");
-        else
-            number_append(out, field.number);
+        if (!records_metadata_value(out, route, extras, i))
+            out->size = before;
     }
     return out->err;
 }

@@ -20,6 +20,8 @@ enum err records_each(const struct route_view *route, struct bytes payload, reco
 /* The one record of a payload that is no JSON. */
 enum err records_text(const struct route_view *route, struct bytes payload, records_fn on_record,
                       void *ctx) ERR_MUST_USE;
+/* Appends the value of one of the route's metadata fields. False: the message has none. */
+bool records_metadata_value(struct buf *out, const struct route_view *route, struct bytes extras,
+                            uint32_t field_index);
 /* Appends ,"name":value for each metadata field of the route that the message has. */
-enum err records_metadata(struct buf *out, const struct route_view *route,
-                          struct bytes extras);
+enum err records_metadata(struct buf *out, const struct route_view *route, struct bytes extras);

@@ -15,19 +15,91 @@ struct render {
     void *ctx;
 };
 
-/* Whether a field's name is one of ours. */
-static bool is_ours(const struct route_view *route, struct bytes name)
+/* One row under way. */
+struct row {
+    const struct render *render;
+    struct buf text;
+    int64_t event_us;
+    uint32_t placed; /* which of ours stand already: a bit each */
+};
+
+/* Ours that every row has; the route's metadata fields follow. */
+enum { OWN_ID, OWN_TIMESTAMP, OWN_SOURCE_TYPE, OWN_ARRIVAL, OWN_COUNT };
+static const char *const own_names[OWN_COUNT] = {"ingestion_id", "timestamp", "source_type",
+                                                 "ingestion_timestamp"};
+_Static_assert(OWN_COUNT + ROUTE_FIELDS_MAX <= 32, "a bit of row.placed for each");
+
+/* Which of ours has the name; -1: none. */
+static int own_find(const struct route_view *route, struct bytes name)
 {
-    static const char *const ours[] = {"ingestion_id",        "timestamp",     "source_type",
-                                       "ingestion_timestamp", "_rescued_data", "_event_time",
-                                       "_ingested_at"};
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (bytes_equal_text(name, ours[i]))
-            return true;
+    for (int i = 0; i < OWN_COUNT; i++)
+        if (bytes_equal_text(name, own_names[i]))
+            return i;
     for (uint32_t i = 0; i < route->field_count; i++)
         if (bytes_equal(name, route->fields[i].name))
-            return true;
-    return false;
+            return OWN_COUNT + (int)i;
+    return -1;
+}
+
+/* Columns of the lake alone: a device's fields of these names are in _rescued_data there. */
+static bool is_hidden(struct bytes name)
+{
+    return bytes_equal_text(name, "_rescued_data") || bytes_equal_text(name, "_event_time") ||
+           bytes_equal_text(name, "_ingested_at");
+}
+
+static void time_append(struct buf *out, int64_t instant_us)
+{
+    char text[TIMESTAMP_TEXT_BYTES];
+    timestamp_format(instant_us, text);
+    buf_printf(out, "\"%s\"", text);
+}
+
+/* False: the message has no value there. */
+static bool own_value(struct row *row, int own)
+{
+    const struct render *render = row->render;
+    switch (own) {
+    case OWN_ID:
+        buf_json_string(&row->text, render->route->dataset_id);
+        return true;
+    case OWN_TIMESTAMP:
+        time_append(&row->text, row->event_us);
+        return true;
+    case OWN_SOURCE_TYPE:
+        buf_json_string(&row->text, render->route->source_type);
+        return true;
+    case OWN_ARRIVAL:
+        time_append(&row->text, render->message->arrival_us);
+        return true;
+    default:
+        return records_metadata_value(&row->text, render->route, render->message->extras,
+                                      (uint32_t)(own - OWN_COUNT));
+    }
+}
+
+static void name_append(struct buf *out, struct bytes name)
+{
+    if (out->size > 1)
+        buf_byte(out, ',');
+    buf_json_string(out, name);
+    buf_byte(out, ':');
+}
+
+/* Appends one of ours unless it stands already. False: the message has none. */
+static bool own_append(struct row *row, int own)
+{
+    if (row->placed & (1u << own))
+        return true;
+    size_t before = row->text.size;
+    name_append(&row->text, own < OWN_COUNT ? bytes_from_text(own_names[own])
+                                            : row->render->route->fields[own - OWN_COUNT].name);
+    if (!own_value(row, own)) {
+        row->text.size = before;
+        return false;
+    }
+    row->placed |= 1u << own;
+    return true;
 }
 
 static bool time_parse(struct bytes value, int64_t *ret_us)
@@ -46,36 +118,46 @@ static bool time_parse(struct bytes value, int64_t *ret_us)
     return kind == JSON_NUMBER_DOUBLE && timestamp_from_number(number, ret_us);
 }
 
-/* Appends a field unless its name is ours; finds the record's time. */
-static enum err field_render(const struct render *render, struct buf *row,
-                             const struct json_string *key, struct bytes value, int64_t *event_us)
+typedef enum err (*field_fn)(struct row *row, struct bytes name, struct bytes value);
+
+static enum err field_time(struct row *row, struct bytes name, struct bytes value)
 {
+    struct bytes time_field = row->render->route->timestamp_field;
+    bool is_time = time_field.size > 0 ? bytes_equal(name, time_field)
+                                       : bytes_equal_text(name, own_names[OWN_TIMESTAMP]);
+    int64_t time_us;
+    if (is_time && time_parse(value, &time_us))
+        row->event_us = time_us;
+    return ERR_OK;
+}
+
+/* A field that both have keeps the device's place and has our value. */
+static enum err field_append(struct row *row, struct bytes name, struct bytes value)
+{
+    int own = own_find(row->render->route, name);
+    if (is_hidden(name) || (own >= 0 && own_append(row, own)))
+        return row->text.err;
+    name_append(&row->text, name);
+    return json_compact(&row->text, value, JSON_NAN_NULL);
+}
+
+static enum err field_call(struct row *row, const struct json_string *key, struct bytes value,
+                           field_fn on_field)
+{
+    if (!key->escaped)
+        return on_field(row, key->raw, value);
     struct buf name;
     buf_init(&name, LIMIT_MESSAGE_BYTES_MAX);
     enum err err = buf_reserve(&name, key->raw.size + 1);
     if (err == ERR_OK) {
         name.size = json_unescape(key->raw, name.data);
-        struct bytes time_field = render->route->timestamp_field;
-        bool is_time = time_field.size > 0 ? bytes_equal(buf_bytes(&name), time_field)
-                                           : bytes_equal_text(buf_bytes(&name), "timestamp");
-        int64_t time_us;
-        if (is_time && time_parse(value, &time_us))
-            *event_us = time_us;
-        if (!is_ours(render->route, buf_bytes(&name))) {
-            if (row->size > 1)
-                buf_byte(row, ',');
-            buf_json_string(row, buf_bytes(&name));
-            buf_byte(row, ':');
-            json_compact(row, value, JSON_NAN_NULL);
-        }
-        err = row->err;
+        err = on_field(row, buf_bytes(&name), value);
     }
     buf_fini(&name);
     return err;
 }
 
-static enum err fields_render(const struct render *render, struct buf *row, struct bytes record,
-                              int64_t *event_us)
+static enum err fields_each(struct row *row, struct bytes record, field_fn on_field)
 {
     struct json_cursor cursor = {record.data, record.data + record.size, false};
     json_space(&cursor);
@@ -91,7 +173,7 @@ static enum err fields_render(const struct render *render, struct buf *row, stru
         json_take(&cursor, ':');
         err = json_skip(&cursor, LIMIT_JSON_DEPTH, &value);
         if (err == ERR_OK)
-            err = field_render(render, row, &key, value, event_us);
+            err = field_call(row, &key, value, on_field);
         if (err != ERR_OK)
             return err;
         json_space(&cursor);
@@ -101,41 +183,36 @@ static enum err fields_render(const struct render *render, struct buf *row, stru
     return ERR_OK;
 }
 
-static enum err ours_render(const struct render *render, struct buf *row, int64_t event_us)
+static enum err row_text(struct row *row, struct bytes record)
 {
-    char event[TIMESTAMP_TEXT_BYTES];
-    char arrival[TIMESTAMP_TEXT_BYTES];
-    timestamp_format(event_us, event);
-    timestamp_format(render->message->arrival_us, arrival);
-    buf_text(row, row->size > 1 ? ",\"ingestion_id\":" : "\"ingestion_id\":");
-    buf_json_string(row, render->route->dataset_id);
-    buf_printf(row, ",\"timestamp\":\"%s\",\"source_type\":", event);
-    buf_json_string(row, render->route->source_type);
-    buf_printf(row, ",\"ingestion_timestamp\":\"%s\"", arrival);
-    records_metadata(row, render->route, render->message->extras);
-    return buf_byte(row, '}');
+    enum err err = fields_each(row, record, field_time);
+    buf_byte(&row->text, '{');
+    if (err == ERR_OK)
+        err = fields_each(row, record, field_append);
+    int own_count = OWN_COUNT + (int)row->render->route->field_count;
+    for (int own = 0; own < own_count && err == ERR_OK; own++) {
+        own_append(row, own);
+        err = row->text.err;
+    }
+    return err == ERR_OK ? buf_byte(&row->text, '}') : err;
 }
 
 static enum err record_render(void *ctx, struct bytes record, uint32_t depth_max)
 {
     (void)depth_max;
     const struct render *render = ctx;
-    struct buf text;
-    struct buf row;
+    struct row row = {.render = render, .event_us = render->message->arrival_us};
+    struct buf unique;
     bool repeated;
-    buf_init(&text, ROW_BYTES_MAX);
-    buf_init(&row, ROW_BYTES_MAX);
-    int64_t event_us = render->message->arrival_us;
-    enum err err = json_unique(&text, record, LIMIT_COLUMN_DEPTH + 1, &repeated);
-    buf_byte(&row, '{');
+    buf_init(&unique, ROW_BYTES_MAX);
+    buf_init(&row.text, ROW_BYTES_MAX);
+    enum err err = json_unique(&unique, record, LIMIT_COLUMN_DEPTH + 1, &repeated);
     if (err == ERR_OK)
-        err = fields_render(render, &row, buf_bytes(&text), &event_us);
+        err = row_text(&row, buf_bytes(&unique));
     if (err == ERR_OK)
-        err = ours_render(render, &row, event_us);
-    if (err == ERR_OK)
-        err = render->on_row(render->ctx, buf_bytes(&row));
-    buf_fini(&row);
-    buf_fini(&text);
+        err = render->on_row(render->ctx, buf_bytes(&row.text));
+    buf_fini(&row.text);
+    buf_fini(&unique);
     return err;
 }
 

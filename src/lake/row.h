@@ -2,7 +2,8 @@
 /*
  * A message as the rows that the API shows (contract/http-api.md "Recent data"): the record's own
  * fields in the device's order, then ingestion_id, timestamp, source_type, ingestion_timestamp and
- * the metadata fields. Cold path: called when somebody reads. Any thread.
+ * the metadata fields; one that both have has our value in the device's place. Cold path: called
+ * when somebody reads. Any thread.
  */
 #include "base/buf.h"
 #include "journal/block.h"

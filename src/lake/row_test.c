@@ -52,14 +52,24 @@ static void check_rows(const char *payload, const char *expected)
 static void test_rows(void **state)
 {
     (void)state;
-    check_rows("{ \"b\": NaN, \"topic\": 1, \"a\": [1, -Infinity], \"b\": 2,"
-               " \"timestamp\": \"2026-03-04T05:00:00Z\" }",
-               "{\"a\":[1,null],\"b\":2," OURS("2026-03-04T05:00:00+00:00"));
+    check_rows("{ \"b\": NaN, \"a\": [1, -Infinity], \"b\": 2}",
+               "{\"a\":[1,null],\"b\":2," OURS("2026-03-04T05:06:07+00:00"));
     check_rows("[1,{}]", "{\"value\":1," OURS("2026-03-04T05:06:07+00:00") "{" OURS(
                              "2026-03-04T05:06:07+00:00"));
     check_rows("no json",
                "{\"content\":\"no json\",\"raw\":true," OURS("2026-03-04T05:06:07+00:00"));
     check_rows("[]", "");
+}
+
+static void test_names_of_both(void **state)
+{
+    (void)state;
+    check_rows("{\"t\\u006fpic\":1,\"_event_time\":2,\"v\":3,"
+               "\"timestamp\":\"2026-03-04T05:00:00Z\",\"ingestion_id\":null}",
+               "{\"topic\":\"line/1\",\"v\":3,\"timestamp\":\"2026-03-04T05:00:00+00:00\","
+               "\"ingestion_id\":\"plant_line1\",\"source_type\":\"mqtt\","
+               "\"ingestion_timestamp\":\"2026-03-04T05:06:07+00:00\",\"qos\":1,"
+               "\"retain\":true}\n");
 }
 
 static void test_no_memory(void **state)
@@ -69,7 +79,7 @@ static void test_no_memory(void **state)
         struct buf out;
         buf_init(&out, 1 << 16);
         mem_fail_at(k);
-        enum err err = render(&out, "[{\"a\":1,\"a\":{\"b\":2}},3]");
+        enum err err = render(&out, "[{\"a\":1,\"a\":{\"b\":2}},{\"\\u0071os\":3}]");
         bool failed = mem_failed();
         mem_fail_at(0);
         buf_fini(&out);
@@ -114,6 +124,7 @@ static void test_ids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_ids)};
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_names_of_both),
+        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_ids)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
