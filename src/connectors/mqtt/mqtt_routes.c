@@ -174,7 +174,8 @@ static enum err ingest_route_make(struct mqtt_routes *routes, struct mqtt_route 
                 .format = content_format_of(config, content_type),
                 .partition_by = PARTITION_BY_EVENT,
                 .partition_window_hours = 24,
-                .field_count = MQTT_FIELD_USER_PROPERTIES + 1,
+                .field_count = content_type.size > 0 ? MQTT_FIELD_CONTENT_TYPE + 1
+                                                     : MQTT_FIELD_USER_PROPERTIES + 1,
                 .fields =
                     {
                         text_field("topic", topic),
@@ -189,6 +190,7 @@ static enum err ingest_route_make(struct mqtt_routes *routes, struct mqtt_route 
                         {.name = BYTES_LITERAL("user_properties"),
                          .type = FIELD_STRING,
                          .per_message = true},
+                        text_field("content_type", content_type),
                     },
             },
             &route->ingest);

@@ -17,6 +17,8 @@
 
 /* Index of user_properties among the route's fields: the only per-message one. */
 #define MQTT_FIELD_USER_PROPERTIES 5
+/* Last of the fields, of messages that have one. */
+#define MQTT_FIELD_CONTENT_TYPE 6
 
 struct mqtt_route {
     struct mqtt_route *next_guess;
