@@ -72,7 +72,7 @@ const struct config_variable config_table[] = {
      .help = "more files would close: batches wait longer, up to an hour"},
     {"PARTITION_BY", WORD(partition_by, enum partition_by, partition_words), .fallback = "event",
      .help = "date= and hour= by the record's own time, or by its arrival"},
-    {"PARTITION_WINDOW_HOURS", INTEGER(partition_window_hours, 0, 876000), .fallback = "24",
+    {"PARTITION_WINDOW_HOURS", INTEGER(partition_window_hours, 0, 65535), .fallback = "24",
      .help = "event times further than this from arrival go by arrival"},
     {"PARQUET_COMPRESSION", WORD(parquet_codec, enum parquet_codec, codec_words),
      .fallback = "zstd", .help = "compression of the files"},

@@ -578,3 +578,25 @@ def test_oversize_goes_to_the_dead_letters(mosquitto, make_service):
         assert letter["topic"] == "h/size" and letter["source_type"] == "mqtt"
         assert letter["payload"] == b"z" * 65536 and letter["reason"] and letter["detail"]
         json.loads(letter["metadata"])
+
+
+@pytest.mark.parametrize("environment,near_hours", [({"PARTITION_BY": "arrival"}, 0),
+                                                    ({"PARTITION_WINDOW_HOURS": "72"}, 72),
+                                                    ({}, 24)])
+def test_partition_rule(mosquitto, make_service, environment, near_hours):
+    from hostile import Message
+    now = datetime.now(timezone.utc)
+    hours = [-100, -71, -60, -25, -23, -1, 0, 1, 23, 25, 60, 71, 100]
+    messages = [Message("h/rule", json.dumps({"timestamp": str(now + timedelta(hours=h)), "h": h}))
+                for h in hours]
+    for number, message in enumerate(messages):
+        message.number = number
+    service = start(make_service, mosquitto.port, **environment)
+    publish(mosquitto.port, messages)
+    wait_until(lambda: received(service) == len(messages), "all to arrive")
+    service.stop()
+    (rows,) = Lake(service).rows.values()
+    assert len(rows) == len(messages)
+    for row in rows:
+        by = row["_event_time"] if abs(row["h"]) < near_hours else row["_ingested_at"]
+        assert row["#place"] == (by.strftime("%Y-%m-%d"), by.strftime("%H")), row["h"]
