@@ -26,6 +26,21 @@ class Flood:
         return json.loads(out)
 
 
+@pytest.fixture
+def start():
+    """start("--qos", "0", …) starts a flood, which ends with the test."""
+    started = []
+
+    def run(*options):
+        started.append(Flood(*options))
+        return started[-1]
+
+    yield run
+    for flood in started:
+        flood.process.kill()
+        flood.process.wait()
+
+
 def receive(port, count, acknowledge_max, clean_start, qos=1):
     """Reads until count messages are there; returns them. Acknowledges the first so many."""
     got = []
@@ -55,8 +70,8 @@ def seqs(messages):
 
 
 @pytest.mark.parametrize("qos, count", [(0, 5000), (1, 70000)])  # over the ring and all identifiers
-def test_all_in_order(qos, count):
-    flood = Flood("--qos", str(qos), "--messages", str(count), "--topics", "7")
+def test_all_in_order(start, qos, count):
+    flood = start("--qos", str(qos), "--messages", str(count), "--topics", "7")
     got = receive(flood.port, count, count, True, qos)
     assert seqs(got) == list(range(10**9, 10**9 + count))
     assert len({message.topic for message in got}) == 7
@@ -65,8 +80,8 @@ def test_all_in_order(qos, count):
     assert totals["acknowledged"] == (count if qos else 0)
 
 
-def test_window_and_redelivery():
-    flood = Flood("--messages", "3000", "--window", "1000")
+def test_window_and_redelivery(start):
+    flood = start("--messages", "3000", "--window", "1000")
     first = receive(flood.port, 1000, 400, True)
     again = receive(flood.port, 2600, 2600, False)
     assert seqs(first)[:400] == list(range(10**9, 10**9 + 400))
@@ -75,8 +90,8 @@ def test_window_and_redelivery():
     assert flood.totals()["sent_again"] >= 600
 
 
-def test_readings_are_json_of_the_size_asked_for():
-    flood = Flood("--messages", "100", "--payload", "400")
+def test_readings_are_json_of_the_size_asked_for(start):
+    flood = start("--messages", "100", "--payload", "400")
     got = receive(flood.port, 100, 100, True)
     assert {len(message.payload) for message in got} == {400}
     reading = json.loads(got[0].payload)
@@ -97,8 +112,8 @@ def packets(stream):
         yield first[0], stream.read(size)
 
 
-def test_pings_are_answered_between_packets():
-    flood = Flood("--qos", "0", "--messages", "100000")
+def test_pings_are_answered_between_packets(start):
+    flood = start("--qos", "0", "--messages", "100000")
     with socket.create_connection(("127.0.0.1", flood.port)) as client:
         client.settimeout(PATIENCE_S)
         client.sendall(bytes.fromhex("100d00044d5154540502000000 0000"))
