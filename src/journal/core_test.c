@@ -304,6 +304,32 @@ static void test_checkpoint_made_good(void **state)
     core_fini(&core);
 }
 
+/* What is freed is freed under two checkpoints: with one of them damaged nothing comes back. */
+static void test_freed_under_two_checkpoints(void **state)
+{
+    (void)state;
+    for (int damaged = 0; damaged < 2; damaged++) {
+        (void)tear_down(NULL);
+        (void)set_up(NULL);
+        open_core();
+        for (int i = 0; i < 4; i++) {
+            append("a", 10);
+            land("a", core.ledger.applied_through);
+            assert_int_equal(core_roll(&core, 0, 0, NULL), ERR_OK);
+        }
+        assert_int_equal(core.segment_count, 2); /* all older ones are free */
+        append("a", 10);
+        append("a", 10);
+        flip_in((size_t)damaged, 4096 + 80);
+        core_fini(&core);
+        open_core();
+        assert_int_equal(ledger_dataset(&core.ledger, BYTES_LITERAL("a"))->landed_through, 7);
+        assert_int_equal(core.ledger.pending_count, 4);
+        assert_int_equal(replayed(), 2);
+        core_fini(&core);
+    }
+}
+
 static void test_header_copy(void **state)
 {
     (void)state;
@@ -421,6 +447,28 @@ static void test_failed_sync_writes_again(void **state)
     assert_int_equal(core.damage_count, 0);
     assert_int_equal(replayed(), 2);
     core_fini(&core);
+}
+
+/* A segment whose begin failed may be there again after a power cut, and takes over from where it
+ * was begun: nothing acknowledged may stand there in the one before. */
+static void test_failed_roll_leaves_the_segment(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed < 300; seed++) {
+        sim_disk_free(disk);
+        disk = sim_disk_new(seed, 64 * MIB);
+        open_core();
+        append("a", 10);
+        sim_disk_fault(disk, SIM_FAULT_IO, 2 + seed % 4); /* allocate, write, sync, folder */
+        assert_int_equal(core_roll(&core, 0, 0, NULL), ERR_IO);
+        append("a", 10);
+        core_fini(&core);
+        sim_disk_power_cut(disk);
+        open_core();
+        assert_int_equal(core.ledger.applied_through, 2);
+        assert_int_equal(replayed(), 2);
+        core_fini(&core);
+    }
 }
 
 /* Written, not synced, killed: what can be read is carried over and survives the power cut after.
@@ -660,12 +708,14 @@ int main(void)
         TEST(test_empty_block_vouches),
         TEST(test_damage_across_segments),
         TEST(test_checkpoint_made_good),
+        TEST(test_freed_under_two_checkpoints),
         TEST(test_header_copy),
         TEST(test_newer_version),
         TEST(test_foreign_segment),
         TEST(test_second_open),
         TEST(test_no_space_at_open),
         TEST(test_failed_sync_writes_again),
+        TEST(test_failed_roll_leaves_the_segment),
         TEST(test_tail_is_carried),
         TEST(test_group_is_whole),
         TEST(test_sync_off),

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "journal/journal.h"
 #include "journal/record.h"
+#include "support/sim_disk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -333,14 +334,83 @@ static void test_refused_record(void **state)
     journal_close(journal);
 }
 
+/* The disk's faults are set before the thread starts: from then on the disk is its own. */
+static struct journal *journal_on(struct sim_disk *disk, enum sim_fault fault, uint64_t ahead)
+{
+    struct journal_options options = {.fs = sim_disk_fs(disk),
+                                      .clock = &clock_system,
+                                      .folder = "/j",
+                                      .size_max_bytes = 1 * GIB,
+                                      .segment_bytes = 64 * KIB};
+    struct journal *journal = NULL;
+    struct diag diag = {0};
+    assert_int_equal(journal_open(&options, &journal, &diag), ERR_OK);
+    sim_disk_fault(disk, fault, ahead);
+    assert_int_equal(journal_start(journal, &diag), ERR_OK);
+    return journal;
+}
+
+static void test_sync_fails_once(void **state)
+{
+    (void)state;
+    struct waiting waiting = {.in_order = true};
+    struct journal_stats stats;
+    struct sim_disk *disk = sim_disk_new(1, 64 * MIB);
+    struct journal *journal = journal_on(disk, SIM_FAULT_IO, 2);
+    submit_many(journal, &waiting, 50);
+    wait_for(&waiting, 50);
+    assert_true(waiting.in_order && waiting.err == ERR_OK);
+    journal_stop(journal);
+    journal_stats_get(journal, &stats);
+    assert_int_equal(stats.failures, 1);
+    assert_false(stats.failing);
+    journal_close(journal);
+    sim_disk_power_cut(disk);
+    journal = journal_on(disk, SIM_FAULT_NONE, 0);
+    journal_stop(journal);
+    assert_int_equal(replayed(journal), 500);
+    journal_close(journal);
+    sim_disk_free(disk);
+}
+
+/* The disk never comes back: stop ends all the same, and nobody is told that anything is durable.
+ */
+static void test_stop_while_failing(void **state)
+{
+    (void)state;
+    struct waiting waiting = {.in_order = true};
+    struct journal_stats stats;
+    struct sim_disk *disk = sim_disk_new(1, 64 * MIB);
+    struct journal *journal = journal_on(disk, SIM_FAULT_CRASH, 1);
+    submit_many(journal, &waiting, 5);
+    do {
+        journal_stats_get(journal, &stats);
+        usleep(100);
+    } while (!stats.failing);
+    assert_true(stats.reason[0] != '\0');
+    assert_int_equal(atomic_load(&waiting.durable), 0);
+    journal_stop(journal);
+    assert_int_equal(atomic_load(&waiting.durable), 5);
+    assert_int_equal(waiting.err, ERR_STOPPED);
+    struct block *block = make_block("a", 1, 1);
+    assert_int_equal(journal_submit(journal, block, 0, 0, on_durable, &waiting), ERR_STOPPED);
+    block_unref(block);
+    journal_close(journal);
+    sim_disk_free(disk);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_life),           TEST(test_second_process),
-        TEST(test_groups),         TEST(test_states_and_identities),
+        TEST(test_life),
+        TEST(test_second_process),
+        TEST(test_groups),
+        TEST(test_states_and_identities),
         TEST(test_refused_record),
+        cmocka_unit_test(test_sync_fails_once),
+        cmocka_unit_test(test_stop_while_failing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
