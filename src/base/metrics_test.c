@@ -191,6 +191,37 @@ static void test_collect(void **state)
     metrics_free(metrics);
 }
 
+/* A family without series is named; what was counted elsewhere is added. */
+static void test_merge(void **state)
+{
+    (void)state;
+    struct metrics *metrics;
+    struct histogram *histogram;
+    struct counter *counter;
+    const uint64_t counts[] = {2, 0, 1, 4};
+    assert_int_equal(metrics_new(&metrics), ERR_OK);
+    assert_int_equal(metrics_counter(metrics, "c_total", "C", METRIC_NO_LABELS, NULL), ERR_OK);
+    assert_int_equal(metrics_counter(metrics, "c_total", "D", METRIC_NO_LABELS, NULL),
+                     ERR_CONFLICT);
+    assert_int_equal(metrics_histogram(metrics, "h", "H", bounds, 3, METRIC_NO_LABELS, NULL),
+                     ERR_OK);
+    expect_render(metrics, "# HELP c_total C\n# TYPE c_total counter\n"
+                           "# HELP h H\n# TYPE h histogram\n");
+    assert_int_equal(metrics_histogram(metrics, "h", "H", bounds, 3, METRIC_NO_LABELS, &histogram),
+                     ERR_OK);
+    assert_int_equal(metrics_counter(metrics, "c_total", "C", METRIC_LABELS({"a", "1"}), &counter),
+                     ERR_OK);
+    histogram_observe(histogram, 0.25);
+    histogram_merge(histogram, counts, 4, 11.5);
+    histogram_merge(histogram, counts, 4, 0.25);
+    expect_render(metrics, "# HELP c_total C\n# TYPE c_total counter\nc_total{a=\"1\"} 0.0\n"
+                           "# HELP h H\n# TYPE h histogram\n"
+                           "h_bucket{le=\"0.1\"} 4.0\nh_bucket{le=\"0.5\"} 5.0\n"
+                           "h_bucket{le=\"1.0\"} 7.0\nh_bucket{le=\"+Inf\"} 15.0\n"
+                           "h_count 15.0\nh_sum 12.0\n");
+    metrics_free(metrics);
+}
+
 static void test_render_limit(void **state)
 {
     (void)state;
@@ -314,7 +345,7 @@ int main(void)
         cmocka_unit_test(test_numbers),  cmocka_unit_test(test_remove),
         cmocka_unit_test(test_collect),  cmocka_unit_test(test_render_limit),
         cmocka_unit_test(test_cap),      cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

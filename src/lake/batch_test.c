@@ -556,6 +556,7 @@ static bool failing_life(uint64_t k)
 {
     struct rig rig;
     struct cut cut = {0};
+    uint64_t rescued = 0;
     assert_int_equal(rig_init(&rig), ERR_OK);
     mem_fail_at(k);
     enum err err;
@@ -569,6 +570,7 @@ static bool failing_life(uint64_t k)
             while ((err = batch_cut(rig.batch, &cut, NULL)) != ERR_OK)
                 assert_int_equal(err, ERR_NO_MEMORY);
             assert_int_equal(cut.stats.rows, 7);
+            rescued = cut.stats.rescued;
             cut_fini(&cut);
         }
     }
@@ -582,9 +584,66 @@ static bool failing_life(uint64_t k)
     check_value(rows, 2, "t", "5.0");
     check_value(rows, 3, "content", "\"not json\"");
     json_decref(rows);
+    /* However often it was undone, everything is told once. */
+    assert_int_equal(rig.tally.messages, 8);
+    assert_int_equal(rig.tally.delay_count, 12);
+    assert_int_equal(rig.tally.delays[0], 11);
+    assert_int_equal(rig.tally.delays[2], 1);
+    assert_int_equal(rig.tally.rescued, rescued + cut.stats.rescued);
     cut_fini(&cut);
     rig_fini(&rig);
     return failed;
+}
+
+static void check_delays(const struct rig *rig, uint64_t soon, uint64_t hour, uint64_t late)
+{
+    assert_int_equal(rig->tally.delays[0], soon);
+    assert_int_equal(rig->tally.delays[1], hour);
+    assert_int_equal(rig->tally.delays[2], late);
+    assert_int_equal(rig->tally.delay_count, soon + hour + late);
+}
+
+static void test_tally(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_setup(&rig);
+    /* Untyped records wait: their messages are told now, their delays at the cut. */
+    SEND(&rig, "{\"n\":1,\"timestamp\":\"2026-03-04T05:06:06Z\"}");
+    assert_int_equal(rig.tally.messages, 1);
+    check_delays(&rig, 0, 0, 0);
+    json_decref(cut_rows(&rig));
+    check_delays(&rig, 1, 0, 0);
+    /* On the bound, past it, early, and two records of one message, of which one is hours late. */
+    SEND(&rig, "{\"n\":1,\"timestamp\":\"2026-03-04T04:06:07Z\"}",
+         "{\"n\":\"bad\",\"timestamp\":\"2026-03-04T04:06:06Z\"}",
+         "{\"n\":1,\"timestamp\":\"2026-03-04T05:06:08Z\"}",
+         "[{\"n\":2},{\"timestamp\":\"2026-03-03T05:06:07Z\"}]");
+    check_delays(&rig, 2, 1, 2);
+    assert_int_equal(rig.tally.rescued, 1);
+    assert_float_equal(rig.tally.delay_seconds, 1 + 3600 + 3601 + 86400, 0);
+    /* What is taken out again is not told; what is rejected is, with its reason. */
+    assert_int_equal(rig_block(&rig), ERR_OK);
+    assert_int_equal(rig_message(&rig, bytes_from_text("{\"n\":\"gone\"}"), 0), ERR_OK);
+    assert_int_equal(rig_message(&rig, bytes_from_text("long"), MESSAGE_DEAD_LETTER), ERR_OK);
+    block_seal(rig.block, BLOCK_DATA, 0, 0, ++rig.block_number, 1, 0);
+    assert_int_equal(batch_append(rig.batch, rig.block, rig.route_index), ERR_OK);
+    batch_undo_block(rig.batch);
+    assert_int_equal(rig.tally.messages, 5);
+    assert_int_equal(rig_append(&rig), ERR_OK);
+    json_decref(cut_rows(&rig));
+    assert_int_equal(rig.tally.messages, 7);
+    assert_int_equal(rig.tally.rescued, 2);
+    assert_int_equal(rig.tally.rejected, 1);
+    assert_int_equal(rig.tally.reason_count, 1);
+    assert_string_equal(rig.tally.reasons[0].text, "oversize");
+    check_delays(&rig, 3, 1, 2);
+    batch_tally_clear(&rig.tally);
+    SEND(&rig, "{\"n\":4}");
+    check_delays(&rig, 1, 0, 0);
+    assert_int_equal(rig.tally.payload_bytes, 7);
+    assert_int_equal(rig.tally.rejected + rig.tally.reason_count + rig.tally.rescued, 0);
+    rig_fini(&rig);
 }
 
 static void test_no_memory(void **state)
@@ -604,10 +663,11 @@ int main(void)
         cmocka_unit_test(test_payloads),     cmocka_unit_test(test_formats),
         cmocka_unit_test(test_names),        cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_partitions),   cmocka_unit_test(test_time_field),
-        cmocka_unit_test(test_dead_letters), cmocka_unit_test(test_catalog_away),
-        cmocka_unit_test(test_conflict),     cmocka_unit_test(test_undo),
-        cmocka_unit_test(test_many),         cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_prepin),       cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_tally),        cmocka_unit_test(test_dead_letters),
+        cmocka_unit_test(test_catalog_away), cmocka_unit_test(test_conflict),
+        cmocka_unit_test(test_undo),         cmocka_unit_test(test_many),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_prepin),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,53 @@ static void test_full_blocks_go_in_order(void **state)
     assert_int_equal(totals.pending, 10000);
 }
 
+static void repeat_on_loop(void *ctx)
+{
+    struct fixture *fixture = ctx;
+    ingest_count_repeated(fixture->route, 30);
+    ingest_count_repeated(fixture->route, 12);
+}
+
+/* A repetition is received, under its dataset, and never stored. */
+static void test_repetitions(void **state)
+{
+    struct fixture *fixture = *state;
+    struct metrics *metrics;
+    struct service_metrics *service;
+    struct service_dataset dataset;
+    struct account *account;
+    struct account_totals totals;
+    loop_call(&fixture->loop, repeat_on_loop, fixture); /* without metrics, too */
+    assert_int_equal(metrics_new(&metrics), ERR_OK);
+    assert_int_equal(service_metrics_new(metrics,
+                                         &(struct service_metrics_options){.pod = "p",
+                                                                           .pod_namespace = "n",
+                                                                           .version = "v",
+                                                                           .partitions_max = 10,
+                                                                           .book = fixture->book},
+                                         &service),
+                     ERR_OK);
+    ingest_loop_metrics(fixture->ingest, service);
+    loop_call(&fixture->loop, repeat_on_loop, fixture);
+    assert_int_equal(service_metrics_dataset(service, BYTES_LITERAL("mqtt"),
+                                             BYTES_LITERAL("source_topic"), &dataset),
+                     ERR_OK);
+    assert_int_equal(counter_get(dataset.received), 2);
+    assert_int_equal(counter_get(dataset.mqtt_received), 2);
+    assert_int_equal(counter_get(dataset.bytes_received), 42);
+    assert_int_equal(counter_get(dataset.processed), 0);
+    assert_int_equal(
+        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
+        ERR_OK);
+    account_totals_get(account, &totals);
+    assert_int_equal(totals.received, 4);
+    assert_int_equal(totals.repeated, 4);
+    assert_int_equal(totals.pending, 0);
+    assert_int_equal(fixture->submitted_count, 0);
+    metrics_free(metrics);
+    service_metrics_free(service);
+}
+
 static void test_failed_block_is_not_acknowledged(void **state)
 {
     struct fixture *fixture = *state;
@@ -391,6 +438,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idle_disk_gets_the_block_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_busy_disk_collects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_blocks_go_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_repetitions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_block_is_not_acknowledged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused_block_stays_and_goes_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_source_hears_nothing, set_up, tear_down),

@@ -21,6 +21,7 @@
 struct fixture {
     struct fake_catalog catalog;
     struct account_book *book;
+    struct service_metrics *metrics; /* NULL but in the test of it */
     struct flush_pace pace;
     struct worker *worker;
     _Atomic uint64_t in_flight;
@@ -85,6 +86,7 @@ static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t f
                                        .row_group_bytes = 128 * MIB},
                              .pace = &fixture->pace,
                              .book = fixture->book,
+                             .metrics = fixture->metrics,
                              .flush_max_bytes = flush_max_bytes,
                              .memory_max_bytes = memory_max_bytes,
                              .wanted = on_wanted,
@@ -339,6 +341,59 @@ static void pause_a_moment(struct fixture *fixture)
     mutex_unlock(&fixture->lock);
 }
 
+static double metric(struct metrics *metrics, const char *series)
+{
+    char wanted[256];
+    struct buf out;
+    buf_init(&out, 1 * MIB);
+    snprintf(wanted, sizeof(wanted), "\n%s ", series);
+    assert_int_equal(metrics_render(metrics, &out), ERR_OK);
+    const char *at = strstr(buf_cstr(&out), wanted);
+    if (!at)
+        fail_msg("no %s in:\n%s", series, buf_cstr(&out));
+    double value = strtod(at + strlen(wanted), NULL);
+    buf_fini(&out);
+    return value;
+}
+
+/* Each message is counted once, when it is decoded; what recovery brings has no latency. */
+static void test_metrics(void **state)
+{
+    struct fixture *fixture = *state;
+    struct metrics *metrics;
+    assert_int_equal(metrics_new(&metrics), ERR_OK);
+    assert_int_equal(service_metrics_new(metrics,
+                                         &(struct service_metrics_options){.pod = "p",
+                                                                           .pod_namespace = "n",
+                                                                           .version = "v",
+                                                                           .partitions_max = 10,
+                                                                           .book = fixture->book},
+                                         &fixture->metrics),
+                     ERR_OK);
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 1, 5, true);
+    deliver(fixture, two, 2, 10, false);
+    deliver(fixture, two, 2, 10, false);
+    assert_true(stop(fixture));
+    char series[200];
+    const uint64_t wanted[] = {25, 20};
+    for (int i = 0; i < 2; i++) {
+        snprintf(series, sizeof(series),
+                 "ingestor_messages_received_total{pod=\"p\",source_type=\"mqtt\","
+                 "ingestion_id=\"%s\"}",
+                 two[i]);
+        assert_int_equal((uint64_t)metric(metrics, series), wanted[i]);
+    }
+    assert_int_equal((uint64_t)metric(metrics, "mqtt_messages_processed_total"), 45);
+    assert_int_equal((uint64_t)metric(metrics, "mqtt_message_processing_latency_seconds_count"),
+                     40);
+    assert_int_equal((uint64_t)metric(metrics, "ingestor_timestamp_delay_seconds_bucket{pod=\"p\","
+                                               "source_type=\"mqtt\",le=\"0.1\"}"),
+                     45);
+    metrics_free(metrics);
+    service_metrics_free(fixture->metrics);
+}
+
 /* Whatever allocation fails, every message is in exactly one cut. */
 static void test_no_memory_loses_nothing(void **state)
 {
@@ -369,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_range_made_again_is_cut_apart_and_whole, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_loses_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_metrics, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,12 +23,15 @@ struct rig {
     uint64_t block_number;
     uint32_t route_index;
     int64_t arrival_us;
+    struct batch_tally tally; /* grows over the whole test */
 };
 
 static inline enum err rig_init(struct rig *rig)
 {
     static const uint8_t qos[8] = {0, 0, 0, 0, 0, 0, 0xf0, 0x3f};
-    *rig = (struct rig){.arrival_us = RIG_ARRIVAL_US};
+    *rig =
+        (struct rig){.arrival_us = RIG_ARRIVAL_US,
+                     .tally = {.delay_bounds_us = {1000000, 3600000000}, .delay_bound_count = 2}};
     fake_catalog_init(&rig->catalog);
     rig->route = (struct route_view){
         .source_id = bytes_from_text("plant"),
@@ -53,7 +56,8 @@ static inline enum err rig_batch(struct rig *rig)
                                                 .page_rows = 20000,
                                                 .created_by = "test"},
                                     .row_group_rows = 1000000,
-                                    .row_group_bytes = 128 << 20};
+                                    .row_group_bytes = 128 << 20,
+                                    .tally = &rig->tally};
     return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
 }
 
