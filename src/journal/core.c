@@ -9,13 +9,14 @@
  *          So recovery from this checkpoint never needs what was freed, and a file is reused only
  *          after a durable checkpoint calls it free.
  * Free:    a segment may go when all its blocks are below the oldest that is needed according to
- *          the newest checkpoint, and a second good checkpoint stands in a retained segment behind
- *          it. Then one damaged checkpoint is made good: the older good one lacks only what the
- *          segments behind it, which are retained, say in their own records; and a damaged LANDED
- *          record is made good by the newest checkpoint.
- * Error:   the segment is left (its file closed, never synced again); numbers go back to the last
- *          applied one; the next append begins a new segment that takes over from there, so
- *          whatever the failed one holds of these numbers is void.
+ *          the newest checkpoint (and below what is landed and not uploaded, unless space is
+ *          wanted: until then it is a second copy of the spool), and a second good checkpoint
+ * stands in a retained segment behind it. Then one damaged checkpoint is made good: the older good
+ * one lacks only what the segments behind it, which are retained, say in their own records; and a
+ * damaged LANDED record is made good by the newest checkpoint. Error:   the segment is left (its
+ * file closed, never synced again); numbers go back to the last applied one; the next append begins
+ * a new segment that takes over from there, so whatever the failed one holds of these numbers is
+ * void.
  */
 #include "journal/core.h"
 
@@ -167,7 +168,7 @@ static size_t segments_freeable(struct core *core)
 {
     if (atomic_load(&core->replay_pending))
         return 0; /* they are being read */
-    uint64_t needed = ledger_oldest_needed(&core->ledger);
+    uint64_t needed = core_oldest_kept(core);
     size_t good = core->segment_count, count = 0;
     while (good > 0 && !core->segments[good - 1].checkpoint_good)
         good--;

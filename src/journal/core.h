@@ -103,6 +103,9 @@ void core_ledger_unlock(struct core *core);
 void core_space(struct core *core);
 void core_stats(const struct core *core, struct journal_stats *ret_stats);
 
+/* The oldest block that is needed, or that a file of the spool could be made again from while no
+ * space is wanted. */
+uint64_t core_oldest_kept(struct core *core);
 enum err core_redo(struct core *core, uint64_t cut_id) ERR_MUST_USE;
 /* Replay may run on another thread than the core's, beside it: core_replay_plan, on the core's own
  * thread, notes what there is to replay and from then on no segment is freed, until a core_replay

@@ -91,6 +91,17 @@ void core_fini(struct core *core)
     *core = (struct core){0};
 }
 
+uint64_t core_oldest_kept(struct core *core)
+{
+    uint64_t oldest = ledger_oldest_needed(&core->ledger);
+    if (core->paused || core->past_half)
+        return oldest;
+    for (size_t i = 0; i < core->ledger.pending_count; i++)
+        if (core->ledger.pending[i]->landed.first.block < oldest)
+            oldest = core->ledger.pending[i]->landed.first.block;
+    return oldest;
+}
+
 enum err core_redo(struct core *core, uint64_t cut_id)
 {
     struct ledger_pending *pending = ledger_pending_find(&core->ledger, cut_id);

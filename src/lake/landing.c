@@ -276,35 +276,51 @@ static enum err note_pending(void *ctx, const struct landed *landed)
     return ERR_OK;
 }
 
-static bool is_at_key(const struct landing *landing, const struct landed_file *file)
+static enum err ask_store(const struct landing *landing, const struct landed_file *file,
+                          enum store_presence *ret_presence)
 {
     char path[SPOOL_PATH_SIZE];
-    enum store_presence presence = STORE_ABSENT;
     struct store *store = landing->options.store;
-    if (spool_path(landing->options.spool, file->key, path) != ERR_OK)
-        return false;
+    enum err err = spool_path(landing->options.spool, file->key, path);
+    if (err != ERR_OK)
+        return err;
     struct store_object object = {
         .key = (const char *)file->key.data, .spool_path = path, .size_bytes = file->size_bytes};
     memcpy(object.sha256, file->sha256, sizeof(object.sha256));
-    return store->ops->check(store, &object, &presence, NULL) == ERR_OK && presence == STORE_SAME;
+    return store->ops->check(store, &object, ret_presence, NULL);
 }
 
 /* Sets done[i] for each file that is good, in the spool or at its key. */
 static enum err judge_files(struct recovering *recovering, struct landed_cut *cut,
-                            uint32_t *ret_bad_count)
+                            uint32_t *ret_bad_count, bool *ret_unknown)
 {
     struct landing *landing = recovering->landing;
     *ret_bad_count = 0;
+    *ret_unknown = false;
     for (uint32_t i = 0; i < cut->landed.file_count; i++) {
         struct diag diag = {0};
+        enum store_presence presence = STORE_ABSENT;
         enum err err = spool_verify(landing->options.spool, &cut->files[i], NULL, &diag);
         if (err == ERR_NO_MEMORY)
             return err;
         /* A disk that cannot read it has lost it as much as one that reads it wrongly. */
-        cut->done[i] = err == ERR_OK || is_at_key(landing, &cut->files[i]);
+        cut->done[i] = err == ERR_OK;
+        if (!cut->done[i]) {
+            *ret_unknown |= ask_store(landing, &cut->files[i], &presence) != ERR_OK;
+            cut->done[i] = presence == STORE_SAME;
+        }
         *ret_bad_count += !cut->done[i];
     }
     return ERR_OK;
+}
+
+/* The store may hold what the spool does not, and cannot be asked: made again, the file could
+ * differ from what readers have seen. The upload asks until it knows; what is not there either then
+ * is made again at the next start. */
+static void assume_good(struct landed_cut *cut)
+{
+    for (uint32_t i = 0; i < cut->landed.file_count; i++)
+        cut->done[i] = true;
 }
 
 static enum err keep_name(struct recovering *recovering, struct bytes key)
@@ -395,12 +411,15 @@ static enum err recover_cut(struct recovering *recovering, struct landed_cut **t
 {
     struct landed_cut *cut = *take_cut;
     uint32_t bad_count;
-    enum err err = judge_files(recovering, cut, &bad_count);
+    bool unknown;
+    enum err err = judge_files(recovering, cut, &bad_count, &unknown);
+    if (err == ERR_OK && unknown)
+        assume_good(cut);
     if (err == ERR_OK)
         err = keep_good_names(recovering, cut);
     if (err != ERR_OK)
         return err;
-    if (bad_count > 0) {
+    if (bad_count > 0 && !unknown) {
         err = recover_redo(recovering, cut);
         if (err == ERR_OK)
             *take_cut = NULL;

@@ -594,29 +594,39 @@ static void cut_all(struct worker *worker)
     }
 }
 
+/* What there is to do now. False: the worker is to stop, and nothing is left in its queue. */
+static bool round_work(struct worker *worker, int64_t *wait_ns)
+{
+    struct errand errand;
+    errand_wait(worker, *wait_ns, &errand);
+    shipments_work(worker, errand.shipments);
+    if (errand.end_of_recovery) {
+        worker->recovery_over = true;
+        cut_redone(worker);
+    }
+    cut_forced(worker, errand.forced, errand.forced_count);
+    cut_due(worker, wait_ns);
+    int64_t now = now_ns(worker);
+    sweep(worker, now);
+    stats_publish(worker, now);
+    if (worker->published_ns != now && *wait_ns > WORKER_STATS_NS)
+        *wait_ns = WORKER_STATS_NS;
+    return !errand.stopping || errand.shipments;
+}
+
 static void worker_run(void *ctx)
 {
     struct worker *worker = ctx;
-    struct errand errand;
     int64_t wait_ns = 0;
-    for (;;) {
-        errand_wait(worker, wait_ns, &errand);
-        shipments_work(worker, errand.shipments);
-        if (errand.end_of_recovery) {
-            worker->recovery_over = true;
-            cut_redone(worker);
-        }
-        cut_forced(worker, errand.forced, errand.forced_count);
-        cut_due(worker, &wait_ns);
-        int64_t now = now_ns(worker);
-        sweep(worker, now);
-        stats_publish(worker, now);
-        if (errand.stopping && !errand.shipments)
-            break;
-        if (worker->published_ns != now && wait_ns > WORKER_STATS_NS)
-            wait_ns = WORKER_STATS_NS;
-    }
+    while (round_work(worker, &wait_ns))
+        continue;
     cut_all(worker);
+}
+
+void worker_step(struct worker *worker)
+{
+    int64_t wait_ns = 0;
+    (void)round_work(worker, &wait_ns);
 }
 
 enum err worker_new(const struct worker_options *options, struct worker **ret_worker)

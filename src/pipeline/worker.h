@@ -53,6 +53,9 @@ struct worker;
 
 enum err worker_new(const struct worker_options *options, struct worker **ret_worker) ERR_MUST_USE;
 enum err worker_start(struct worker *worker) ERR_MUST_USE;
+/* Instead of a thread: works off what was delivered and cuts what is due, once. Nothing in it waits
+ * but for memory or the database, while a block is being taken in. For the crash simulation. */
+void worker_step(struct worker *worker);
 /* Cuts everything and ends, at deadline_ns (monotonic) at the latest: what is not cut by then stays
  * in the journal. False when something stayed. */
 bool worker_stop(struct worker *worker, int64_t deadline_ns);

@@ -61,6 +61,7 @@ struct sim_disk {
     enum sim_fault fault;
     uint64_t fault_at;
     bool crashed, full;
+    char mounted[PATH_BYTES]; /* "": nothing is */
     struct names now, disk;
     struct note *notes;
     size_t note_count, note_capacity;
@@ -186,9 +187,17 @@ static void note_remove(struct sim_disk *disk, size_t index)
 
 static bool is_in_folder(const char *path, const char *folder)
 {
-    size_t length = strlen(folder);
+    size_t length = folder[1] ? strlen(folder) : 0; /* "/" itself */
     return strncmp(path, folder, length) == 0 && path[length] == '/' &&
            !strchr(path + length + 1, '/');
+}
+
+static uint64_t device_of(const struct sim_disk *disk, const char *path)
+{
+    size_t length = strlen(disk->mounted);
+    bool is_below = length > 0 && strncmp(path, disk->mounted, length) == 0 &&
+                    (path[length] == '/' || path[length] == '\0');
+    return is_below ? 2 : 1;
 }
 
 /* ---- faults ---- */
@@ -402,7 +411,7 @@ static enum err sim_stat(void *ctx, const char *path, struct fs_stat *ret_stat, 
         return diag_set(diag, ERR_IO, "the machine is down");
     if (!name)
         return diag_set(diag, ERR_NOT_FOUND, "%s is not there", path);
-    *ret_stat = (struct fs_stat){name->inode->size, name->inode->is_folder, 1};
+    *ret_stat = (struct fs_stat){name->inode->size, name->inode->is_folder, device_of(disk, path)};
     return ERR_OK;
 }
 
@@ -423,6 +432,8 @@ static enum err sim_rename(void *ctx, const char *from, const char *to, struct d
     struct name *name = name_find(&disk->now, from);
     if (!name)
         return diag_set(diag, ERR_NOT_FOUND, "%s is not there", from);
+    if (device_of(disk, from) != device_of(disk, to))
+        return diag_set(diag, ERR_INVALID, "%s is on another file system than %s", from, to);
     struct inode *inode = name->inode;
     inode->references++;
     name_put(&disk->now, to, inode);
@@ -560,6 +571,19 @@ static void inode_power_cut(struct sim_disk *disk, struct inode *inode)
         memcpy(inode->now, inode->disk, inode->capacity);
 }
 
+/* A name whose folder was lost cannot be reached any more. */
+static bool is_reachable(struct sim_disk *disk, const char *path)
+{
+    char folder[PATH_BYTES];
+    snprintf(folder, sizeof(folder), "%s", path);
+    for (char *slash; (slash = strrchr(folder, '/')) && slash != folder;) {
+        *slash = '\0';
+        if (!name_find(&disk->disk, folder))
+            return false;
+    }
+    return true;
+}
+
 static void names_power_cut(struct sim_disk *disk)
 {
     while (disk->note_count > 0) {
@@ -568,6 +592,9 @@ static void names_power_cut(struct sim_disk *disk)
             note_apply(disk, &disk->notes[index]);
         note_remove(disk, index);
     }
+    for (size_t i = disk->disk.count; i-- > 0;)
+        if (!is_reachable(disk, disk->disk.list[i].path))
+            name_drop(&disk->disk, disk->disk.list[i].path);
     while (disk->now.count > 0)
         name_drop(&disk->now, disk->now.list[0].path);
     for (size_t i = 0; i < disk->disk.count; i++)
@@ -598,6 +625,11 @@ void sim_disk_kill(struct sim_disk *disk)
 }
 
 /* ---- the rest ---- */
+
+void sim_disk_mount(struct sim_disk *disk, const char *folder)
+{
+    snprintf(disk->mounted, sizeof(disk->mounted), "%s", folder);
+}
 
 static int64_t sim_now(void *ctx)
 {

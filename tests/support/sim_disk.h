@@ -39,6 +39,10 @@ uint64_t sim_disk_operations(const struct sim_disk *disk);
 void sim_disk_power_cut(struct sim_disk *disk);
 void sim_disk_kill(struct sim_disk *disk);
 
+/* The folder, which need not be there yet, and all below is another file system: what renames
+ * across fails. */
+void sim_disk_mount(struct sim_disk *disk, const char *folder);
+
 /* For damage: flips a bit of what is durable. False: no such file or byte. */
 bool sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t offset);
 uint64_t sim_random(struct sim_disk *disk, uint64_t below);
