@@ -61,6 +61,8 @@ enum err core_open(struct core *core, const struct journal_options *options, str
     if (err == ERR_OK)
         err = fs_make_folders(options->fs, core->folder, diag);
     if (err == ERR_OK)
+        err = fs_settle_folders(options->fs, core->folder, diag);
+    if (err == ERR_OK)
         err = recovery_run(core, &tail, diag);
     if (err == ERR_OK)
         err = tail_carry(core, &tail, diag);

@@ -99,7 +99,11 @@ static enum err folder_step(const struct fs *fs, const char *path, const char *p
     return fs_sync_folder(fs, parent, diag);
 }
 
-enum err fs_make_folders(const struct fs *fs, const char *path, struct diag *diag)
+/* Calls on_folder for each folder of path, from the top, with the one above it. */
+static enum err folders_walk(const struct fs *fs, const char *path,
+                             enum err (*on_folder)(const struct fs *fs, const char *path,
+                                                   const char *parent, struct diag *diag),
+                             struct diag *diag)
 {
     char part[4096];
     char parent[4096] = ".";
@@ -115,10 +119,32 @@ enum err fs_make_folders(const struct fs *fs, const char *path, struct diag *dia
             continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        enum err err = folder_step(fs, part, parent, diag);
+        enum err err = on_folder(fs, part, parent, diag);
         if (err != ERR_OK)
             return err;
         memcpy(parent, part, i + 1);
     }
     return ERR_OK;
+}
+
+static enum err folder_settle(const struct fs *fs, const char *path, const char *parent,
+                              struct diag *diag)
+{
+    struct diag ours = {0};
+    (void)path;
+    enum err err = fs_sync_folder(fs, parent, &ours);
+    if (err == ERR_OK)
+        return ERR_OK;
+    bool is_ours = err_class(err) != ERR_CLASS_PERMANENT; /* no permission, read-only, … */
+    return is_ours ? diag_set(diag, err, "%s", ours.text) : ERR_OK;
+}
+
+enum err fs_make_folders(const struct fs *fs, const char *path, struct diag *diag)
+{
+    return folders_walk(fs, path, folder_step, diag);
+}
+
+enum err fs_settle_folders(const struct fs *fs, const char *path, struct diag *diag)
+{
+    return folders_walk(fs, path, folder_settle, diag);
 }

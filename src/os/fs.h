@@ -100,3 +100,6 @@ enum err fs_free_space(const struct fs *fs, const char *path, uint64_t *ret_byte
 /* Makes all missing folders of path and syncs each parent in which one was made, so that the
  * whole chain is durable. */
 enum err fs_make_folders(const struct fs *fs, const char *path, struct diag *diag) ERR_MUST_USE;
+/* Syncs the folder above each of path's, whoever made them: a process that was killed may have made
+ * one and not synced it. Folders above that may not be opened are not ours, and left alone. */
+enum err fs_settle_folders(const struct fs *fs, const char *path, struct diag *diag) ERR_MUST_USE;

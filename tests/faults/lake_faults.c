@@ -576,6 +576,8 @@ static void look_in_spool(struct run *run, bool may_damage)
             bool is_there = fs_stat(fs, path, &stat, NULL) == ERR_OK;
             landed.size_bytes = is_there ? stat.size_bytes : 0;
             bool is_good = is_there && spool_verify(spool, &landed, NULL, &diag) == ERR_OK;
+            if (is_good)
+                file->is_damaged = false; /* made again */
             bool at_key = file->is_visible && (!run->uses_s3 || file->was_damaged);
             PROMISE(is_good || at_key || file->is_damaged || file->is_lost,
                     "%s is landed and not uploaded, and neither in the spool nor at its key",

@@ -198,7 +198,6 @@ static void cut_files(struct lake_model *model, struct lake_cut *cut, const stru
         PROMISE(landed->files[i].rows == file->message_count, "LANDED's rows of %s are wrong",
                 file->key);
         file->is_landed = true;
-        file->is_damaged = false; /* made again, or found good */
         cut->files[cut->file_count++] = (uint32_t)(file - model->files);
     }
 }
