@@ -601,7 +601,9 @@ static void crash(struct run *run, bool may_damage)
     bool is_kill = draw(run, 3) == 0;
     const struct core *core = &run->journal.core;
     if (run->journal.is_open && core->segment_count > 0)
-        run->model.retained_from = core->segments[0].first_number;
+        run->model.retained_from = core->paused || core->past_half
+                                       ? UINT64_MAX /* what is landed may go at any moment */
+                                       : core->segments[0].first_number;
     down(run);
     if (is_kill)
         sim_disk_kill(run->disk);
