@@ -312,6 +312,7 @@ static void test_freed_under_two_checkpoints(void **state)
         (void)tear_down(NULL);
         (void)set_up(NULL);
         open_core();
+        core.past_half = true; /* space is wanted */
         for (int i = 0; i < 4; i++) {
             append("a", 10);
             land("a", core.ledger.applied_through);
@@ -328,6 +329,27 @@ static void test_freed_under_two_checkpoints(void **state)
         assert_int_equal(replayed(), 2);
         core_fini(&core);
     }
+}
+
+/* A file of the spool that turns out damaged is made again from what is still here. */
+static void test_kept_until_uploaded(void **state)
+{
+    (void)state;
+    open_core();
+    append("a", 10);
+    land("a", 1);
+    uint64_t cut_id = core.ledger.cut_id_last;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(core_roll(&core, 0, 0, NULL), ERR_OK);
+    core_fini(&core);
+    open_core();
+    assert_int_equal(core_redo(&core, cut_id), ERR_OK);
+    assert_int_equal(replayed(), 1);
+    uploaded(cut_id);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(core_roll(&core, 0, 0, NULL), ERR_OK);
+    assert_int_equal(core.segment_count, 2);
+    core_fini(&core);
 }
 
 static void test_header_copy(void **state)
@@ -709,6 +731,7 @@ int main(void)
         TEST(test_damage_across_segments),
         TEST(test_checkpoint_made_good),
         TEST(test_freed_under_two_checkpoints),
+        TEST(test_kept_until_uploaded),
         TEST(test_header_copy),
         TEST(test_newer_version),
         TEST(test_foreign_segment),
