@@ -112,8 +112,9 @@ static enum err dataset_describe(const char *id, struct seen *seen, json_t **ret
 static void cell_print(const json_t *value, FILE *out)
 {
     char *text = json_is_string(value) ? NULL
-                 : value               ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT)
-                                       : NULL;
+                 : value
+                     ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12))
+                     : NULL;
     const char *shown = json_is_string(value) ? json_string_value(value) : text ? text : "";
     fprintf(out, " %-*.*s", TRY_CELL_MAX, TRY_CELL_MAX, shown);
     free(text);

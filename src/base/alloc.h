@@ -20,10 +20,10 @@ void mem_free(void *block);
 char *mem_strdup(const char *text) __attribute__((malloc, warn_unused_result));
 void *mem_dup(const void *data, size_t size_bytes) __attribute__((warn_unused_result));
 
-/* Once, first thing in main. Journal blocks (256 KiB) are made and freed thousands of times a second;
- * left to itself glibc gives each back to the kernel and takes 75 page faults for the next, which
- * costs more than all else that happens to the messages in it (measured: 177 ns a message, 17 with
- * this). Up to 32 MiB stay with the process. */
+/* Once, first thing in main. Journal blocks (256 KiB) are made and freed thousands of times a
+ * second; left to itself glibc gives each back to the kernel and takes 75 page faults for the next,
+ * which costs more than all else that happens to the messages in it (measured: 177 ns a message, 17
+ * with this). Up to 32 MiB stay with the process. */
 void mem_tune(void);
 
 /* Tests: make the k-th allocation from now (1 is the next) fail, once; 0 turns it off. */

@@ -118,8 +118,7 @@ enum err buf_json_string(struct buf *buf, struct bytes text)
         size_t start = i;
         size_t length = 1;
         while (i < text.size && text.data[i] >= 0x20 && text.data[i] != '"' &&
-               text.data[i] != '\\' &&
-               (length = utf8_sequence(text.data + i, text.size - i)) > 0)
+               text.data[i] != '\\' && (length = utf8_sequence(text.data + i, text.size - i)) > 0)
             i += length;
         buf_append(buf, text.data + start, i - start);
         if (i == text.size)

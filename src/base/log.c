@@ -57,8 +57,9 @@ static void line_text(struct buf *line, const char *time_text, enum log_level le
 static void line_json(struct buf *line, const char *time_text, enum log_level level,
                       const char *component, const char *request_id, const char *message)
 {
-    buf_printf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"request_id\":",
-               time_text, level_names[level], component);
+    buf_printf(line,
+               "{\"time\":\"%s\",\"level\":\"%s\",\"component\":\"%s\",\"request_id\":", time_text,
+               level_names[level], component);
     if (request_id)
         buf_json_string(line, bytes_from_text(request_id));
     else

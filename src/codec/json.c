@@ -2,7 +2,6 @@
 
 #include "codec/utf8.h"
 
-
 static int hex_digit(uint8_t byte)
 {
     if (byte >= '0' && byte <= '9')

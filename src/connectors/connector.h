@@ -40,10 +40,11 @@ struct connector_host {
 
     /* connect has succeeded: the session is open (MQTT: CONNACK and SUBACK are good). */
     void (*on_connected)(void *ctx);
-    /* The session is lost or could not be made. err's class says whether a retry can help. reason is
-     * a sentence a user can act on; copied. Once per connect. */
+    /* The session is lost or could not be made. err's class says whether a retry can help. reason
+     * is a sentence a user can act on; copied. Once per connect. */
     void (*on_failed)(void *ctx, enum err err, const char *reason);
-    /* Something a user should know, and health shows, though the session goes on. NULL clears it. */
+    /* Something a user should know, and health shows, though the session goes on. NULL clears it.
+     */
     void (*on_warning)(void *ctx, const char *text);
     void (*on_stopped)(void *ctx);
     void (*on_closed)(void *ctx);

@@ -23,9 +23,9 @@ struct catalog_ops {
     enum err (*load)(struct catalog *catalog, struct bytes dataset_id,
                      enum err (*on_column)(void *ctx, const struct catalog_column *column),
                      void *ctx, struct diag *diag);
-    /* Inserts, in one transaction, those whose field_path the table does not know yet; where another
-     * replica was first (or its field_id or name is taken: ERR_CONFLICT), the caller loads again and
-     * decides anew. */
+    /* Inserts, in one transaction, those whose field_path the table does not know yet; where
+     * another replica was first (or its field_id or name is taken: ERR_CONFLICT), the caller loads
+     * again and decides anew. */
     enum err (*pin)(struct catalog *catalog, struct bytes dataset_id,
                     const struct catalog_column *columns, size_t count, struct diag *diag);
     void (*close)(struct catalog *catalog);
@@ -35,9 +35,9 @@ struct catalog {
     const struct catalog_ops *ops;
 };
 
-/* The catalog in the data-source database. Succeeds although the database is away: it is opened, and
- * migrated, at the first call that finds it, and until then calls return why not. Only a URL of an
- * unknown kind fails here. Any thread. */
+/* The catalog in the data-source database. Succeeds although the database is away: it is opened,
+ * and migrated, at the first call that finds it, and until then calls return why not. Only a URL of
+ * an unknown kind fails here. Any thread. */
 enum err catalog_open(const char *database_url, struct catalog **ret_catalog,
                       struct diag *diag) ERR_MUST_USE;
 void catalog_close(struct catalog *catalog); /* NULL is fine */

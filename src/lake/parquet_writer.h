@@ -6,8 +6,8 @@
  * hashed in one pass.
  *
  * Columns come as Dremel levels and dense values (Parquet spec "Nested Encoding"): a leaf has one
- * level entry per (possibly null) occurrence, and one value for each entry whose definition level is
- * the leaf's maximum. NULL level arrays mean: all entries at the maximum (definition), all zero
+ * level entry per (possibly null) occurrence, and one value for each entry whose definition level
+ * is the leaf's maximum. NULL level arrays mean: all entries at the maximum (definition), all zero
  * (repetition).
  *
  * Fails with ERR_NO_MEMORY, ERR_INVALID (a schema or levels that do not fit together: our caller's
@@ -52,7 +52,8 @@ struct parquet_leaf {
     const uint8_t *data;
     /* A dictionary that the caller already has: indices[i] of value_count values into
      * dictionary_count entries of values / offsets+data. NULL: the values are plain, and the writer
-     * builds a dictionary where it makes the column smaller. Entries need not be distinct or used. */
+     * builds a dictionary where it makes the column smaller. Entries need not be distinct or used.
+     */
     const uint32_t *indices;
     size_t dictionary_count;
 };
@@ -74,14 +75,13 @@ struct parquet_writer;
 
 /* nodes: the top-level columns and all below them, node_count entries (the root is added here). */
 enum err parquet_writer_new(const struct parquet_options *options, const struct parquet_node *nodes,
-                            size_t node_count,
-                            enum err (*on_bytes)(void *ctx, struct bytes bytes), void *ctx,
-                            struct parquet_writer **ret_writer) ERR_MUST_USE;
+                            size_t node_count, enum err (*on_bytes)(void *ctx, struct bytes bytes),
+                            void *ctx, struct parquet_writer **ret_writer) ERR_MUST_USE;
 /* leaves: one for each leaf of the schema, in its order. Everything is borrowed for the call. */
 enum err parquet_writer_row_group(struct parquet_writer *writer, uint64_t row_count,
                                   const struct parquet_leaf *leaves) ERR_MUST_USE;
 /* Page indexes and footer. */
 enum err parquet_writer_finish(struct parquet_writer *writer,
-                               const struct parquet_key_value *metadata, size_t metadata_count)
-    ERR_MUST_USE;
+                               const struct parquet_key_value *metadata,
+                               size_t metadata_count) ERR_MUST_USE;
 void parquet_writer_free(struct parquet_writer *writer);

@@ -271,8 +271,8 @@ static enum err explain(struct store_s3 *store, const char *key, struct http_res
     return err != ERR_OK ? err : diag_set(diag, ERR_AGAIN, "the store answers HEAD with an error");
 }
 
-/* Some stores answer 404 to credentials that they do not know. Unless they have been accepted before,
- * that an object is absent is only believed with its code. */
+/* Some stores answer 404 to credentials that they do not know. Unless they have been accepted
+ * before, that an object is absent is only believed with its code. */
 static enum err confirm_absent(struct store_s3 *store, const char *key,
                                struct http_response *response, struct diag *diag)
 {

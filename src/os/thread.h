@@ -36,7 +36,7 @@ void condition_signal(struct condition *condition);
 void condition_broadcast(struct condition *condition);
 
 /* name: at most 15 characters, seen in top and gdb. Signals are blocked in the new thread. */
-enum err thread_start(struct thread *thread, const char *name, void (*run)(void *ctx), void *ctx)
-    ERR_MUST_USE;
+enum err thread_start(struct thread *thread, const char *name, void (*run)(void *ctx),
+                      void *ctx) ERR_MUST_USE;
 /* Waits for its end; does nothing when it was not started. */
 void thread_join(struct thread *thread);
