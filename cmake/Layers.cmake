@@ -42,5 +42,6 @@ endforeach()
 if(EXISTS ${CMAKE_SOURCE_DIR}/src/app/main.c)
     add_executable(ingestor src/app/main.c)
     target_link_libraries(ingestor PRIVATE ${layers_below})
-    set_target_properties(ingestor PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+    set_target_properties(ingestor PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+        INGESTOR_USE_LTO ON)
 endif()

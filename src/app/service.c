@@ -37,8 +37,7 @@ static uint32_t processor_count(void)
     return count < 1 ? 1 : (uint32_t)count;
 }
 
-/* --- start -------------------------------------------------------------------------------------
- */
+/* --- start --- */
 
 static enum err books_begin(struct service *service)
 {
@@ -430,8 +429,7 @@ void service_tick(struct service *service)
     pipeline_tick(service->pipeline, uploads.lag_ns);
 }
 
-/* --- stop --------------------------------------------------------------------------------------
- */
+/* --- stop --- */
 
 static void intake_end(struct service *service, int64_t deadline_ns)
 {

@@ -46,8 +46,7 @@ try {
     uint64_t byte_count;
 };
 
-/* --- the sink: blocks are kept, and called durable at once --------------------------------------
- */
+/* --- the sink: blocks are kept, and called durable at once --- */
 
 static enum err sink_submit(void *ctx, struct shipment *take_shipment, uint16_t flags,
                             uint64_t group)
@@ -103,8 +102,7 @@ static void sink_identities(void *ctx, struct bytes source_id,
     (void)identity_ctx;
 }
 
-/* --- listening ---------------------------------------------------------------------------------
- */
+/* --- listening --- */
 
 static enum err listen_begin(struct try *try, const struct try_target *target, struct diag *diag)
 {
@@ -177,8 +175,7 @@ static void listen_end(struct try *try)
     account_book_free(try->book);
 }
 
-/* --- the command -------------------------------------------------------------------------------
- */
+/* --- the command --- */
 
 static void help(FILE *out)
 {

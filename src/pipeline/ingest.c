@@ -98,8 +98,7 @@ static void source_unref(struct ingest_source *source)
     mem_free(source);
 }
 
-/* --- pressure ----------------------------------------------------------------------------------
- */
+/* --- pressure --- */
 
 static void sources_check_pressure(struct ingest_loop *loop)
 {
@@ -133,8 +132,7 @@ static void on_pressure_timer(uv_timer_t *timer)
     sources_check_pressure(loop);
 }
 
-/* --- the open block ----------------------------------------------------------------------------
- */
+/* --- the open block --- */
 
 /* Nothing of ours is being synced: what waits should go now, be it behind somebody else's sync,
  * for no letter of ours would come to send it later. */
@@ -240,8 +238,7 @@ static enum err block_ready(struct ingest_loop *loop)
     return loop->open ? ERR_OK : block_open(loop);
 }
 
-/* --- ingest.h ----------------------------------------------------------------------------------
- */
+/* --- ingest.h --- */
 
 enum err ingest_source_open(struct ingest_loop *loop, struct bytes id, struct bytes type,
                             const struct ingest_source_ops *ops, void *ctx,
@@ -451,8 +448,7 @@ void ingest_end_of_read(struct ingest_source *source)
     }
 }
 
-/* --- state and sessions ------------------------------------------------------------------------
- */
+/* --- state and sessions --- */
 
 static enum err record_add(struct ingest_source *source, enum record_kind kind,
                            const struct buf *body)
@@ -578,8 +574,7 @@ enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_i
     return err;
 }
 
-/* --- dataset ids -------------------------------------------------------------------------------
- */
+/* --- dataset ids --- */
 
 static void dataset_text(struct bytes topic, uint32_t levels, struct buf *out)
 {
@@ -616,8 +611,7 @@ enum err ingest_dataset_id(struct bytes id, struct bytes topic, uint32_t levels,
     return buf_printf(out, "_%016llx", (unsigned long long)hash);
 }
 
-/* --- the loop ----------------------------------------------------------------------------------
- */
+/* --- the loop --- */
 
 static void loop_set_up(void *ctx)
 {

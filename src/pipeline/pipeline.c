@@ -41,8 +41,7 @@ struct pipeline {
     uint64_t undurable;
 };
 
-/* --- the way in --------------------------------------------------------------------------------
- */
+/* --- the way in --- */
 
 static void deliver(struct pipeline *pipeline, struct shipment *shipment)
 {
@@ -142,8 +141,7 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
     return err;
 }
 
-/* --- recovery ----------------------------------------------------------------------------------
- */
+/* --- recovery --- */
 
 /* Waits while the workers are behind. False: the replay is to end. */
 static bool wait_for_room(struct pipeline *pipeline)
@@ -189,8 +187,7 @@ void pipeline_cancel_recovery(struct pipeline *pipeline)
     atomic_store(&pipeline->recovery_cancelled, true);
 }
 
-/* --- the workers' side -------------------------------------------------------------------------
- */
+/* --- the workers' side --- */
 
 static bool worker_wanted(void *ctx, struct bytes dataset_id, uint64_t block,
                           uint64_t *ret_redo_cut)
@@ -237,8 +234,7 @@ static enum err worker_make(struct pipeline *pipeline, uint32_t index)
     return worker_new(&worker, &pipeline->workers[index]);
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 enum err pipeline_new(const struct pipeline_options *options, struct pipeline **ret_pipeline)
 {
@@ -312,8 +308,7 @@ void pipeline_free(struct pipeline *pipeline)
     mem_free(pipeline);
 }
 
-/* --- pressure ----------------------------------------------------------------------------------
- */
+/* --- pressure --- */
 
 struct most_pending {
     const struct account *account;

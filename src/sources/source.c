@@ -122,8 +122,7 @@ static void act_soon(struct source *source)
     uv_timer_start(&source->soon, on_soon, 0, 0);
 }
 
-/* --- what the connector calls ------------------------------------------------------------------
- */
+/* --- what the connector calls --- */
 
 static void host_connected(void *ctx)
 {
@@ -168,8 +167,7 @@ static void host_closed(void *ctx)
     act_soon(source);
 }
 
-/* --- steps -------------------------------------------------------------------------------------
- */
+/* --- steps --- */
 
 static void begin(struct source *source);
 
@@ -382,8 +380,7 @@ static void on_stop_letter(struct letter *letter)
     act(source);
 }
 
-/* --- the other threads' side -------------------------------------------------------------------
- */
+/* --- the other threads' side --- */
 
 enum err source_new(const struct source_options *options, struct source **ret_source)
 {
