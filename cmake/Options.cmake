@@ -3,7 +3,7 @@
 add_compile_options(
     -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
     -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef
-    -Wimplicit-fallthrough -Wdouble-promotion -Wnull-dereference -fno-strict-aliasing
+    -Wimplicit-fallthrough -Wdouble-promotion -fno-strict-aliasing
     -fno-omit-frame-pointer -fstack-protector-strong -fstack-clash-protection)
 add_compile_definitions(_GNU_SOURCE)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
@@ -12,10 +12,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 endif()
 add_link_options(-pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed)
 
-# -Wnull-dereference follows paths only an optimiser sees, and reports impossible ones without it.
-if(CMAKE_BUILD_TYPE STREQUAL "Debug" OR INGESTOR_SANITIZE)
-    add_compile_options(-Wno-null-dereference)
-else()
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT INGESTOR_SANITIZE)
     add_compile_definitions(_FORTIFY_SOURCE=2)
 endif()
 

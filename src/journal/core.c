@@ -410,7 +410,9 @@ static enum err group_prepare(struct core *core, const struct core_item *items, 
 static enum err group_write(struct core *core, const struct core_item *items, size_t count,
                             struct diag *diag)
 {
-    uint64_t epoch = segment_current(core)->epoch;
+    const struct segment *segment = segment_current(core);
+    assert(segment);
+    uint64_t epoch = segment->epoch;
     enum err err = ERR_OK;
     for (size_t i = 0; i < count && err == ERR_OK; i++) {
         struct block *block = items[i].block;
@@ -443,7 +445,9 @@ static enum err written_commit(struct core *core, const struct core_item *items,
         segment_fail(core);
         return err;
     }
-    segment_current(core)->used_bytes = core->offset;
+    struct segment *segment = segment_current(core);
+    assert(segment);
+    segment->used_bytes = core->offset;
     core_ledger_lock(core);
     for (; *done < written; ++*done)
         ledger_apply(&core->ledger, items[*done].block);
