@@ -20,6 +20,7 @@
 #define METRICS_COLLECTORS_MAX  32
 #define METRICS_BOUNDS_MAX      64
 #define METRICS_LABEL_BYTES_MAX (size_t)1024
+#define METRICS_NUMBER_BYTES    48
 #define METRICS_KEY_BYTES_MAX   (size_t)(16 * 1024)
 
 enum metric_type { METRIC_COUNTER, METRIC_COUNTER_CELL, METRIC_GAUGE, METRIC_HISTOGRAM };
@@ -36,6 +37,7 @@ struct histogram {
 
 struct series {
     char *labels; /* a="b",c="d" without braces; NUL-terminated */
+    size_t labels_size;
     union {
         struct counter counter;
         struct gauge gauge;
@@ -45,6 +47,7 @@ struct series {
 
 struct family {
     char *name;
+    size_t name_size;
     char *help;
     enum metric_type type;
     const char *const *bound_texts;
@@ -213,6 +216,7 @@ static enum err family_new(struct metrics *metrics, const struct request *reques
         return ERR_NO_MEMORY;
     family->type = request->type;
     family->name = mem_strdup(request->name);
+    family->name_size = strlen(request->name);
     family->help = mem_strdup(request->help);
     err = family->name && family->help ? family_bounds(family, request) : ERR_NO_MEMORY;
     if (err == ERR_OK)
@@ -244,6 +248,7 @@ static enum err series_new(const struct family *family, struct bytes labels,
     if (!series)
         return ERR_NO_MEMORY;
     series->labels = mem_dup(labels.data, labels.size + 1);
+    series->labels_size = labels.size;
     if (series->labels && family->type == METRIC_HISTOGRAM) {
         size_t cells = family->bound_count + 1;
         struct histogram *histogram =
@@ -453,21 +458,45 @@ static void shortest_scientific(double value, char text[40])
     }
 }
 
-/* As prometheus_client's floatToGoString: Python's repr, and from 1e6 on d.ddde+0x. */
-static void append_number(struct buf *out, double value)
+static char *put(char *at, const char *text, size_t size)
 {
-    if (isnan(value)) {
-        buf_text(out, "NaN");
-        return;
-    }
-    if (isinf(value)) {
-        buf_text(out, value > 0 ? "+Inf" : "-Inf");
-        return;
-    }
-    if (value > -1e6 && value < 1e6 && value == (double)(int64_t)value) {
-        buf_printf(out, "%s%lld.0", value == 0 && signbit(value) ? "-" : "", (long long)value);
-        return;
-    }
+    memcpy(at, text, size);
+    return at + size;
+}
+
+static char *put_text(char *at, const char *text)
+{
+    return put(at, text, strlen(text));
+}
+
+/* Nearly all values are whole and below 2^53, where the exact digits are also the shortest. */
+static char *put_whole(char *at, uint64_t value)
+{
+    char digits[20];
+    size_t first = sizeof(digits);
+    size_t end = sizeof(digits);
+    do {
+        digits[--first] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    size_t exponent = end - first - 1;
+    if (exponent < 6)
+        return put_text(put(at, digits + first, end - first), ".0");
+    while (end > first + 1 && digits[end - 1] == '0')
+        end--;
+    *at++ = digits[first];
+    if (end - first > 1)
+        *at++ = '.';
+    at = put(at, digits + first + 1, end - first - 1);
+    at = put_text(at, "e+");
+    *at++ = (char)('0' + exponent / 10);
+    *at++ = (char)('0' + exponent % 10);
+    return at;
+}
+
+/* d.ddd with the exponent worked in, or d.ddde±xx. */
+static char *put_decimal(char *at, double value)
+{
     char text[40];
     shortest_scientific(value, text);
     bool negative = text[0] == '-';
@@ -483,48 +512,70 @@ static void append_number(struct buf *out, double value)
         digit_count--;
 
     if (negative)
-        buf_byte(out, '-');
+        *at++ = '-';
     if (exponent < -4 || exponent >= (negative ? 16 : 6)) {
-        buf_byte(out, (uint8_t)digits[0]);
+        *at++ = digits[0];
         if (digit_count > 1)
-            buf_byte(out, '.');
-        buf_append(out, digits + 1, digit_count - 1);
-        buf_printf(out, "e%+03d", exponent);
-    } else if (exponent < 0) {
-        buf_text(out, "0.");
-        for (int i = -1; i > exponent; i--)
-            buf_byte(out, '0');
-        buf_append(out, digits, digit_count);
-    } else {
-        size_t whole = (size_t)exponent + 1;
-        for (size_t i = 0; i < whole; i++)
-            buf_byte(out, i < digit_count ? (uint8_t)digits[i] : '0');
-        buf_byte(out, '.');
-        if (digit_count > whole)
-            buf_append(out, digits + whole, digit_count - whole);
-        else
-            buf_byte(out, '0');
+            *at++ = '.';
+        at = put(at, digits + 1, digit_count - 1);
+        return at + snprintf(at, 8, "e%+03d", exponent);
     }
+    if (exponent < 0) {
+        at = put_text(at, "0.");
+        for (int i = -1; i > exponent; i--)
+            *at++ = '0';
+        return put(at, digits, digit_count);
+    }
+    size_t whole = (size_t)exponent + 1;
+    for (size_t i = 0; i < whole; i++)
+        *at++ = i < digit_count ? digits[i] : '0';
+    *at++ = '.';
+    return digit_count > whole ? put(at, digits + whole, digit_count - whole) : put_text(at, "0");
 }
 
-static void render_sample(const struct family *family, const char *suffix, const char *labels,
-                          const char *bound, double value, struct buf *out)
+/* As prometheus_client's floatToGoString: Python's repr, and from 1e6 on d.ddde+0x. At most
+ * METRICS_NUMBER_BYTES. */
+static char *put_number(char *at, double value)
 {
-    buf_text(out, family->name);
-    buf_text(out, suffix);
-    if (labels[0] || bound) {
-        buf_byte(out, '{');
-        buf_text(out, labels);
-        if (bound) {
-            buf_text(out, labels[0] ? ",le=\"" : "le=\"");
-            buf_text(out, bound);
-            buf_byte(out, '"');
-        }
-        buf_byte(out, '}');
+    if (isnan(value))
+        return put_text(at, "NaN");
+    if (isinf(value))
+        return put_text(at, value > 0 ? "+Inf" : "-Inf");
+    if (value >= 0 && value < 0x1p53 && value == (double)(uint64_t)value && !signbit(value))
+        return put_whole(at, (uint64_t)value);
+    if (value > -1e6 && value <= 0 && value == (double)(int64_t)value) {
+        *at++ = '-';
+        return put_whole(at, (uint64_t)-value);
     }
-    buf_byte(out, ' ');
-    append_number(out, value);
-    buf_byte(out, '\n');
+    return put_decimal(at, value);
+}
+
+static void render_sample(const struct family *family, const char *suffix,
+                          const struct series *series, const char *bound, double value,
+                          struct buf *out)
+{
+    size_t suffix_size = strlen(suffix);
+    size_t bound_size = bound ? strlen(bound) : 0;
+    if (buf_reserve(out, family->name_size + suffix_size + series->labels_size + bound_size +
+                             METRICS_NUMBER_BYTES + sizeof("{,le=\"\"} \n")) != ERR_OK)
+        return;
+    char *line = (char *)out->data + out->size;
+    char *at = put(line, family->name, family->name_size);
+    at = put(at, suffix, suffix_size);
+    if (series->labels_size > 0 || bound) {
+        *at++ = '{';
+        at = put(at, series->labels, series->labels_size);
+        if (bound) {
+            at = put_text(at, series->labels_size > 0 ? ",le=\"" : "le=\"");
+            at = put(at, bound, bound_size);
+            *at++ = '"';
+        }
+        *at++ = '}';
+    }
+    *at++ = ' ';
+    at = put_number(at, value);
+    *at++ = '\n';
+    out->size += (size_t)(at - line);
 }
 
 static void render_histogram(const struct family *family, const struct series *series,
@@ -534,12 +585,12 @@ static void render_histogram(const struct family *family, const struct series *s
     uint64_t total = 0;
     for (size_t i = 0; i <= family->bound_count; i++) {
         total += atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
-        render_sample(family, "_bucket", series->labels,
+        render_sample(family, "_bucket", series,
                       i < family->bound_count ? family->bound_texts[i] : "+Inf", (double)total,
                       out);
     }
-    render_sample(family, "_count", series->labels, NULL, (double)total, out);
-    render_sample(family, "_sum", series->labels, NULL,
+    render_sample(family, "_count", series, NULL, (double)total, out);
+    render_sample(family, "_sum", series, NULL,
                   atomic_load_explicit(&histogram->sum, memory_order_relaxed), out);
 }
 
@@ -553,10 +604,9 @@ static void render_family(const struct family *family, struct buf *out)
         if (family->type == METRIC_HISTOGRAM)
             render_histogram(family, series, out);
         else if (family->type == METRIC_COUNTER)
-            render_sample(family, "", series->labels, NULL,
-                          (double)counter_get(&series->as.counter), out);
+            render_sample(family, "", series, NULL, (double)counter_get(&series->as.counter), out);
         else
-            render_sample(family, "", series->labels, NULL,
+            render_sample(family, "", series, NULL,
                           atomic_load_explicit(&series->as.gauge.value, memory_order_relaxed), out);
     }
 }

@@ -403,9 +403,13 @@ static enum err listing_take(struct recent *recent, struct listing *ret_listing)
         listing_fini(ret_listing);
         return ERR_NO_MEMORY;
     }
-    if (ret_listing->count > 1)
-        qsort(ret_listing->items, ret_listing->count, sizeof(struct listed), listed_compare);
     return ERR_OK;
+}
+
+static void listing_sort(struct listing *listing)
+{
+    if (listing->count > 1)
+        qsort(listing->items, listing->count, sizeof(struct listed), listed_compare);
 }
 
 enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, struct bytes id),
@@ -415,6 +419,7 @@ enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, st
     enum err err = listing_take(recent, &listing);
     if (err != ERR_OK)
         return err;
+    listing_sort(&listing);
     for (size_t i = 0; i < listing.count && err == ERR_OK; i++)
         err = on_dataset(ctx, bytes_from(listing.items[i].id, listing.items[i].id_size));
     listing_fini(&listing);

@@ -40,7 +40,7 @@ struct recent_stats {
     uint32_t rows_max;
 };
 void recent_stats_get(struct recent *recent, struct recent_stats *ret_stats);
-/* Per dataset, for the gauges: entries and bytes. */
+/* Per dataset, in any order, for the gauges: entries and bytes. */
 enum err recent_sizes(struct recent *recent,
                       enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
                                              uint64_t bytes),

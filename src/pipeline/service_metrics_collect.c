@@ -3,11 +3,27 @@
 #include "base/alloc.h"
 #include "pipeline/service_metrics_state.h"
 
+/* What stands in the map under a label of a cap. */
+static void *series_known(struct service_metrics *service, const struct map *map, const char *label)
+{
+    if (label != service->label_last) {
+        service->label_last = label;
+        service->series_last = map_get(map, bytes_from_text(label));
+    }
+    return service->series_last;
+}
+
+static void walk_begin(struct service_metrics *service)
+{
+    service->label_last = NULL;
+}
+
 static struct buffer_series *buffer_get(struct service_metrics *service, const char *label)
 {
-    struct buffer_series *series = map_get(&service->buffers, bytes_from_text(label));
+    struct buffer_series *series = series_known(service, &service->buffers, label);
     if (series)
         return series;
+    walk_begin(service);
     series = mem_zalloc(1, sizeof(*series));
     if (!series)
         return NULL;
@@ -41,6 +57,7 @@ static enum err on_buffer(void *ctx, struct bytes id, uint64_t rows, uint64_t by
 /* Sets the gauges; those of evicted buffers go. */
 static void collect_buffers(struct service_metrics *service)
 {
+    walk_begin(service);
     if (!service->recent || recent_sizes(service->recent, on_buffer, service) != ERR_OK)
         return;
     size_t cursor = 0;
@@ -94,9 +111,10 @@ static enum err cell_make(struct service_metrics *service, const char *label, si
 static struct source_series *source_get(struct service_metrics *service, struct bytes source_id)
 {
     const char *label = metrics_cap_value(service->source_ids, source_id);
-    struct source_series *series = map_get(&service->sources, bytes_from_text(label));
+    struct source_series *series = series_known(service, &service->sources, label);
     if (series)
         return series;
+    walk_begin(service);
     series = mem_zalloc(1, sizeof(*series));
     enum err err = series ? ERR_OK : ERR_NO_MEMORY;
     for (size_t i = 0; err == ERR_OK && i < SOURCE_CELLS; i++)
@@ -235,6 +253,7 @@ void service_metrics_collect(void *ctx)
     struct service_metrics *service = ctx;
     mutex_lock(&service->collect_lock);
     collect_buffers(service);
+    walk_begin(service); /* of the accounts, and of the sources that collect_gauges asks for */
     account_each(service->book, on_account, service);
     collect_gauges(service);
     collect_sources(service);

@@ -66,6 +66,8 @@ struct service_metrics {
     struct mutex collect_lock; /* all below, and active_now; two renders at once */
     struct map buffers;        /* label -> struct buffer_series */
     struct map sources;        /* label -> struct source_series */
+    const char *label_last;    /* of the walk under way: past the cap it is always the same */
+    void *series_last;
     void (*on_collect)(void *ctx, struct service_gauges *gauges);
     void *ctx;
 };
