@@ -426,21 +426,39 @@ enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, st
     return err;
 }
 
-enum err recent_sizes(struct recent *recent,
-                      enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
-                                             uint64_t bytes),
-                      void *ctx)
+static enum err sizes_walk(struct recent *recent, bool sorted,
+                           enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                                  uint64_t bytes),
+                           void *ctx)
 {
     struct listing listing;
     enum err err = listing_take(recent, &listing);
     if (err != ERR_OK)
         return err;
+    if (sorted)
+        listing_sort(&listing);
     for (size_t i = 0; i < listing.count && err == ERR_OK; i++) {
         const struct listed *item = &listing.items[i];
         err = on_dataset(ctx, bytes_from(item->id, item->id_size), item->rows, item->bytes);
     }
     listing_fini(&listing);
     return err;
+}
+
+enum err recent_sizes(struct recent *recent,
+                      enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                             uint64_t bytes),
+                      void *ctx)
+{
+    return sizes_walk(recent, true, on_dataset, ctx);
+}
+
+enum err recent_sizes_unsorted(struct recent *recent,
+                               enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                                      uint64_t bytes),
+                               void *ctx)
+{
+    return sizes_walk(recent, false, on_dataset, ctx);
 }
 
 /* References to a dataset's clumps, oldest first. */

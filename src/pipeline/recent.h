@@ -40,8 +40,12 @@ struct recent_stats {
     uint32_t rows_max;
 };
 void recent_stats_get(struct recent *recent, struct recent_stats *ret_stats);
-/* Per dataset, in any order, for the gauges: entries and bytes. */
+/* Per dataset: entries and bytes. Unsorted for the gauges, which may be of very many. */
 enum err recent_sizes(struct recent *recent,
                       enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
                                              uint64_t bytes),
                       void *ctx) ERR_MUST_USE;
+enum err recent_sizes_unsorted(struct recent *recent,
+                               enum err (*on_dataset)(void *ctx, struct bytes id, uint64_t rows,
+                                                      uint64_t bytes),
+                               void *ctx) ERR_MUST_USE;

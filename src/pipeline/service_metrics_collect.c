@@ -58,7 +58,7 @@ static enum err on_buffer(void *ctx, struct bytes id, uint64_t rows, uint64_t by
 static void collect_buffers(struct service_metrics *service)
 {
     walk_begin(service);
-    if (!service->recent || recent_sizes(service->recent, on_buffer, service) != ERR_OK)
+    if (!service->recent || recent_sizes_unsorted(service->recent, on_buffer, service) != ERR_OK)
         return;
     size_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&service->buffers, &cursor));) {
