@@ -19,7 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define API_TEXT_BYTES 256
+#define API_TEXT_BYTES 640
 #define API_CHECKS_MAX 8
 
 enum api_status { API_HEALTHY, API_DEGRADED, API_UNHEALTHY };

@@ -4,10 +4,13 @@
  */
 #include "app/service_parts.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "os/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+
+#define HEALTH_LOG_EVERY_NS (NS_PER_S / 2)
 
 /* A loop that has not gone round for so long is stuck. */
 #define LIVE_STUCK_NS (15 * NS_PER_S)
@@ -40,15 +43,15 @@ static void sources_fill(struct service *service, struct api_health *health)
         bool bad = status.state == SOURCE_ERROR ||
                    (status.state == SOURCE_CONNECTING && status.last_error[0]);
         if (bad && failed++ == 0)
-            snprintf(why, sizeof(why), "%.60s: %.180s", source_name(source), status.last_error);
+            snprintf(why, sizeof(why), "%.60s: %.440s", source_name(source), status.last_error);
         else if (!bad && status.warning[0] && !why[0])
-            snprintf(why, sizeof(why), "%.60s: %.180s", source_name(source), status.warning);
+            snprintf(why, sizeof(why), "%.60s: %.440s", source_name(source), status.warning);
     }
     if (failed > 0)
-        degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %.200s",
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %.560s",
                 failed, count, why);
     else if (why[0])
-        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.230s", why);
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.560s", why);
 }
 
 static void store_fill(struct service *service, struct api_health *health)
@@ -60,18 +63,18 @@ static void store_fill(struct service *service, struct api_health *health)
     uploader_health_get(service->uploader, &store);
     pipeline_stats_get(service->pipeline, &pipeline);
     if (uploads.stopped_cuts > 0)
-        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s",
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s",
                 uploads.stopped_error);
     else if (uploads.consecutive_failures > 0 || uploads.aside_cuts > 0)
-        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s",
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s",
                 uploads.last_error);
     else if (store.probed && store.err != ERR_OK)
-        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.230s", store.sentence);
+        degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s", store.sentence);
     if (pipeline.lander.last_error[0])
-        degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.220s",
+        degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.540s",
                 pipeline.lander.last_error);
     if (pipeline.postponed_reason[0])
-        degrade(health, API_DEGRADED, health->database, "degraded: %.230s",
+        degrade(health, API_DEGRADED, health->database, "degraded: %.560s",
                 pipeline.postponed_reason);
     if (pipeline.paused)
         degrade(health, API_DEGRADED, health->data_buffer, "full");
@@ -86,11 +89,11 @@ static void journal_fill(struct service *service, struct api_health *health)
     struct diag diag = service->recovery_diag;
     mutex_unlock(&service->lock);
     if (recovery_err != ERR_OK)
-        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: recovery: %.220s", diag.text);
+        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: recovery: %.540s", diag.text);
     else if (stats.failing)
-        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: %.230s", stats.reason);
+        degrade(health, API_UNHEALTHY, health->journal, "unhealthy: %.560s", stats.reason);
     else if (stats.paused)
-        degrade(health, API_DEGRADED, health->journal, "degraded: %.230s", stats.reason);
+        degrade(health, API_DEGRADED, health->journal, "degraded: %.560s", stats.reason);
     else if (stats.damaged_blocks > 0)
         degrade(health, API_DEGRADED, health->journal,
                 "degraded: %llu damaged blocks were skipped at recovery; see the log",
@@ -132,6 +135,37 @@ void health_fill(void *ctx, struct api_health *health)
     sources_fill(service, health);
     store_fill(service, health);
     journal_fill(service, health);
+}
+
+/* The sources log for themselves. */
+static void component_log(struct health_log *log, const char *name, const char *text,
+                          int64_t now_ns)
+{
+    switch (health_log_next(log, text, now_ns)) {
+    case HEALTH_LOG_BAD:
+        log_warning(name, "%s", text);
+        break;
+    case HEALTH_LOG_WELL:
+        log_info(name, "healthy again");
+        break;
+    case HEALTH_LOG_NOTHING:
+        break;
+    }
+}
+
+void health_log_changes(struct service *service)
+{
+    int64_t now_ns = clock_monotonic_ns(&clock_system);
+    if (now_ns - service->health_logged_ns < HEALTH_LOG_EVERY_NS)
+        return;
+    service->health_logged_ns = now_ns;
+    struct api_health health = {0};
+    store_fill(service, &health);
+    journal_fill(service, &health);
+    component_log(&service->store_log, "store", health.object_store, now_ns);
+    component_log(&service->journal_log, "journal", health.journal, now_ns);
+    component_log(&service->database_log, "database", health.database, now_ns);
+    component_log(&service->buffer_log, "pipeline", health.data_buffer, now_ns);
 }
 
 void health_ready(void *ctx, struct api_ready *ret_ready)

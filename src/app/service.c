@@ -369,12 +369,25 @@ static void recovery_run(void *ctx)
         manager_start(service->manager);
 }
 
+static int journal_exit_code(enum err err)
+{
+    bool journal = err == ERR_BUSY || err == ERR_VERSION || err_class(err) == ERR_CLASS_CORRUPT;
+    return journal ? EXIT_SERVICE_JOURNAL : EXIT_SERVICE_FAILED;
+}
+
 static enum err service_begin(struct service *service, int *ret_exit_code, struct diag *diag)
 {
     enum err err = books_begin(service);
     if (err == ERR_OK) {
-        *ret_exit_code = EXIT_SERVICE_JOURNAL;
-        err = journal_begin(service, diag);
+        struct diag ours = {0};
+        err = journal_begin(service, &ours);
+        *ret_exit_code = journal_exit_code(err);
+        if (err != ERR_OK)
+            (void)diag_set(diag, err,
+                           *ret_exit_code == EXIT_SERVICE_JOURNAL
+                               ? "%s"
+                               : "%s; put this right, or choose another JOURNAL_DIR",
+                           ours.text[0] ? ours.text : err_text(err));
     }
     if (err == ERR_OK) {
         *ret_exit_code = EXIT_SERVICE_FAILED;
@@ -427,6 +440,7 @@ void service_tick(struct service *service)
     struct upload_stats uploads;
     upload_stats_get(uploader_upload(service->uploader), &uploads);
     pipeline_tick(service->pipeline, uploads.lag_ns);
+    health_log_changes(service);
 }
 
 /* --- stop --- */

@@ -3,6 +3,7 @@
  * about them). */
 #include "api/api.h"
 #include "app/config.h"
+#include "app/health_log.h"
 #include "journal/journal.h"
 #include "lake/landing.h"
 #include "lake/spool.h"
@@ -44,7 +45,17 @@ struct service {
     bool sources_started; /* after the replay is over */
     enum err recovery_err;
     struct diag recovery_diag;
+
+    /* Of the tick's thread. */
+    int64_t health_logged_ns;
+    struct health_log store_log;
+    struct health_log journal_log;
+    struct health_log database_log;
+    struct health_log buffer_log;
 };
+
+/* Logs what changed in health, about once a second. Of the tick's thread. */
+void health_log_changes(struct service *service);
 
 /* struct api_services callbacks; ctx is the service. */
 void health_fill(void *ctx, struct api_health *health);
