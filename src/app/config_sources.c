@@ -2,6 +2,7 @@
 
 #include "app/config_yaml.h"
 #include "app/nearest.h"
+#include "connectors/registry.h"
 
 #include <strings.h>
 
@@ -78,6 +79,20 @@ static void check_values(const json_t *source, const char *where, size_t index,
         buf_printf(problems, "%s: sources[%zu].created_by is not a text\n", where, index);
 }
 
+/* What the type itself says of a config. */
+static void check_config(const char *type, const json_t *config, const char *where, size_t index,
+                         struct buf *problems)
+{
+    const struct connector *connector = registry_find(type);
+    struct diag diag = {0};
+    if (!connector || !connector->ops.check || !json_is_object(config))
+        return;
+    enum err err = connector->ops.check(config, &diag);
+    if (err != ERR_OK)
+        buf_printf(problems, "%s: sources[%zu].config: %s\n", where, index,
+                   diag.text[0] ? diag.text : err_text(err));
+}
+
 static bool is_same(const json_t *a, const json_t *b)
 {
     const char *a_name = json_string_value(json_object_get(a, "name"));
@@ -118,6 +133,8 @@ static void check_source(const json_t *sources, json_t *source, const char *wher
     if (type)
         check_type(type, where, index, problems);
     check_values(source, where, index, problems);
+    if (type)
+        check_config(type, json_object_get(source, "config"), where, index, problems);
     check_twice(sources, source, where, index, problems);
 }
 

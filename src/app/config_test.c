@@ -248,8 +248,9 @@ static void test_secrets_stay_secret(void **state)
     world = (struct world){
         .environment = {"MINIO_SECRET_KEY=geheim", "MINIO_ENDPOINT=h:1"},
         .yaml = "sources:\n- {name: a, type_name: mqtt, config: {broker: h, topics: t, "
-                "password: geheim, tls: {key_password: geheim}, client_id: '${env:SECRET}'}}\n"
-                "- {name: b, type_name: mqtt, config: {password: '${file:/run/x}'}}\n"};
+                "password: geheim, later: {key_password: geheim}, client_id: '${env:SECRET}'}}\n"
+                "- {name: b, type_name: mqtt, config: {broker: h, topics: t, "
+                "password: '${file:/run/x}'}}\n"};
     struct config *config = good(&world);
     assert_string_equal(config->minio_secret_key, "geheim");
     for (int json = 0; json <= 1; json++) {
@@ -334,12 +335,12 @@ static void test_bad_store(void **state)
 static void test_sources(void **state)
 {
     (void)state;
-    struct config *config =
-        good(&(struct world){.yaml = "sources:\n"
-                                     "  - name: roof\n    type_name: mqtt\n"
-                                     "    config: {broker: b, topics: [a/#], qos: 1}\n"
-                                     "  - {name: cellar, type_name: mqtt, config: {}, "
-                                     "enabled: false, created_by: me}\n"});
+    struct config *config = good(&(struct world){
+        .yaml = "sources:\n"
+                "  - name: roof\n    type_name: mqtt\n"
+                "    config: {broker: b, topics: [a/#], qos: 1}\n"
+                "  - {name: cellar, type_name: mqtt, config: {broker: b, topics: a}, "
+                "enabled: false, created_by: me}\n"});
     assert_int_equal(json_array_size(config->sources), 2);
     const json_t *first = json_array_get(config->sources, 0);
     assert_true(json_is_true(json_object_get(first, "enabled")));
@@ -361,6 +362,9 @@ static void test_bad_sources(void **state)
     bad_yaml("sources: [{name: a, type_name: kafka, config: {}}]\n", "no type of source");
     bad_yaml("sources: [{name: a, type_name: mqtt}]\n", "config is missing");
     bad_yaml("sources: [{name: a, type_name: mqtt, config: []}]\n", "config is not a mapping");
+    bad_yaml("sources: [{name: a, type_name: mqtt, config: {broker: b}}]\n", "topics");
+    bad_yaml("sources: [{name: a, type_name: mqtt, config: {broker: b, topics: a, qos: 7}}]\n",
+             "sources[0].config: qos must be a whole number from 0 to 2, not 7");
     bad_yaml("sources: [{name: 5, type_name: mqtt, config: {}}]\n", "name is not a text");
     bad_yaml("sources: [{name: a, type_name: mqtt, config: {}, enabled: 1}]\n", "enabled is not");
     bad_yaml("sources: [{name: a, typename: mqtt, config: {}}]\n",
@@ -433,7 +437,8 @@ static void test_no_memory(void **state)
 {
     (void)state;
     struct world world = {
-        .yaml = "mqtt_topic: [a, b]\nsources:\n- {name: a, type_name: mqtt, config: {x: 1}}\n",
+        .yaml = "mqtt_topic: [a, b]\nsources:\n- {name: a, type_name: mqtt, "
+                "config: {broker: b, topics: a}}\n",
         .environment = {"MINIO_ENDPOINT=h:1", "LOG_LEVEL=ERROR"},
         .options = {{"port", "1"}},
     };

@@ -68,6 +68,8 @@ struct connector_ops {
     void (*disconnect)(void *state);
     /* Appends the connector's own health members to the object (broker, port, topics, …). */
     void (*health)(void *state, json_t *object);
+    /* Optional: whether connect could take this configuration. Any thread; needs no instance. */
+    enum err (*check)(const json_t *config, struct diag *diag);
 };
 
 struct connector {

@@ -201,6 +201,14 @@ static void mqtt_health(void *state, json_t *object)
     health_counts(mqtt, object);
 }
 
+static enum err mqtt_check(const json_t *json, struct diag *diag)
+{
+    struct mqtt_config config = {0};
+    enum err err = mqtt_config_init(&config, json, diag);
+    mqtt_config_fini(&config);
+    return err;
+}
+
 static const char *const formats[] = {"JSON", "Plain Text", NULL};
 
 const struct connector mqtt_connector = {
@@ -220,5 +228,6 @@ const struct connector mqtt_connector = {
             .start = mqtt_start,
             .stop = mqtt_stop,
             .disconnect = mqtt_disconnect,
-            .health = mqtt_health},
+            .health = mqtt_health,
+            .check = mqtt_check},
 };
