@@ -26,7 +26,8 @@
 /* Journal */
 #define LIMIT_BLOCK_CLOSE_BYTES     (256 * KIB)
 #define LIMIT_BLOCK_ALIGN_BYTES     4096
-#define LIMIT_BLOCK_BYTES           (56 * MIB) /* one message of the largest kind fits */
+#define LIMIT_BLOCK_BYTES           (56 * MIB)       /* one message of the largest kind fits */
+#define LIMIT_BLOCK_NUMBER          (UINT64_MAX / 4) /* so that sums cannot overflow */
 #define LIMIT_SEGMENT_BYTES         (64 * MIB)
 #define LIMIT_JOURNAL_RESERVE_BYTES (64 * MIB) /* kept back for control records */
 

@@ -300,7 +300,7 @@ enum err block_check(struct bytes image, struct block_header *ret_header, struct
         return diag_set(diag, ERR_CORRUPT, "checksum of block %llu is 0x%08x, expected 0x%08x",
                         (unsigned long long)h.number, crc, h.crc32c);
     if (h.kind < BLOCK_DATA || h.kind > BLOCK_EMPTY || (h.flags & ~BLOCK_FLAGS_KNOWN) ||
-        h.durable_number > h.number || h.number > BLOCK_NUMBER_MAX ||
+        h.durable_number > h.number || h.number > LIMIT_BLOCK_NUMBER ||
         load_u64(image.data + 56) != 0)
         return diag_set(diag, ERR_CORRUPT, "block %llu has header fields that make no sense",
                         (unsigned long long)h.number);
@@ -525,120 +525,4 @@ bool block_record_next(const struct block *block, size_t *cursor, struct record_
     ret_record->body = bytes_from(at + RECORD_HEAD_BYTES, size - RECORD_HEAD_BYTES);
     *cursor = offset + size;
     return true;
-}
-
-/* ---- routes and extras ---- */
-
-static void text16_append(struct buf *out, struct bytes text)
-{
-    if (text.size > UINT16_MAX) {
-        out->err = ERR_TOO_LARGE;
-        return;
-    }
-    buf_u16(out, (uint16_t)text.size);
-    buf_append(out, text.data, text.size);
-}
-
-static void route_field_encode(struct buf *out, const struct route_field *field)
-{
-    if (field->name.size > UINT8_MAX ||
-        (!field->per_message && field->constant.size > LIMIT_BLOCK_BYTES / 2)) {
-        out->err = ERR_TOO_LARGE;
-        return;
-    }
-    buf_byte(out, (uint8_t)field->name.size);
-    buf_append(out, field->name.data, field->name.size);
-    buf_byte(out, (uint8_t)field->type);
-    buf_byte(out, field->per_message ? 1 : 0);
-    if (field->per_message)
-        return;
-    buf_u32(out, (uint32_t)field->constant.size);
-    buf_append(out, field->constant.data, field->constant.size);
-}
-
-static enum err route_check(const struct route_view *route)
-{
-    if (route->field_count > ROUTE_FIELDS_MAX)
-        return ERR_TOO_MANY;
-    if (route->dataset_id.size > LIMIT_DATASET_ID_BYTES)
-        return ERR_TOO_LARGE;
-    for (uint32_t i = 0; i < route->field_count; i++) {
-        const struct route_field *field = &route->fields[i];
-        if (!field->per_message && !field_value_fits(field->type, field->constant.size))
-            return ERR_INVALID;
-    }
-    return ERR_OK;
-}
-
-enum err route_encode(const struct route_view *route, struct buf *ret_record)
-{
-    enum err err = route_check(route);
-    if (err != ERR_OK)
-        return err;
-    size_t begin = ret_record->size;
-    buf_u32(ret_record, 0); /* its size, below */
-    buf_byte(ret_record, RECORD_ROUTE);
-    buf_byte(ret_record, 0);
-    buf_byte(ret_record, (uint8_t)route->format);
-    buf_byte(ret_record, (uint8_t)route->partition_by);
-    buf_u16(ret_record, route->partition_window_hours);
-    buf_byte(ret_record, (uint8_t)route->field_count);
-    text16_append(ret_record, route->source_id);
-    text16_append(ret_record, route->dataset_id);
-    text16_append(ret_record, route->source_type);
-    text16_append(ret_record, route->topic);
-    text16_append(ret_record, route->content_type);
-    text16_append(ret_record, route->timestamp_field);
-    text16_append(ret_record, route->sensor_id_field);
-    for (uint32_t i = 0; i < route->field_count; i++)
-        route_field_encode(ret_record, &route->fields[i]);
-    if (ret_record->err != ERR_OK) {
-        ret_record->size = begin;
-        return ret_record->err;
-    }
-    store_u32(ret_record->data + begin, (uint32_t)(ret_record->size - begin));
-    return ERR_OK;
-}
-
-enum err message_field_append(struct buf *extras, const struct message_field *field)
-{
-    size_t begin = extras->size;
-    if (field->type == FIELD_STRING && field->text.size > LIMIT_BLOCK_BYTES / 2)
-        return ERR_TOO_LARGE;
-    buf_byte(extras, field->index);
-    buf_byte(extras, (uint8_t)field->type);
-    if (field->type == FIELD_STRING) {
-        buf_u32(extras, (uint32_t)field->text.size);
-        buf_append(extras, field->text.data, field->text.size);
-    } else if (field->type == FIELD_DOUBLE) {
-        uint64_t bits;
-        memcpy(&bits, &field->number, sizeof(bits));
-        buf_u64(extras, bits);
-    } else {
-        buf_byte(extras, field->number > 0 ? 1 : 0);
-    }
-    if (extras->err != ERR_OK)
-        extras->size = begin;
-    return extras->err;
-}
-
-bool message_field_next(struct bytes extras, size_t *cursor, struct message_field *ret_field)
-{
-    if (*cursor >= extras.size)
-        return false;
-    struct reader reader = {extras.data + *cursor, extras.size - *cursor, false};
-    *ret_field = (struct message_field){.index = *reader_take(&reader, 1)};
-    uint8_t type = *reader_take(&reader, 1);
-    if (type == FIELD_STRING) {
-        ret_field->text = reader_bytes(&reader, load_u32(reader_take(&reader, 4)));
-    } else if (type == FIELD_DOUBLE) {
-        memcpy(&ret_field->number, reader_take(&reader, 8), sizeof(double));
-    } else if (type == FIELD_BOOLEAN) {
-        ret_field->number = *reader_take(&reader, 1) ? 1 : 0;
-    } else {
-        return false;
-    }
-    ret_field->type = (enum field_type)type;
-    *cursor = extras.size - reader.left;
-    return !reader.bad;
 }

@@ -29,7 +29,6 @@
 
 #define BLOCK_MAGIC        0x314b4a49u /* "IJK1" */
 #define BLOCK_HEADER_BYTES 64
-#define BLOCK_NUMBER_MAX   (UINT64_MAX / 4) /* so that sums cannot overflow */
 
 enum block_kind {
     BLOCK_DATA = 1,       /* ROUTE, MESSAGE and the connectors' STATE and session records */

@@ -115,10 +115,7 @@ enum err core_replay_plan(struct core *core) ERR_MUST_USE;
 enum err core_replay(struct core *core, enum err (*on_block)(void *ctx, struct block *block),
                      void *ctx, struct diag *diag) ERR_MUST_USE;
 
-/* recovery.c: reads the folder into a core. ret_tail: blocks at the log's end that nothing calls
- * durable; they are not applied, and are to be written again into the first segment. */
-enum err recovery_run(struct core *core, struct block_list *ret_tail,
-                      struct diag *diag) ERR_MUST_USE;
+/* For recovery.c. */
 enum err core_damage(struct core *core, uint64_t blocks, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum err core_segment_add(struct core *core, const struct segment *segment) ERR_MUST_USE;

@@ -1,6 +1,6 @@
 /* The core's birth and end, redo and replay; writing is in core.c. */
 #include "base/alloc.h"
-#include "journal/core.h"
+#include "journal/recovery.h"
 
 #define SEGMENT_BYTES_MIN   (64 * KIB)
 #define FIRST_SEGMENT_BYTES (4 * MIB)

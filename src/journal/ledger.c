@@ -117,7 +117,7 @@ enum err ledger_identity_ensure(struct ledger_source *source, uint16_t packet_id
 }
 
 /* NULL when its page was never made. */
-static struct ledger_identity *identity_at(struct ledger_source *source, uint16_t identifier)
+struct ledger_identity *ledger_identity_at(struct ledger_source *source, uint16_t identifier)
 {
     struct ledger_identity *page = source->pages[identifier / LEDGER_PAGE_IDENTITIES];
     return page ? &page[identifier % LEDGER_PAGE_IDENTITIES] : NULL;
@@ -126,7 +126,7 @@ static struct ledger_identity *identity_at(struct ledger_source *source, uint16_
 void ledger_identity_set(struct ledger_source *source, uint16_t packet_identifier,
                          struct ledger_identity identity)
 {
-    struct ledger_identity *at = identity_at(source, packet_identifier);
+    struct ledger_identity *at = ledger_identity_at(source, packet_identifier);
     assert(at);
     source->identity_count += identity.block != 0;
     source->identity_count -= at->block != 0;
@@ -492,13 +492,13 @@ static void identity_free_apply(struct ledger *ledger, struct bytes body)
     if (!source)
         return;
     if (freed.one) {
-        struct ledger_identity *at = identity_at(source, freed.packet_identifier);
+        struct ledger_identity *at = ledger_identity_at(source, freed.packet_identifier);
         if (at && at->block)
             ledger_identity_set(source, freed.packet_identifier, (struct ledger_identity){0});
         return;
     }
     for (uint32_t id = 0; id <= UINT16_MAX; id++) {
-        struct ledger_identity *at = identity_at(source, (uint16_t)id);
+        struct ledger_identity *at = ledger_identity_at(source, (uint16_t)id);
         if (!at)
             id |= LEDGER_PAGE_IDENTITIES - 1; /* no such page: on to the next */
         else if (at->block && !at->qos_2 && at->block <= freed.through_block)
@@ -592,95 +592,7 @@ void ledger_apply(struct ledger *ledger, const struct block *block)
     ledger->applied_through = block->number;
 }
 
-/* ---- questions ---- */
-
-static uint64_t oldest_find(const struct ledger *ledger)
-{
-    uint64_t oldest = UINT64_MAX;
-    size_t cursor = 0;
-    for (struct map_entry *entry; (entry = map_next(&ledger->datasets, &cursor));) {
-        const struct ledger_dataset *dataset = entry->value;
-        if (dataset->oldest && dataset->oldest < oldest)
-            oldest = dataset->oldest;
-    }
-    for (size_t i = 0; i < ledger->pending_count && ledger->redo_count > 0; i++)
-        if (ledger->pending[i]->redo && ledger->pending[i]->landed.first.block < oldest)
-            oldest = ledger->pending[i]->landed.first.block;
-    return oldest;
-}
-
-uint64_t ledger_oldest_needed(struct ledger *ledger)
-{
-    if (ledger->oldest_cached == 0) {
-        uint64_t oldest = oldest_find(ledger);
-        if (oldest == UINT64_MAX) /* not cached: the next block may be the first */
-            return ledger->applied_through + 1;
-        ledger->oldest_cached = oldest;
-    }
-    return ledger->oldest_cached;
-}
-
-const struct ledger_dataset *ledger_dataset(const struct ledger *ledger, struct bytes dataset_id)
-{
-    return map_get(&ledger->datasets, dataset_id);
-}
-
-struct ledger_pending *ledger_pending_find(const struct ledger *ledger, uint64_t cut_id)
-{
-    for (size_t i = 0; i < ledger->pending_count; i++)
-        if (ledger->pending[i]->landed.cut_id == cut_id)
-            return ledger->pending[i];
-    return NULL;
-}
-
-const struct buf *ledger_state(const struct ledger *ledger, struct bytes source_id,
-                               struct bytes key)
-{
-    const struct ledger_source *source = map_get(&ledger->sources, source_id);
-    const struct buf *value = source ? map_get(&source->states, key) : NULL;
-    return value && value->size > 0 ? value : NULL;
-}
-
-bool ledger_wanted(const struct ledger *ledger, struct bytes dataset_id, uint64_t block_number,
-                   uint64_t *ret_redo_cut)
-{
-    *ret_redo_cut = 0;
-    for (size_t i = 0; i < ledger->pending_count && ledger->redo_count > 0; i++) {
-        const struct ledger_pending *pending = ledger->pending[i];
-        if (pending->redo && block_number > pending->landed.after &&
-            block_number <= pending->landed.through &&
-            bytes_equal(pending->landed.dataset_id, dataset_id)) {
-            *ret_redo_cut = pending->landed.cut_id;
-            return true;
-        }
-    }
-    const struct ledger_dataset *dataset = ledger_dataset(ledger, dataset_id);
-    return !dataset || block_number > dataset->landed_through;
-}
-
-void ledger_redo_set(struct ledger *ledger, struct ledger_pending *pending, bool redo)
-{
-    if (pending->redo == redo)
-        return;
-    pending->redo = redo;
-    ledger->redo_count = redo ? ledger->redo_count + 1 : ledger->redo_count - 1;
-    ledger->oldest_cached = 0;
-}
-
-void ledger_identities(const struct ledger *ledger, struct bytes source_id,
-                       void (*on_identity)(void *ctx, uint16_t packet_identifier, uint64_t hash,
-                                           uint64_t block, bool qos_2),
-                       void *ctx)
-{
-    struct ledger_source *source = map_get(&ledger->sources, source_id);
-    for (uint32_t id = 0; source && source->identity_count > 0 && id <= UINT16_MAX; id++) {
-        const struct ledger_identity *at = identity_at(source, (uint16_t)id);
-        if (!at)
-            id |= LEDGER_PAGE_IDENTITIES - 1;
-        else if (at->block)
-            on_identity(ctx, (uint16_t)id, at->hash, at->block, at->qos_2);
-    }
-}
+/* ---- trim ---- */
 
 static void states_trim(struct ledger_source *source)
 {

@@ -123,6 +123,8 @@ enum err ledger_source_ensure(struct ledger *ledger, struct bytes id,
                               struct ledger_source **ret_source) ERR_MUST_USE;
 enum err ledger_identity_ensure(struct ledger_source *source,
                                 uint16_t packet_identifier) ERR_MUST_USE;
+/* NULL when its page was never made. */
+struct ledger_identity *ledger_identity_at(struct ledger_source *source, uint16_t identifier);
 void ledger_identity_set(struct ledger_source *source, uint16_t packet_identifier,
                          struct ledger_identity identity);
 enum err ledger_pending_new(struct bytes body, struct ledger_pending **ret_pending) ERR_MUST_USE;

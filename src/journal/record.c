@@ -27,6 +27,12 @@ struct bytes record_bytes(struct record_reader *reader, size_t size)
     return taken;
 }
 
+uint8_t record_u8(struct record_reader *reader)
+{
+    struct bytes taken = record_bytes(reader, 1);
+    return reader->bad ? 0 : taken.data[0];
+}
+
 uint16_t record_u16(struct record_reader *reader)
 {
     struct bytes taken = record_bytes(reader, 2);

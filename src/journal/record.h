@@ -61,6 +61,7 @@ struct record_reader {
     bool bad;
 };
 struct record_reader record_reader_of(struct bytes body);
+uint8_t record_u8(struct record_reader *reader);
 uint16_t record_u16(struct record_reader *reader);
 uint32_t record_u32(struct record_reader *reader);
 uint64_t record_u64(struct record_reader *reader);

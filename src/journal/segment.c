@@ -89,7 +89,8 @@ void segment_header_write(uint8_t *page, const struct segment_header *header)
 static bool header_sane(const struct segment_header *header)
 {
     return header->epoch != 0 && header->first_number != 0 &&
-           header->first_number < BLOCK_NUMBER_MAX && header->carried_through < BLOCK_NUMBER_MAX;
+           header->first_number < LIMIT_BLOCK_NUMBER &&
+           header->carried_through < LIMIT_BLOCK_NUMBER;
 }
 
 enum err segment_header_read(const uint8_t *page, struct segment_header *ret_header,

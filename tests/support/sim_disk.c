@@ -14,8 +14,6 @@
 #include <string.h>
 
 #define SECTOR     512
-#define NAMES_MAX  100000
-#define NOTES_MAX  100000
 #define PATH_BYTES 200
 
 struct inode {
@@ -150,7 +148,6 @@ static void name_put(struct names *names, const char *path, struct inode *inode)
 {
     inode->references++;
     name_drop(names, path);
-    assert(names->count < NAMES_MAX);
     names->list = room(names->list, names->count, &names->capacity, sizeof(*names->list));
     struct name *name = &names->list[names->count++];
     snprintf(name->path, sizeof(name->path), "%s", path);
@@ -159,7 +156,6 @@ static void name_put(struct names *names, const char *path, struct inode *inode)
 
 static void note_add(struct sim_disk *disk, const char *add, const char *drop, struct inode *inode)
 {
-    assert(disk->note_count < NOTES_MAX);
     disk->notes = room(disk->notes, disk->note_count, &disk->note_capacity, sizeof(*disk->notes));
     struct note *note = &disk->notes[disk->note_count++];
     snprintf(note->add, sizeof(note->add), "%s", add);
@@ -601,7 +597,7 @@ static void names_power_cut(struct sim_disk *disk)
         name_put(&disk->now, disk->disk.list[i].path, disk->disk.list[i].inode);
 }
 
-static void life_end(struct sim_disk *disk)
+void sim_disk_kill(struct sim_disk *disk)
 {
     disk->life++;
     disk->crashed = false;
@@ -616,12 +612,7 @@ void sim_disk_power_cut(struct sim_disk *disk)
     names_power_cut(disk);
     for (size_t i = 0; i < disk->now.count; i++)
         inode_power_cut(disk, disk->now.list[i].inode);
-    life_end(disk);
-}
-
-void sim_disk_kill(struct sim_disk *disk)
-{
-    life_end(disk);
+    sim_disk_kill(disk);
 }
 
 /* ---- the rest ---- */

@@ -1,0 +1,97 @@
+/* How much the journal takes, and when intake must stop. */
+#include "journal/core.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SPACE_CHECK_NS NS_PER_S
+
+static uint64_t reserve_bytes(const struct core *core)
+{
+    uint64_t part = core->options.size_max_bytes / 4;
+    return part < LIMIT_JOURNAL_RESERVE_BYTES ? part : LIMIT_JOURNAL_RESERVE_BYTES;
+}
+
+/* Retained segments, the current one only as far as it is written. */
+static uint64_t retained_bytes(const struct core *core)
+{
+    uint64_t bytes = core->orphan_bytes;
+    for (size_t i = 0; i < core->segment_count; i++)
+        bytes += i + 1 == core->segment_count ? core->segments[i].used_bytes
+                                              : core->segments[i].size_bytes;
+    return bytes;
+}
+
+static uint64_t unlanded_bytes(struct core *core)
+{
+    uint64_t bytes = 0, needed = ledger_oldest_needed(&core->ledger);
+    if (needed > core->ledger.applied_through)
+        return 0;
+    for (size_t i = 0; i < core->segment_count; i++)
+        if (core->segments[i].end_number > needed)
+            bytes += core->segments[i].used_bytes;
+    return bytes;
+}
+
+static bool space_short(struct core *core, uint64_t taken, uint64_t *ret_limit)
+{
+    uint64_t limit = core->options.size_max_bytes - reserve_bytes(core);
+    if (core->paused)
+        limit -= limit / 20; /* so that it does not go on and off with each block */
+    *ret_limit = limit;
+    return taken >= limit;
+}
+
+void core_space(struct core *core)
+{
+    const struct journal_options *options = &core->options;
+    uint64_t spool = options->spool_bytes ? options->spool_bytes(options->ctx) : 0;
+    uint64_t taken = retained_bytes(core) + spool, unlanded = unlanded_bytes(core), limit;
+    int64_t now_ns = clock_monotonic_ns(options->clock);
+    if (core->space_checked_ns == 0 || now_ns - core->space_checked_ns >= SPACE_CHECK_NS) {
+        if (fs_free_space(options->fs, core->folder, &core->file_system_free, NULL) != ERR_OK)
+            core->file_system_free = UINT64_MAX; /* a writer's own error will tell */
+        core->space_checked_ns = now_ns;
+    }
+    uint64_t room_wanted = core->paused ? unlanded + unlanded / 10 : unlanded;
+    bool full = space_short(core, taken, &limit);
+    bool no_room = core->file_system_free < room_wanted;
+    core->past_half = taken >= options->size_max_bytes / 2;
+    core->paused = full || no_room;
+    core->pause_reason[0] = '\0';
+    if (full)
+        snprintf(core->pause_reason, sizeof(core->pause_reason),
+                 "the journal and its spool hold %llu MiB of JOURNAL_MAX_BYTES = %llu MiB",
+                 (unsigned long long)(taken / MIB),
+                 (unsigned long long)(options->size_max_bytes / MIB));
+    else if (no_room)
+        snprintf(core->pause_reason, sizeof(core->pause_reason),
+                 "the file system of the journal has %llu MiB left; %llu MiB are not landed yet",
+                 (unsigned long long)(core->file_system_free / MIB),
+                 (unsigned long long)(unlanded / MIB));
+}
+
+void core_stats(const struct core *core, struct journal_stats *ret_stats)
+{
+    struct core *mutable = (struct core *)(uintptr_t)core; /* the ledger's cache */
+    *ret_stats = (struct journal_stats){
+        .used_bytes = unlanded_bytes(mutable),
+        .size_max_bytes = core->options.size_max_bytes,
+        .block_last = core->ledger.applied_through,
+        .block_oldest_needed = ledger_oldest_needed(&mutable->ledger),
+        .blocks_written = core->blocks_written,
+        .bytes_written = core->bytes_written,
+        .syncs = core->syncs,
+        .sync_ns_total = core->sync_ns_total,
+        .failures = core->failures,
+        .damaged_blocks = core->damaged_blocks,
+        .paused = core->paused,
+        .past_half = core->past_half,
+    };
+    ret_stats->size_bytes = core->orphan_bytes;
+    for (size_t i = 0; i < core->segment_count; i++)
+        ret_stats->size_bytes += core->segments[i].size_bytes;
+    for (size_t i = 0; i < core->free_count; i++)
+        ret_stats->size_bytes += core->free_slots[i].size_bytes;
+    snprintf(ret_stats->reason, sizeof(ret_stats->reason), "%s", core->pause_reason);
+}
