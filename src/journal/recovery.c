@@ -413,6 +413,8 @@ static enum err gaps_report(struct core *core)
     uint64_t expected = ledger_oldest_needed(&core->ledger);
     for (size_t i = 0; i < core->segment_count; i++) {
         const struct segment *segment = &core->segments[i];
+        if (segment->first_number >= segment->end_number)
+            continue; /* a begin that came to nothing */
         if (segment->first_number > expected) {
             enum err err = core_damage(
                 core, segment->first_number - expected,
