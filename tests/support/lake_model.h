@@ -48,7 +48,7 @@ struct lake_file { /* bytes that were made for a key; made again otherwise: anot
 struct lake_cut {
     uint64_t cut_id, after, through, first_block;
     uint64_t after_said; /* by LANDED: 0 when the journal has forgotten the dataset, see below */
-    uint32_t files[64]; /* into files */
+    uint32_t files[64];  /* into files */
     uint32_t file_count;
     uint8_t dataset;
     bool is_pending; /* LANDED without UPLOADED, not replaced */
