@@ -29,8 +29,8 @@ if(INGESTOR_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
-# Fat objects: the program and the measurements are linked with LTO, the hundred test programs from
-# the same objects without, for each LTO link optimises everything again.
+# Fat objects: the program is linked with LTO, the hundred tests, tools and measurements from the
+# same objects without, for each LTO link optimises everything again.
 if(INGESTOR_LTO)
     add_compile_options(-flto=auto -ffat-lto-objects)
     add_link_options($<IF:$<BOOL:$<TARGET_PROPERTY:INGESTOR_USE_LTO>>,-flto=auto,-fno-lto>)

@@ -45,7 +45,6 @@ file(GLOB tool_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/tools/*.c
 foreach(source ${tool_sources})
     get_filename_component(name ${source} NAME_WE)
     add_ingestor_program(${name} ${source} app)
-    set_target_properties(${name} PROPERTIES INGESTOR_USE_LTO ON)
 endforeach()
 
 if(INGESTOR_FUZZ)

@@ -8,7 +8,10 @@ build() {
     cmake --preset "$1" -DINGESTOR_TESTS=ON >/dev/null && cmake --build "build${2:-}" -j "$(nproc)" | tail -1
 }
 
-build release || { echo "0 passed, 1 failed"; exit 1; }
+step "build release" build release || {
+    totals
+    exit 1
+}
 for preset in debug asan; do
     if step "build $preset" build $preset -$preset; then
         unit_tests build-$preset
