@@ -24,6 +24,7 @@
 #include <assert.h>
 
 #define RECORD_HEAD_BYTES   6
+#define ROUTE_IDS_OFFSET    5  /* in a ROUTE body: behind format, rule, window and field count */
 #define MESSAGE_FIXED_BYTES 24 /* record head included */
 #define IDENTITY_BYTES      8
 #define ROUTE_FIXED_BYTES   5 /* of the body */
@@ -501,6 +502,16 @@ void block_message_get(const struct block *block, uint32_t message_index,
     ret_message->extras.data = at;
     ret_message->payload =
         bytes_from(at + ret_message->extras.size, left - ret_message->extras.size);
+}
+
+void block_route_ids(const struct block *block, uint32_t route_index, struct bytes *ret_source_id,
+                     struct bytes *ret_dataset_id)
+{
+    const uint8_t *at =
+        block->image + block->routes[route_index].offset + RECORD_HEAD_BYTES + ROUTE_IDS_OFFSET;
+    *ret_source_id = bytes_from(at + 2, load_u16(at));
+    at += 2 + ret_source_id->size;
+    *ret_dataset_id = bytes_from(at + 2, load_u16(at));
 }
 
 void block_route_get(const struct block *block, uint32_t route_index, struct route_view *ret_route)

@@ -207,6 +207,9 @@ enum err block_parse(struct bytes image, struct block **ret_block, struct diag *
 void block_message_get(const struct block *block, uint32_t message_index,
                        struct message_view *ret_message);
 void block_route_get(const struct block *block, uint32_t route_index, struct route_view *ret_route);
+/* Only whose it is, which is all that most need to know of a route, and much cheaper. */
+void block_route_ids(const struct block *block, uint32_t route_index, struct bytes *ret_source_id,
+                     struct bytes *ret_dataset_id);
 
 /* Walks all records; *cursor starts at 0. False at the end. */
 struct record_view {

@@ -113,6 +113,11 @@ static void test_route_view(void **state)
     (void)state;
     struct block *block = sealed_block(1);
     struct route_view want = sample_route(), route;
+    struct bytes source_id;
+    struct bytes dataset_id;
+    block_route_ids(block, 1, &source_id, &dataset_id);
+    assert_true(bytes_equal(source_id, want.source_id));
+    assert_true(bytes_equal(dataset_id, want.dataset_id));
     block_route_get(block, 1, &route);
     assert_true(bytes_equal(route.source_id, want.source_id));
     assert_true(bytes_equal(route.dataset_id, want.dataset_id));

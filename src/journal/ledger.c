@@ -365,18 +365,19 @@ static enum err identity_prepare(struct ledger *ledger, struct bytes source_id,
 
 static enum err routes_prepare(struct ledger *ledger, const struct block *block)
 {
-    struct route_view route;
+    struct bytes source_id;
+    struct bytes dataset_id;
     struct ledger_dataset *dataset;
     struct ledger_source *source;
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < block->route_count && err == ERR_OK; i++) {
         if (block->routes[i].message_count == 0)
             continue;
-        block_route_get(block, i, &route);
-        err = ledger_dataset_ensure(ledger, route.dataset_id, &dataset);
+        block_route_ids(block, i, &source_id, &dataset_id);
+        err = ledger_dataset_ensure(ledger, dataset_id, &dataset);
         if (err != ERR_OK || block->identity_count == 0)
             continue;
-        err = ledger_source_ensure(ledger, route.source_id, &source);
+        err = ledger_source_ensure(ledger, source_id, &source);
         for (uint32_t m = block->routes[i].message_first; m != BLOCK_END && err == ERR_OK;
              m = block->messages[m].next) {
             struct message_view message;
@@ -384,7 +385,7 @@ static enum err routes_prepare(struct ledger *ledger, const struct block *block)
             if (!(message.flags & MESSAGE_IDENTITY))
                 continue;
             err = (message.flags & MESSAGE_SESSION)
-                      ? identity_prepare(ledger, route.source_id, &message)
+                      ? identity_prepare(ledger, source_id, &message)
                       : ledger_identity_ensure(source, message.packet_identifier);
         }
     }
@@ -508,22 +509,23 @@ static void identity_free_apply(struct ledger *ledger, struct bytes body)
 
 static void routes_apply(struct ledger *ledger, const struct block *block)
 {
-    struct route_view route;
+    struct bytes source_id;
+    struct bytes dataset_id;
     for (uint32_t i = 0; i < block->route_count; i++) {
         if (block->routes[i].message_count == 0)
             continue;
-        block_route_get(block, i, &route);
-        struct ledger_dataset *dataset = map_get(&ledger->datasets, route.dataset_id);
+        block_route_ids(block, i, &source_id, &dataset_id);
+        struct ledger_dataset *dataset = map_get(&ledger->datasets, dataset_id);
         dataset->newest = block->number;
         if (block->number > dataset->landed_through && dataset->oldest == 0)
             dataset->oldest = block->number;
     }
 }
 
-/* The source of the last message's route: the next one has mostly the same. */
+/* The last message's source: the next one has mostly the same. */
 struct source_cache {
     struct ledger_source *source;
-    uint32_t route_index;
+    struct bytes source_id;
     uint8_t session;
 };
 
@@ -531,17 +533,17 @@ static void message_apply(struct ledger *ledger, const struct block *block, uint
                           struct source_cache *cache)
 {
     struct message_view message;
-    struct route_view route;
+    struct bytes source_id;
+    struct bytes dataset_id;
     block_message_get(block, index, &message);
     if (!(message.flags & MESSAGE_IDENTITY))
         return;
     uint8_t session = session_of(&message);
-    if (!cache->source || cache->route_index != message.route_index || cache->session != session) {
+    block_route_ids(block, message.route_index, &source_id, &dataset_id);
+    if (!cache->source || cache->session != session || !bytes_equal(cache->source_id, source_id)) {
         uint8_t room[RECORD_SESSION_KEY_BYTES];
-        block_route_get(block, message.route_index, &route);
-        cache->source =
-            map_get(&ledger->sources, record_session_key(route.source_id, session, room));
-        cache->route_index = message.route_index;
+        cache->source = map_get(&ledger->sources, record_session_key(source_id, session, room));
+        cache->source_id = source_id;
         cache->session = session;
     }
     ledger_identity_set(cache->source, message.packet_identifier,

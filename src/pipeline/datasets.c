@@ -58,15 +58,18 @@ static enum err dataset_new(struct datasets *datasets, const struct route_view *
     return ERR_OK;
 }
 
-enum err datasets_get(struct datasets *datasets, const struct route_view *route, uint64_t hash,
+enum err datasets_get(struct datasets *datasets, const struct block *block, uint32_t route_index,
                       struct dataset **ret_dataset)
 {
-    struct dataset *dataset = map_get(&datasets->by_id, route->dataset_id);
-    if (dataset) {
-        *ret_dataset = dataset;
+    struct bytes source_id;
+    struct bytes id;
+    struct route_view route;
+    block_route_ids(block, route_index, &source_id, &id);
+    *ret_dataset = map_get(&datasets->by_id, id);
+    if (*ret_dataset)
         return ERR_OK;
-    }
-    return dataset_new(datasets, route, hash, ret_dataset);
+    block_route_get(block, route_index, &route);
+    return dataset_new(datasets, &route, block->routes[route_index].dataset_hash, ret_dataset);
 }
 
 static void open_remove(struct datasets *datasets, struct dataset *dataset)

@@ -49,8 +49,8 @@ struct datasets {
 void datasets_init(struct datasets *datasets, const struct worker_options *options);
 void datasets_fini(struct datasets *datasets);
 
-/* Gets or makes. */
-enum err datasets_get(struct datasets *datasets, const struct route_view *route, uint64_t hash,
+/* Gets or makes the dataset of a block's route. */
+enum err datasets_get(struct datasets *datasets, const struct block *block, uint32_t route_index,
                       struct dataset **ret_dataset) ERR_MUST_USE;
 /* Appends it to the open ones, as the youngest. */
 void datasets_open(struct datasets *datasets, struct dataset *dataset);

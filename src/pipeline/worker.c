@@ -105,11 +105,12 @@ static enum err dataset_append(struct dataset *dataset, const struct block *bloc
 {
     uint32_t first = dataset->undone ? 0 : route_index;
     for (uint32_t i = first; i <= route_index; i++) {
-        struct route_view route;
+        struct bytes source;
+        struct bytes id;
         if (block->routes[i].dataset_hash != dataset->hash || block->routes[i].message_count == 0)
             continue;
-        block_route_get(block, i, &route);
-        if (!bytes_equal(route.dataset_id, dataset_id(dataset)))
+        block_route_ids(block, i, &source, &id);
+        if (!bytes_equal(id, dataset_id(dataset)))
             continue;
         enum err err = batch_append(dataset->batch, block, i);
         if (err != ERR_OK) {
@@ -134,14 +135,15 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
 {
     const struct block *block = shipment->block;
     const struct block_route *entry = &block->routes[route_index];
-    struct route_view route;
+    struct bytes source_id;
+    struct bytes id;
     struct dataset *dataset;
     uint64_t redo_cut = 0;
-    block_route_get(block, route_index, &route);
+    block_route_ids(block, route_index, &source_id, &id);
     if (shipment->recovered &&
-        !worker->options.wanted(worker->options.ctx, route.dataset_id, block->number, &redo_cut))
+        !worker->options.wanted(worker->options.ctx, id, block->number, &redo_cut))
         return ERR_OK;
-    enum err err = datasets_get(&worker->datasets, &route, entry->dataset_hash, &dataset);
+    enum err err = datasets_get(&worker->datasets, block, route_index, &dataset);
     if (err != ERR_OK)
         return err;
     if ((shipment->recovered || dataset->redo_cut != 0) && !dataset->touched) {
