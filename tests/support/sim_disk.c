@@ -21,6 +21,7 @@ struct inode {
     uint8_t *dirty; /* per sector */
     uint64_t size, disk_size, capacity;
     bool size_dirty;
+    bool changed, lost;  /* since the last good sync; by a failed one: the images may differ */
     uint32_t references; /* names in either list, notes, open files */
     bool is_folder;
     void *locked_by;
@@ -117,7 +118,7 @@ static void inode_reserve(struct inode *inode, uint64_t size)
 {
     if (size <= inode->capacity)
         return;
-    uint64_t capacity = (size + 65535) & ~(uint64_t)65535;
+    uint64_t capacity = (size + 4095) & ~(uint64_t)4095;
     inode->now = must(realloc(inode->now, capacity));
     inode->disk = must(realloc(inode->disk, capacity));
     inode->dirty = must(realloc(inode->dirty, capacity / SECTOR));
@@ -244,6 +245,7 @@ static enum err sim_open(void *ctx, const char *path, int flags, struct fs_file 
         name_put(&disk->now, path, inode);
         note_add(disk, path, "", inode);
     } else if (flags & FS_TRUNCATE) {
+        inode->changed = true;
         inode->size = 0;
         inode->size_dirty = true;
     }
@@ -281,6 +283,7 @@ static void written(struct inode *inode, uint64_t offset, const void *data, uint
     if (size == 0)
         return;
     inode_reserve(inode, offset + size);
+    inode->changed = true;
     if (data)
         memcpy(inode->now + offset, data, size);
     else
@@ -332,6 +335,7 @@ static void sector_settle(struct inode *inode, uint64_t sector)
 /* A sync that fails has brought some sectors down, and the others are forgotten by the kernel. */
 static void sync_fail(struct sim_disk *disk, struct inode *inode)
 {
+    inode->lost = true;
     for (uint64_t i = 0; i < inode->capacity / SECTOR; i++) {
         if (!inode->dirty[i])
             continue;
@@ -359,6 +363,7 @@ static enum err sim_sync(void *ctx, struct fs_file *file, struct diag *diag)
         }
     inode->disk_size = inode->size;
     inode->size_dirty = false;
+    inode->changed = false;
     return ERR_OK;
 }
 
@@ -376,6 +381,7 @@ static enum err sim_allocate(void *ctx, struct fs_file *file, uint64_t size_byte
         return diag_set(diag, ERR_NO_SPACE, "the disk is full");
     inode_reserve(inode, size_bytes);
     if (size_bytes > inode->size) {
+        inode->changed = true;
         inode->size = size_bytes; /* the space behind the old end is zero in both images */
         inode->size_dirty = true;
     }
@@ -391,6 +397,7 @@ static enum err sim_truncate(void *ctx, struct fs_file *file, uint64_t size_byte
     if (file_dead(file) || operation(disk, &fault) != ERR_OK || fault == SIM_FAULT_CRASH ||
         fault == SIM_FAULT_IO)
         return diag_set(diag, ERR_IO, "cannot truncate");
+    inode->changed = true;
     if (size_bytes < inode->size)
         memset(inode->now + size_bytes, 0, inode->size - size_bytes);
     inode_reserve(inode, size_bytes);
@@ -546,6 +553,9 @@ static const struct fs_ops sim_ops = {
 
 static void inode_power_cut(struct sim_disk *disk, struct inode *inode)
 {
+    if (!inode->changed && !inode->lost)
+        return;
+    inode->changed = inode->lost = false;
     for (uint64_t i = 0; i < inode->capacity / SECTOR; i++) {
         if (inode->dirty[i]) {
             uint64_t fate = sim_random(disk, 8);
