@@ -276,6 +276,13 @@ void lake_put_done(struct lake_model *model, const char *key, const uint8_t sha2
     file_expect(model, key, sha256, "is put")->is_put = true;
 }
 
+void lake_damaged(struct lake_model *model, const char *key)
+{
+    for (size_t i = 0; i < model->file_count; i++)
+        if (strcmp(model->files[i].key, key) == 0)
+            model->files[i].is_damaged = model->files[i].was_damaged = true;
+}
+
 void lake_reported(struct lake_model *model, const char *sentence)
 {
     promise_note("    report: %s", sentence);

@@ -78,6 +78,8 @@ void lake_landed_durable(struct lake_model *model, const struct landed *landed);
 void lake_uploaded_durable(struct lake_model *model, uint64_t cut_id);
 void lake_put_begins(struct lake_model *model, const char *key, const uint8_t sha256[32]);
 void lake_put_done(struct lake_model *model, const char *key, const uint8_t sha256[32]);
+/* The simulation damages the spool file of this key, whichever bytes it holds. */
+void lake_damaged(struct lake_model *model, const char *key);
 /* A report of landing: "lost: object <key> of dataset …". */
 void lake_reported(struct lake_model *model, const char *sentence);
 

@@ -482,7 +482,8 @@ static enum err sim_sync_folder(void *ctx, const char *path, struct diag *diag)
         return err;
     for (size_t i = 0; i < disk->note_count;) {
         struct note *note = &disk->notes[i];
-        if (!is_in_folder(note->add, path) && !is_in_folder(note->drop, path)) {
+        /* What is renamed to another folder is durable when that one is synced. */
+        if (!is_in_folder(note->add[0] ? note->add : note->drop, path)) {
             i++;
             continue;
         }
