@@ -11,7 +11,7 @@ import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import Service, wait_until
+from conftest import wait_until
 from hostile import (OURS, Number, all_messages, dataset_of, kind_of, parse, pointer, records_of,
                      sanitised)
 
