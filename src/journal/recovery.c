@@ -1,7 +1,9 @@
 /*
  * From a folder to a core that may append.
  *
- *  1. Lock; uuid; the header of each segment file. Files without one are free, unless they hold log
+ *  1. Lock; uuid; the folder is synced, so that no file whose removal a killed process did not make
+ *     durable comes back later, with an epoch not below those that are drawn now; then the header
+ *     of each segment file. Files without one are free, unless they hold log
  *     blocks of an epoch not yet free: those are damaged, reported and left alone.
  *  2. The newest checkpoint that is complete and good fills the ledger: it holds the effects of all
  *     blocks up to applied_through, A. Damaged newer ones are passed over: their segments' own
@@ -493,6 +495,8 @@ enum err recovery_run(struct core *core, struct block_list *ret_tail, struct dia
     if (err == ERR_OK)
         err = recovery_uuid_read(core, diag);
     bool had_file = core->uuid[0] != '\0';
+    if (err == ERR_OK) /* what is removed stays removed from here on */
+        err = fs_sync_folder(core->options.fs, core->folder, diag);
     if (err == ERR_OK)
         err = fs_list(core->options.fs, core->folder, on_name, &recovery, diag);
     if (err == ERR_OK)
