@@ -57,6 +57,8 @@ static enum err switch_check(struct store *store, const struct store_object *obj
                              enum store_presence *ret_presence, struct diag *diag)
 {
     struct switch_store *outer = (struct switch_store *)store;
+    if (is_refused(outer, object->key))
+        return diag_set(diag, outer->put_err, "the store does not answer for %s", object->key);
     return outer->inner->ops->check(outer->inner, object, ret_presence, diag);
 }
 
@@ -519,6 +521,33 @@ static void test_redo(void **state)
     }
 }
 
+/* It was moved to its key and nobody can ask: it is not made again, with other bytes perhaps. */
+static void test_unknown_is_not_redone(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct landing_recovery recovery;
+    int64_t wait_ns;
+    const char *text = "one";
+    set_up(&fixture);
+    assert_int_equal(land(&fixture, "d", 1, &text, 1, 0, NULL), ERR_OK);
+    step_journal_step(&fixture.journal);
+    upload_step(fixture.upload, &wait_ns);
+    stop(&fixture);
+    start(&fixture);
+    fixture.store.put_err = ERR_NETWORK;
+    recover(&fixture, &recovery);
+    assert_int_equal(recovery.redo_cuts, 0);
+    assert_int_equal(recovery.pending_cuts, 1);
+    run_due(&fixture);
+    fixture.store.put_err = ERR_OK;
+    test_now_ns = stats_of(&fixture).next_due_ns;
+    run_due(&fixture);
+    assert_int_equal(step_journal_pending(&fixture.journal), 0);
+    assert_int_equal(fixture.uploaded_messages, 10);
+    tear_down(&fixture);
+}
+
 static void test_lost(void **state)
 {
     (void)state;
@@ -648,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_spool_full),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_redo),
+        cmocka_unit_test(test_unknown_is_not_redone),
         cmocka_unit_test(test_lost),
         cmocka_unit_test(test_damaged_while_running),
         cmocka_unit_test(test_no_memory),

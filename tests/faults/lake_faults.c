@@ -373,6 +373,11 @@ static uint64_t draw_of(void *ctx, uint64_t below)
     return lake_run_draw(ctx, below);
 }
 
+static bool is_at_once(void *ctx)
+{
+    return lake_run_draw(ctx, 4) == 0;
+}
+
 static void run_init(struct lake_run *run, uint64_t seed)
 {
     run->disk = sim_disk_new(seed, 64 * LAKE_RUN_SEGMENT_BYTES);
@@ -381,6 +386,7 @@ static void run_init(struct lake_run *run, uint64_t seed)
     core_journal_init(&run->journal);
     run->journal.on_applied = lake_run_applied;
     run->journal.ctx = run;
+    run->journal.is_at_once = is_at_once;
     uint64_t kind = lake_run_draw(run, 5);
     run->uses_s3 = kind < 2;
     if (kind == 4)

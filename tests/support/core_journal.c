@@ -36,6 +36,13 @@ static enum err control_add(struct core_journal *journal, enum record_kind kind,
     return ERR_OK;
 }
 
+static void perhaps_at_once(struct core_journal *journal)
+{
+    if (journal->is_at_once && journal->is_at_once(journal->ctx) &&
+        core_journal_step(journal, CORE_JOURNAL_QUEUE_MAX) != ERR_OK)
+        promise_note("    the journal fails");
+}
+
 static enum err core_land(void *ctx, const struct landed *landed, journal_on_durable on_durable,
                           void *durable_ctx)
 {
@@ -60,6 +67,7 @@ static enum err core_land(void *ctx, const struct landed *landed, journal_on_dur
     request->ctx = durable_ctx;
     if (!request->landed)
         abort();
+    perhaps_at_once(journal);
     return ERR_OK;
 }
 
@@ -79,6 +87,7 @@ static enum err core_uploaded(void *ctx, uint64_t cut_id, journal_on_durable on_
     request->uploaded_cut = cut_id;
     request->on_durable = on_durable;
     request->ctx = durable_ctx;
+    perhaps_at_once(journal);
     return ERR_OK;
 }
 

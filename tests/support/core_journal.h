@@ -33,6 +33,9 @@ struct core_journal {
     size_t flight_count;
     uint64_t acknowledged; /* the last block that somebody was told is durable */
     uint64_t cut_id_next;
+    /* Whether what is asked for becomes durable, and is told so, before the call returns: the
+     * journal's thread may be that fast. NULL: never. */
+    bool (*is_at_once)(void *ctx);
     bool calling; /* an EMPTY block that may have come to be */
     /* A block is durable, before its on_durable; also those that recovery found. */
     void (*on_applied)(void *ctx, const struct core_request *request, uint64_t number);
