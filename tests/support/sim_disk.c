@@ -3,8 +3,8 @@
  * each sector whether it is dirty: written since the last good sync. After a failed sync some dirty
  * sectors become clean without being on the disk, as Linux does it: no later sync writes them.
  *
- * Names are kept twice as well. An operation on names is noted with its folder until that folder is
- * synced; a power cut applies a random part of the noted ones in random order.
+ * Names are kept twice as well. A change of names is noted with its folder (renamed: the new one)
+ * until that is synced; a power cut applies a random part of the noted ones in random order.
  */
 #include "support/sim_disk.h"
 
@@ -482,7 +482,6 @@ static enum err sim_sync_folder(void *ctx, const char *path, struct diag *diag)
         return err;
     for (size_t i = 0; i < disk->note_count;) {
         struct note *note = &disk->notes[i];
-        /* What is renamed to another folder is durable when that one is synced. */
         if (!is_in_folder(note->add[0] ? note->add : note->drop, path)) {
             i++;
             continue;
