@@ -203,8 +203,12 @@ void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns)
             continue;
         if (wait_ns <= 0 &&
             flush_pace_take(datasets->options->pace, dataset->opened_ns, now, &wait_ns)) {
-            if (datasets_cut(datasets, dataset) == ERR_STOPPED)
+            enum err err = datasets_cut(datasets, dataset);
+            if (err == ERR_STOPPED)
                 return;
+            /* It stands at the end of the list now, perhaps behind where this walk ends. */
+            if (err != ERR_OK && *ret_wait_ns > DATASETS_POSTPONE_NS)
+                *ret_wait_ns = DATASETS_POSTPONE_NS;
             continue;
         }
         if (wait_ns < *ret_wait_ns)

@@ -70,13 +70,13 @@ def wait_healthy(service):
                f"the service to be healthy again; it says {health(service)['components']}")
 
 
-def wait_stored(service, count):
+def wait_stored(service, count, timeout_s=None):
     def stored():
         accounts = health(service)["metrics"]["accounting"].values()
         for a in accounts:
             assert a["received"] == a["stored"] + a["rejected"] + a["repeated"] + a["pending"]
         return sum(a["stored"] for a in accounts) >= count
-    wait_until(stored, f"{count} messages to be stored")
+    wait_until(stored, f"{count} messages to be stored", timeout_s)
 
 
 def start_again(service):
@@ -523,7 +523,7 @@ def test_database_locked(mosquitto, make_service):
     assert health(service)["status"] == "degraded"
     lock.execute("rollback")
     lock.close()
-    wait_stored(service, 11)
+    wait_stored(service, 11, timeout_s=20)
     wait_healthy(service)
     service.stop()
     assert service.seqs() == list(range(11))
