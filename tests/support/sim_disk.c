@@ -192,9 +192,8 @@ static bool is_in_folder(const char *path, const char *folder)
 static uint64_t device_of(const struct sim_disk *disk, const char *path)
 {
     size_t length = strlen(disk->mounted);
-    bool is_below = length > 0 && strncmp(path, disk->mounted, length) == 0 &&
-                    (path[length] == '/' || path[length] == '\0');
-    return is_below ? 2 : 1;
+    bool is_prefix = length > 0 && strncmp(path, disk->mounted, length) == 0;
+    return is_prefix && (path[length] == '/' || path[length] == '\0') ? 2 : 1;
 }
 
 /* ---- faults ---- */
