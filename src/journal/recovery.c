@@ -3,8 +3,8 @@
  *
  *  1. Lock; uuid; the folder is synced, so that no file whose removal a killed process did not make
  *     durable comes back later, with an epoch not below those that are drawn now; then the header
- *     of each segment file. Files without one are free, unless they hold log
- *     blocks of an epoch not yet free: those are damaged, reported and left alone.
+ *     of each segment file. Files without one are free, unless they hold log blocks of an epoch not
+ *     yet free: those are damaged, reported and left alone.
  *  2. The newest checkpoint that is complete and good fills the ledger: it holds the effects of all
  *     blocks up to applied_through, A. Damaged newer ones are passed over: their segments' own
  *     records, and those of the segments between, are applied on top. Those segments are there: a
@@ -463,7 +463,8 @@ static enum err carries_check(struct recovery *recovery)
             err = segment_walk(core->options.fs, path, newest, &visitor, &end, recovery->diag);
         if (err != ERR_OK || end.last_number >= newest->carried_through)
             return err;
-        err = core_slot_free(core, newest->slot, newest->size_bytes);
+        /* Not reused: a torn header over its blocks would look like damage. */
+        err = fs_unlink(core->options.fs, path, recovery->diag);
         if (err != ERR_OK)
             return err;
         core->segment_count--;
