@@ -269,7 +269,7 @@ static enum err opening_file(struct core *core, struct opening *opening, uint64_
     struct segment *segment = &opening->segment;
     enum err err = ERR_OK;
     segment->size_bytes = size_bytes;
-    if (core->free_count > 0) {
+    if (core->free_count > 0 && !core->free_held) {
         size_t i = core->free_count - 1;
         while (i > 0 && core->free_slots[i].size_bytes < size_bytes)
             i--;
@@ -323,6 +323,19 @@ static void opening_undo(struct core *core, struct opening *opening)
     segment_fail(core);
 }
 
+/* After the first checkpoint of this life: free files that are too many go. */
+static void free_release(struct core *core)
+{
+    char path[SEGMENT_PATH_MAX];
+    core->free_held = false;
+    while (core->free_count > FREE_KEPT) {
+        const struct core_slot *slot = &core->free_slots[--core->free_count];
+        if (segment_path(path, core->folder, slot->slot, NULL) != ERR_OK ||
+            fs_unlink(core->options.fs, path, NULL) != ERR_OK)
+            core->orphan_bytes += slot->size_bytes;
+    }
+}
+
 static void opening_done(struct core *core, struct opening *opening, size_t freeable)
 {
     struct segment *segment = &opening->segment;
@@ -336,6 +349,8 @@ static void opening_done(struct core *core, struct opening *opening, size_t free
         if (core->segments[i].end_number > segment->first_number)
             core->segments[i].end_number = segment->first_number;
     core->segments[core->segment_count++] = *segment; /* room was made by core_roll */
+    if (core->free_held)
+        free_release(core);
     segments_free(core, freeable);
     fs_close(core->options.fs, core->file);
     core->file = opening->file;

@@ -35,6 +35,9 @@ struct core {
     size_t segment_count, segment_capacity;
     struct core_slot *free_slots;
     size_t free_count, free_capacity;
+    /* Recovery's free files are not touched before this core's first checkpoint is durable: the one
+     * that called them free is perhaps in the page cache only. */
+    bool free_held;
     uint32_t slot_next; /* where the search for a free number begins */
 
     struct segment *replay_segments; /* core_replay_plan; NULL: none */

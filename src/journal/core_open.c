@@ -54,6 +54,7 @@ enum err core_open(struct core *core, const struct journal_options *options, str
     struct block_list tail = {0};
     *core = (struct core){.options = *options};
     core->options.segment_bytes = segment_bytes_of(options);
+    core->free_held = true;
     ledger_init(&core->ledger);
     core->folder = mem_strdup(options->folder);
     core->staging = mem_aligned(LIMIT_BLOCK_ALIGN_BYTES, STAGING_BYTES);
