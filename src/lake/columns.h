@@ -124,5 +124,6 @@ static inline enum err leaf_string_within(struct leaf *leaf, size_t row, uint8_t
 static inline enum err leaf_string(struct leaf *leaf, size_t row, uint8_t repetition,
                                    struct bytes text)
 {
-    return leaf_string_within(leaf, row, repetition, text, text.data + text.size);
+    const uint8_t *end = text.size > 0 ? text.data + text.size : text.data;
+    return leaf_string_within(leaf, row, repetition, text, end);
 }
