@@ -61,12 +61,11 @@ free_port() {
     return 1
 }
 
-# The port of the last run if it is free: the source in the database names it.
+# The port of the last run if it is free, so that a bookmark of it stays good.
 choose_broker_port() {
     broker_port=$(cat $demo/broker-port 2>/dev/null || true)
     if [ -z "$broker_port" ] || is_open "$broker_port"; then
         broker_port=$(free_port)
-        rm -f $demo/ingestor.db*
         echo "$broker_port" >$demo/broker-port
     fi
 }

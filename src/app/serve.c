@@ -29,6 +29,13 @@ static void on_second_signal(int number)
     _exit(SERVE_EXIT_AT_ONCE);
 }
 
+/* Nothing was taken yet, and all that was acknowledged before is in the journal. */
+static void on_signal_at_start(int number)
+{
+    (void)number;
+    _exit(EXIT_SERVICE_OK);
+}
+
 static void on_stop_signal(uv_signal_t *handle, int number)
 {
     struct serve *serve = handle->data;
@@ -100,12 +107,14 @@ int serve_main(const struct config *config, const struct config_input *input)
         log_error("serve", "cannot make an event loop: out of descriptors or memory");
         return EXIT_SERVICE_FAILED;
     }
-    handles_open(&serve);
+    signal(SIGTERM, on_signal_at_start);
+    signal(SIGINT, on_signal_at_start);
     if (service_start(config, &serve.service, &exit_code, &diag) != ERR_OK) {
         log_error("serve", "%s", diag.text);
         handles_close(&serve);
         return exit_code;
     }
+    handles_open(&serve);
     uv_run(&serve.loop, UV_RUN_DEFAULT);
 
     handles_close(&serve);

@@ -2,9 +2,10 @@
  * Start, and why in this order:
  *
  *   1. journal     its lock says that we are alone; what it recovered decides all the rest
- *   2. store, catalog, landing: what LANDED promised is checked against spool and store
- *   3. pipeline    workers and lander, the journal's thread, the uploader
- *   4. API         so that a long recovery can be watched
+ *   2. store, catalog, pipeline: made, not running
+ *   3. API         so that a long recovery can be watched
+ *   4. landing     what LANDED promised is checked against spool and store; then the threads of
+ *                  journal, uploader, landers and workers
  *   5. replay      what is in the journal and not in the lake, on a thread of its own
  *   6. sources     only after the replay, so that a dataset's rows stay in the journal's order
  *
@@ -404,12 +405,12 @@ static enum err service_begin(struct service *service, int *ret_exit_code, struc
     if (err == ERR_OK) {
         *ret_exit_code = EXIT_SERVICE_FAILED;
         service_metrics_on_collect(service->service_metrics, health_collect, service);
-        err = lake_recover(service, diag);
+        err = api_begin(service, diag);
     }
     if (err == ERR_OK)
-        err = threads_begin(service, diag);
+        err = lake_recover(service, diag);
     if (err == ERR_OK)
-        err = api_begin(service, diag);
+        err = threads_begin(service, diag);
     if (err == ERR_OK)
         err = thread_start(&service->recovery_thread, "recovery", recovery_run, service);
     return err;

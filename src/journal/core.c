@@ -261,9 +261,30 @@ static enum err slot_find(struct core *core, uint32_t *ret_slot, struct diag *di
     return diag_set(diag, ERR_NO_SPACE, "the journal has %d files", CORE_SLOTS_MAX);
 }
 
+/* On a full disk a small segment will do: it takes the LANDED and UPLOADED that make room again. */
+static enum err opening_allocate(struct core *core, struct opening *opening, uint64_t least_bytes,
+                                 struct diag *diag)
+{
+    const struct fs *fs = core->options.fs;
+    struct segment *segment = &opening->segment;
+    for (;;) {
+        struct diag first = {0};
+        enum err err = fs_allocate(fs, opening->file, segment->size_bytes, &first);
+        if (err == ERR_OK)
+            return ERR_OK;
+        if (err != ERR_NO_SPACE || segment->size_bytes <= least_bytes)
+            return diag_set(diag, err, "%s", first.text);
+        uint64_t smaller = (segment->size_bytes / 4) & ~(uint64_t)(PAGE - 1);
+        segment->size_bytes = smaller > least_bytes ? smaller : least_bytes;
+        err = fs_truncate(fs, opening->file, 0, diag); /* gives back what was reserved in part */
+        if (err != ERR_OK)
+            return err;
+    }
+}
+
 /* A free file, large enough if there is one, or a new one. */
 static enum err opening_file(struct core *core, struct opening *opening, uint64_t size_bytes,
-                             struct diag *diag)
+                             uint64_t least_bytes, struct diag *diag)
 {
     const struct fs *fs = core->options.fs;
     struct segment *segment = &opening->segment;
@@ -285,7 +306,7 @@ static enum err opening_file(struct core *core, struct opening *opening, uint64_
     if (err == ERR_OK)
         err = fs_open(fs, opening->path, FS_WRITE | FS_CREATE | FS_DIRECT, &opening->file, diag);
     if (err == ERR_OK)
-        err = fs_allocate(fs, opening->file, segment->size_bytes, diag);
+        err = opening_allocate(core, opening, least_bytes, diag);
     return err;
 }
 
@@ -383,11 +404,10 @@ enum err core_roll(struct core *core, uint64_t size_bytes, uint64_t carried_thro
     enum err err = segment_room(core);
     if (err == ERR_OK)
         err = opening_encode(core, &opening, freeable);
-    uint64_t wanted = PAGE + opening.checkpoint_bytes + size_bytes;
-    if (wanted < core->options.segment_bytes)
-        wanted = core->options.segment_bytes;
+    uint64_t least = PAGE + opening.checkpoint_bytes + size_bytes;
+    uint64_t wanted = least < core->options.segment_bytes ? core->options.segment_bytes : least;
     if (err == ERR_OK)
-        err = opening_file(core, &opening, wanted, diag);
+        err = opening_file(core, &opening, wanted, least, diag);
     if (err == ERR_OK)
         err = opening_write(core, &opening, diag);
     if (err == ERR_OK)

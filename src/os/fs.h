@@ -19,7 +19,7 @@ struct fs_file; /* made by the implementation; closed with fs_close */
 enum fs_open_flags {
     FS_READ = 0,
     FS_WRITE = 1,     /* read and write */
-    FS_CREATE = 2,    /* make it if missing (0640) */
+    FS_CREATE = 2,    /* make it if missing (0666 under the umask) */
     FS_EXCLUSIVE = 4, /* with FS_CREATE: ERR_EXISTS if it is there */
     FS_TRUNCATE = 8,
     FS_DIRECT = 16, /* bypass the page cache where the file system can, else buffered */

@@ -34,7 +34,7 @@ static int open_retrying(const char *path, int flags)
 {
     int fd;
     do
-        fd = open(path, flags, 0640);
+        fd = open(path, flags, 0666);
     while (fd < 0 && errno == EINTR);
     return fd;
 }
@@ -210,7 +210,7 @@ static enum err posix_make_folder(void *ctx, const char *path, struct diag *diag
 {
     (void)ctx;
     struct stat found;
-    if (mkdir(path, 0750) == 0)
+    if (mkdir(path, 0777) == 0)
         return ERR_OK;
     if (errno != EEXIST)
         return fail(diag, "make folder", path);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define DATASETS_POSTPONE_NS NS_PER_S
+#define DATASETS_MEMORY_CUTS 32
 
 static int64_t now_ns(const struct datasets *datasets)
 {
@@ -213,8 +214,8 @@ void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns)
         }
         if (wait_ns < *ret_wait_ns)
             *ret_wait_ns = wait_ns;
-        if (dataset->retry_ns == 0)
-            return; /* those behind it are younger */
+        if (dataset->retry_ns == 0 && datasets->postponed == 0)
+            return; /* those behind it are younger (but not those that were postponed) */
     }
 }
 
@@ -228,9 +229,16 @@ struct dataset *datasets_largest(struct datasets *datasets)
     return largest;
 }
 
+/* What is closed and kept for its schema goes first; then the largest are cut, a few at a time, so
+ * that the worker goes on and looks at the clock between them. */
 void datasets_cut_for_memory(struct datasets *datasets)
 {
-    while (datasets->memory_bytes > datasets->options->memory_max_bytes) {
+    if (datasets->memory_bytes <= datasets->options->memory_max_bytes)
+        return;
+    datasets_sweep(datasets, 0);
+    for (int i = 0;
+         i < DATASETS_MEMORY_CUTS && datasets->memory_bytes > datasets->options->memory_max_bytes;
+         i++) {
         struct dataset *largest = datasets_largest(datasets);
         if (!largest || datasets_cut(datasets, largest) != ERR_OK)
             return;

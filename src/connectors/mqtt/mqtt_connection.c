@@ -237,7 +237,9 @@ static void on_tick(uv_timer_t *timer)
     struct mqtt_connection *connection = timer->data;
     uint64_t now_ms = mqtt_connection_now_ms(connection);
     if (connection->state == MQTT_STATE_CLOSING) {
-        connection->settle_expired = now_ms >= connection->deadline_ms;
+        /* Only a source that is to end may leave before: the next connection would not know what is
+         * on its way, and store the broker's redelivery of it again. */
+        connection->settle_expired = connection->stopping && now_ms >= connection->deadline_ms;
         close_check(connection);
         return;
     }

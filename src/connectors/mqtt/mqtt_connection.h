@@ -9,7 +9,8 @@
  *
  * Everything runs on the loop's thread. Storage is the caller's, zeroed, from mqtt_connection_open
  * until on_closed. on_failed comes at most once; after it only mqtt_connection_close is left to do.
- * Closing waits until all that was emitted is durable (at most MQTT_SETTLE_TIMEOUT_MS), because
+ * Closing waits until all that was emitted is durable (after a stop at most MQTT_SETTLE_TIMEOUT_MS,
+ * else for as long as it takes), because
  * only then can the next connection learn from the journal what a redelivery repeats.
  *
  * The parts in mqtt_receive.c and mqtt_handshake.c are of the same module: they share the
