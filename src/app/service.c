@@ -279,7 +279,7 @@ static enum err configured_sources_add(struct service *service, struct diag *dia
     json_array_foreach(service->config->sources, index, source)
     {
         const json_t *enabled = json_object_get(source, "enabled");
-        if (enabled && json_is_false(enabled))
+        if (json_is_false(enabled))
             continue;
         enum err err = configured_source_add(service, source, diag);
         if (err != ERR_OK)

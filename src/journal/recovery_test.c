@@ -249,7 +249,7 @@ static void test_no_space_at_open(void **state)
     (void)state;
     struct diag diag = {0};
     sim_disk_free(rig_disk);
-    rig_disk = sim_disk_new(1, 16 * KIB);
+    rig_disk = sim_disk_new(1, 6 * KIB); /* not even the least segment fits */
     struct journal_options options = rig_options();
     assert_int_equal(core_open(&rig_core, &options, &diag), ERR_NO_SPACE);
     assert_true(diag.text[0] != '\0');

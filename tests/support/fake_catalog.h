@@ -11,7 +11,7 @@ struct fake_catalog {
     struct catalog catalog;
     struct fake_catalog_row *rows;
     size_t count;
-    bool away; /* every call: ERR_BUSY */
+    _Atomic bool away; /* every call: ERR_BUSY */
     unsigned pin_calls;
     /* Called once before the next pin: what another replica does in between. */
     void (*before_pin)(struct fake_catalog *fake);
