@@ -71,7 +71,7 @@ class Server:
                 s.shutdown(socket.SHUT_WR)
                 while part := s.recv(65536):
                     received += part
-            except (ConnectionError, TimeoutError):
+            except OSError:  # closed on us (ENOTCONN at shutdown is no ConnectionError), or silent
                 pass
             return received
 
