@@ -14,8 +14,6 @@ demo:
 	@scripts/demo.sh
 
 test:
-	@scripts/install-packages.sh test
-	@scripts/install-test-tools.sh
 	@scripts/test.sh
 
 bench:

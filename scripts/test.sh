@@ -1,5 +1,6 @@
 #!/bin/bash
-# make test: unit tests in a debug build and under the sanitizers, then the integration tests.
+# make test: installs what is missing, then unit tests in a debug build and under the sanitizers, then
+# the integration tests. Whatever happens, the last line of its own is the totals.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/totals.sh
@@ -8,10 +9,13 @@ build() {
     cmake --preset "$1" -DINGESTOR_TESTS=ON >/dev/null && cmake --build "build${2:-}" -j "$(nproc)" | tail -1
 }
 
-step "build release" build release || {
-    totals
-    exit 1
-}
+for needed in "scripts/install-packages.sh test" scripts/install-test-tools.sh "build release"; do
+    # shellcheck disable=SC2086
+    step "$needed" $needed || {
+        totals
+        exit 1
+    }
+done
 for preset in debug asan; do
     if step "build $preset" build $preset -$preset; then
         unit_tests build-$preset

@@ -25,36 +25,45 @@ step() {
     fi
 }
 
-# Every cmocka program counts its own tests; one that reports none (a crash, a plain main) is one
-# test: unit_tests BUILD-FOLDER
+# Every cmocka program counts its own tests; a failed one that names none (a crash, a leak, a plain
+# main) is one failure: unit_tests BUILD-FOLDER
 unit_tests() {
-    local log before_failed=$failed
+    local log status ok bad none programs
     log=$(mktemp)
     ctest --test-dir "$1" -L unit -j "$(nproc)" --output-on-failure --timeout 600 -V >"$log" 2>&1
-    local status=$?
-    local ok bad none programs programs_failed
-    ok=$(grep -cE '^[0-9]+: \[       OK \]' "$log")
-    bad=$(grep -cE '^[0-9]+: \[  FAILED  \] [^0-9]*$' "$log")
-    none=$(grep -cE '^[0-9]+: \[  SKIPPED \] [^0-9]*$' "$log")
-    programs=$(sed -nE 's/.*tests failed out of ([0-9]+)/\1/p' "$log" | tail -1)
-    programs_failed=$(sed -nE 's/^[0-9]+% tests passed, ([0-9]+) tests? failed.*/\1/p' "$log" | tail -1)
-    # cmocka names each failed or skipped test twice, once when it happens and once in the list.
-    bad=$((bad / 2))
-    none=$((none / 2))
-    if [ -z "$programs" ] || [ "$programs" -eq 0 ]; then
+    status=$?
+    read -r ok bad none programs < <(count_cmocka "$log")
+    if [ "$programs" -eq 0 ]; then
         echo "unit tests of $1: ctest found none"
         bad=1
-    elif [ "${programs_failed:-1}" -gt 0 ] && [ "$bad" -eq 0 ]; then
-        bad=$programs_failed # crashed, timed out, leaked
     fi
+    [ $status -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
     add "$ok" "$bad" "$none"
-    echo "-- unit tests of $1: $ok passed, $bad failed, $none skipped in ${programs:-0} programs"
-    if [ $status -ne 0 ] || [ "$bad" -gt 0 ]; then
-        [ "$failed" -gt "$before_failed" ] || add 0 1 0
+    echo "-- unit tests of $1: $ok passed, $bad failed, $none skipped in $programs programs"
+    if [ "$bad" -gt 0 ]; then
         grep -E '^[0-9]+: .*(ERROR|LINE|FAILED|Sanitizer|runtime error|SUMMARY)' "$log" | head -60
         sed -n '/The following tests FAILED/,$p' "$log"
     fi
     rm -f "$log"
+}
+
+# PASSED FAILED SKIPPED PROGRAMS of a ctest -V log. cmocka names each failed or skipped test twice,
+# when it happens and in the list at the end; ctest lists the programs that failed.
+count_cmocka() {
+    awk '
+        /^[0-9]+: \[       OK \]/ { ok++ }
+        /^[0-9]+: \[  FAILED  \]/ && !/test\(s\)/ { bad[$1 + 0]++ }
+        /^[0-9]+: \[  SKIPPED \]/ && !/test\(s\)/ { none++ }
+        /^[ \t]*[0-9]+\/[0-9]+ Test +#[0-9]+:/ { programs++ }
+        /^The following tests FAILED/ { listed = 1; next }
+        listed && /^[ \t]*[0-9]+ - / { failed[$1 + 0] = 1 }
+        END {
+            for (program in bad)
+                failed[program] = 1
+            for (program in failed)
+                sum += bad[program] >= 2 ? int(bad[program] / 2) : 1
+            print ok + 0, sum + 0, int(none / 2), programs + 0
+        }' "$1"
 }
 
 # integration_tests [pytest arguments]: what tests/integration holds, against build/ingestor
@@ -73,6 +82,20 @@ integration_tests() {
     [ "$status" -eq 0 ] || [ $bad -gt 0 ] || bad=1
     add "${ok:-0}" "$bad" "${none:-0}"
     rm -f "$log"
+}
+
+# What a command that ends with totals found: add_totals LOG STATUS. Its line is the last that looks
+# like totals, for make says its own error after it; a failure without one counts all the same.
+add_totals() {
+    local line
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$1" | tail -n 1)
+    if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+        add "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[4]:-0}"
+        [ "$2" -eq 0 ] || [ "${BASH_REMATCH[2]}" -gt 0 ] || add 0 1 0
+    else
+        add 0 1 0
+        echo "-- FAILED: no totals in what ended with: $(tail -n 1 "$1")"
+    fi
 }
 
 # The last line, and the exit code.
