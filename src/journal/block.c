@@ -283,6 +283,7 @@ void block_header_read(const uint8_t image[BLOCK_HEADER_BYTES], struct block_hea
 
 enum err block_check(struct bytes image, struct block_header *ret_header, struct diag *diag)
 {
+    *ret_header = (struct block_header){0};
     if (image.size < BLOCK_HEADER_BYTES)
         return diag_set(diag, ERR_CORRUPT, "block of %zu bytes is shorter than its header",
                         image.size);

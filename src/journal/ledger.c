@@ -116,7 +116,6 @@ enum err ledger_identity_ensure(struct ledger_source *source, uint16_t packet_id
     return *page ? ERR_OK : ERR_NO_MEMORY;
 }
 
-/* NULL when its page was never made. */
 struct ledger_identity *ledger_identity_at(struct ledger_source *source, uint16_t identifier)
 {
     struct ledger_identity *page = source->pages[identifier / LEDGER_PAGE_IDENTITIES];
@@ -157,7 +156,8 @@ enum err ledger_pending_reserve(struct ledger *ledger, size_t count)
     if (wanted <= ledger->pending_capacity)
         return ERR_OK;
     size_t capacity = ledger->pending_capacity * 2 > wanted ? ledger->pending_capacity * 2 : wanted;
-    void *pending = mem_realloc(ledger->pending, capacity * sizeof(*ledger->pending));
+    size_t bytes = capacity * sizeof(*ledger->pending); /* NOLINT: it is an array of pointers */
+    void *pending = mem_realloc(ledger->pending, bytes);
     if (!pending)
         return ERR_NO_MEMORY;
     ledger->pending = pending;
@@ -171,8 +171,8 @@ static void pending_remove_at(struct ledger *ledger, size_t index)
     ledger_redo_set(ledger, pending, false);
     pending_free(pending);
     ledger->pending_count--;
-    memmove(&ledger->pending[index], &ledger->pending[index + 1],
-            (ledger->pending_count - index) * sizeof(*ledger->pending));
+    for (size_t i = index; i < ledger->pending_count; i++)
+        ledger->pending[i] = ledger->pending[i + 1];
 }
 
 /* A new LANDED of exactly the same range stands for the old one (journal_redo), and so does the

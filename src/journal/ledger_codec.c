@@ -22,7 +22,8 @@ enum err block_list_add(struct block_list *list, struct block *take_block)
 {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 8;
-        void *blocks = mem_realloc(list->blocks, capacity * sizeof(*list->blocks));
+        size_t bytes = capacity * sizeof(*list->blocks); /* NOLINT: it is an array of pointers */
+        void *blocks = mem_realloc(list->blocks, bytes);
         if (!blocks)
             return ERR_NO_MEMORY;
         list->blocks = blocks;

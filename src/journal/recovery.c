@@ -286,8 +286,8 @@ static enum err held_apply(struct recovery *recovery)
     for (size_t i = 0; i < count; i++)
         block_unref(held->blocks[i]);
     held->count -= count;
-    if (count > 0)
-        memmove(held->blocks, held->blocks + count, held->count * sizeof(*held->blocks));
+    for (size_t i = 0; i < held->count; i++)
+        held->blocks[i] = held->blocks[i + count];
     return err;
 }
 
