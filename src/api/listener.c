@@ -25,13 +25,15 @@ static int socket_listen(const struct addrinfo *address)
 
 static uint16_t socket_port(int handle)
 {
-    struct sockaddr_storage address = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {.v6 = {0}};
     socklen_t size = sizeof(address);
-    if (getsockname(handle, (struct sockaddr *)&address, &size) != 0)
+    if (getsockname(handle, &address.any, &size) != 0)
         return 0;
-    if (address.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 static enum err listen_failed(const char *host, uint16_t port, struct diag *diag)

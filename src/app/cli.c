@@ -11,6 +11,7 @@
 #include "app/serve.h"
 #include "app/try.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -199,6 +200,7 @@ static int load(const struct command *command, int argc, char **argv, struct loa
     buf_fini(&problems);
     if (err && err != ERR_INVALID)
         fprintf(stderr, "ingestor: configuration: %s\n", err_text(err));
+    assert(err || loaded->config);
     return err == ERR_OK ? CLI_OK : err == ERR_INVALID ? CLI_USAGE : CLI_FAILURE;
 }
 

@@ -1,5 +1,6 @@
 #include "base/metrics_number.h"
 
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
@@ -69,6 +70,7 @@ static char *put_decimal(char *at, double value)
     for (char *c = mantissa; c < mark; c++)
         if (*c != '.')
             digits[digit_count++] = *c;
+    assert(digit_count > 0);
     while (digit_count > 1 && digits[digit_count - 1] == '0')
         digit_count--;
 

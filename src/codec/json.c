@@ -156,7 +156,8 @@ static enum err nesting_push(struct nesting *nesting, bool object)
         return ERR_TOO_DEEP;
     uint32_t top = nesting->depth++;
     uint64_t bit = (uint64_t)1 << (top % 64);
-    nesting->bits[top / 64] = (nesting->bits[top / 64] & ~bit) | (object ? bit : 0);
+    uint64_t *word = &nesting->bits[top / 64]; /* not set before its first bit is */
+    *word = (top % 64 ? *word & ~bit : 0) | (object ? bit : 0);
     return ERR_OK;
 }
 

@@ -36,8 +36,8 @@ uint8_t mqtt_reason_from_return_code(uint8_t return_code)
 
 uint8_t mqtt_reason_to_return_code(uint8_t reason)
 {
-    for (uint8_t code = 0; code < sizeof(return_codes); code++)
+    for (size_t code = 0; code < sizeof(return_codes); code++)
         if (return_codes[code] == reason)
-            return code;
+            return (uint8_t)code;
     return 3;
 }

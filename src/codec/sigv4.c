@@ -205,7 +205,7 @@ enum err sigv4_authorization(const struct sigv4_credentials *credentials,
         return ERR_TOO_LARGE;
     for (size_t i = 0; i < request->header_count; i++)
         sorted[i] = &request->headers[i];
-    qsort(sorted, request->header_count, sizeof(sorted[0]), compare_headers);
+    qsort(sorted, request->header_count, sizeof(const struct sigv4_header *), compare_headers);
 
     struct buf canonical;
     buf_init(&canonical, CANONICAL_MAX);

@@ -233,6 +233,18 @@ static void read_format(struct reader *reader)
         refuse_member(reader, "format", "auto, json or text");
 }
 
+/* Whether a brace of a dataset's pattern opens one of {source}, {topic}, {topic[0]} … {topic[999]}.
+ */
+static bool placeholder_known(const char *at)
+{
+    if (strncmp(at, "{source}", 8) == 0 || strncmp(at, "{topic}", 7) == 0)
+        return true;
+    if (strncmp(at, "{topic[", 7) != 0)
+        return false;
+    size_t digits = strspn(at + 7, "0123456789");
+    return digits >= 1 && digits <= 3 && strncmp(at + 7 + digits, "]}", 2) == 0;
+}
+
 static void read_routing(struct reader *reader)
 {
     struct mqtt_config *config = reader->config;
@@ -240,15 +252,10 @@ static void read_routing(struct reader *reader)
     config->dataset = read_text(reader, "dataset", 1000);
     if (config->dataset && config->dataset_levels)
         refuse(reader, ERR_INVALID, "dataset and dataset_levels exclude each other: give one");
-    for (const char *at = config->dataset; at && (at = strchr(at, '{')); at++) {
-        int used = 0;
-        unsigned level;
-        bool known = strncmp(at, "{source}", 8) == 0 || strncmp(at, "{topic}", 7) == 0 ||
-                     (sscanf(at, "{topic[%3u]}%n", &level, &used) == 1 && used > 0);
-        if (!known)
+    for (const char *at = config->dataset; at && (at = strchr(at, '{')); at++)
+        if (!placeholder_known(at))
             refuse(reader, ERR_INVALID,
                    "dataset: only {source}, {topic} and {topic[n]} may stand in braces");
-    }
     config->timestamp_field = read_text(reader, "timestamp_field", 255);
     config->sensor_id_field = read_text(reader, "sensor_id_field", 255);
     config->message_max_bytes = (size_t)read_number(

@@ -101,6 +101,9 @@ static void what_is_wrong_is_named(void **state)
     assert_refused(WITH("\"dataset\":\"x\",\"dataset_levels\":1"), ERR_INVALID, "exclude");
     assert_refused(WITH("\"dataset\":\"{nope}\""), ERR_INVALID, "dataset");
     assert_refused(WITH("\"dataset\":\"{topic[}\""), ERR_INVALID, "dataset");
+    assert_refused(WITH("\"dataset\":\"{topic[]}\""), ERR_INVALID, "dataset");
+    assert_refused(WITH("\"dataset\":\"{topic[1000]}\""), ERR_INVALID, "dataset");
+    assert_refused(WITH("\"dataset\":\"{topic[1]x}\""), ERR_INVALID, "dataset");
     assert_refused(WITH("\"format\":\"xml\""), ERR_INVALID, "format");
     assert_refused(WITH("\"protocol_version\":\"3.1.1\",\"password\":\"x\""), ERR_INVALID,
                    "username");

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "codec/mqtt_encode.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -292,8 +293,9 @@ static enum err changes_find(struct mqtt_connection *connection)
     if (!connection->changes)
         return ERR_NO_MEMORY;
     size_t at = offset;
-    for (size_t i = 0; i < had_count; i++) {
-        struct bytes had = next_text(&connection->subscribed, &at);
+    struct bytes had;
+    for (; had_count > 0 && (had = next_text(&connection->subscribed, &at)).size > 0; had_count--) {
+        assert(had.data);
         struct bytes filter = bytes_from(had.data + 1, had.size - 1);
         if (!is_wanted(connection, filter))
             change_add(connection, filter, true);
