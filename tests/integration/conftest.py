@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = float(os.environ.get("INGESTOR_TEST_PATIENCE", "60"))  # until a wait is a failure
+PATIENCE_S = float(os.environ.get("INGESTOR_TEST_PATIENCE", "180"))  # until a wait is a failure
 
 
 def find_program(name):
@@ -33,9 +34,12 @@ def find_program(name):
 
 
 def find_tool(name):
+    """What scripts/install-*.sh put into INGESTOR_TOOLS (pip's programs beside its Python), or PATH."""
     tools = Path(os.environ.get("INGESTOR_TOOLS", Path.home() / ".cache/ingestor-tools"))
-    found = shutil.which(name, path=f"{tools}/bin:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    return found or pytest.skip(f"{name} cannot be had here")
+    folders = [tools / "bin", tools / "venv/bin", Path(sys.executable).parent, os.environ["PATH"],
+               "/usr/sbin", "/usr/local/sbin"]
+    return shutil.which(name, path=":".join(map(str, folders))) or pytest.skip(
+        f"{name} cannot be had here (scripts/install-test-tools.sh, scripts/install-s3-servers.sh)")
 
 
 def free_port():
@@ -45,18 +49,22 @@ def free_port():
 
 
 def wait_until(condition, what, timeout_s=None):
-    """Polls until condition() is true and returns its value."""
+    """Polls until condition() is true and returns its value. A service that does not answer yet is
+    no answer; what may be a function that says how things stand."""
     end = time.monotonic() + (timeout_s or PATIENCE_S)
     while True:
-        value = condition()
+        try:
+            value = condition()
+        except OSError:
+            value = None
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"waited in vain for {what}")
+            raise AssertionError(f"waited in vain for {what() if callable(what) else what}")
         time.sleep(0.05)
 
 
-def end_process(process, patience_s=20):
+def end_process(process, patience_s=PATIENCE_S):
     if process.poll() is None:
         process.terminate()
         try:
@@ -186,7 +194,7 @@ class Service:
     def get(self, path):
         url = f"http://127.0.0.1:{self.port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.read().decode()

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Mosquitto, find_program, find_tool, free_port, wait_until
+from conftest import PATIENCE_S, Mosquitto, find_program, find_tool, free_port, wait_until
 
 TOPIC = "smartcity/sensors/%d"
 
@@ -37,7 +37,7 @@ def publish(port, first, count, pad=0, **login):
     infos = [client.publish(TOPIC % (seq % 5), json.dumps({"seq": seq, "pad": "x" * pad}), qos=1)
              for seq in range(first, first + count)]
     for info in infos:
-        info.wait_for_publish(60)
+        info.wait_for_publish(PATIENCE_S)
     client.disconnect()
     client.loop_stop()
 
@@ -62,21 +62,23 @@ def wait_component(service, name, *words):
     """Waits until a component's sentence has one of the words and returns it."""
     return wait_until(lambda: next((component(service, name) for word in words
                                     if word.lower() in component(service, name).lower()), None),
-                      f"health to say {words} of {name}; it says {health(service)['components']}")
+                      lambda: f"health to say {words} of {name}; it says "
+                              f"{health(service)['components']}")
 
 
 def wait_healthy(service):
     wait_until(lambda: health(service)["status"] == "healthy",
-               f"the service to be healthy again; it says {health(service)['components']}")
+               lambda: "the service to be healthy again; it says "
+                       f"{health(service)['components']}")
 
 
-def wait_stored(service, count, timeout_s=None):
+def wait_stored(service, count):
     def stored():
         accounts = health(service)["metrics"]["accounting"].values()
         for a in accounts:
             assert a["received"] == a["stored"] + a["rejected"] + a["repeated"] + a["pending"]
         return sum(a["stored"] for a in accounts) >= count
-    wait_until(stored, f"{count} messages to be stored", timeout_s)
+    wait_until(stored, f"{count} messages to be stored")
 
 
 def start_again(service):
@@ -86,9 +88,9 @@ def start_again(service):
     service.wait_log("connected")
 
 
-def run_to_end(service, timeout_s=20):
+def run_to_end(service):
     """A start that is to fail: its exit code and what it said."""
-    service.process.wait(timeout_s)
+    service.process.wait(PATIENCE_S)
     return service.process.returncode, service.log()
 
 
@@ -158,10 +160,12 @@ def test_journal_disk_full_at_start(mosquitto, make_service, small_disk):
     disk = small_disk("1m")
     fill(disk)
     service = start_with(make_service, mosquitto.port, JOURNAL_DIR=str(disk / "journal"))
-    if service.process.poll() is None:
-        time.sleep(3)
+
+    def says_so():
+        return not service.alive() or "space" in service.get("/api/health").lower()
+
+    wait_until(says_so, "the end, or health to tell of the full disk")
     if service.alive():  # it waits for room, and says so
-        assert "space" in json.dumps(health(service)["components"]).lower()
         os.unlink(disk / "filler")
         subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
         service.wait_log("connected")
@@ -283,7 +287,13 @@ def stopped_with_backlog(make_service, mosquitto, tmp_path):
         time.sleep(1.5)  # an empty block calls the last one durable
     service.kill()
     blocker.unlink()
+    service.environment["FLUSH_INTERVAL_SECONDS"] = "1"
     return service
+
+
+def wait_landed(service, seqs):
+    """The broker has them when publish returns; the service has not."""
+    wait_until(lambda: set(seqs) <= set(service.seqs()), "what was published to be in the lake")
 
 
 def segments(service):
@@ -333,6 +343,7 @@ def test_journal_damaged_in_the_middle(mosquitto, make_service, tmp_path):
     assert health(service)["status"] == "degraded"
     assert path.name in service.log() and "offset" in service.log()
     publish(mosquitto.port, 3000, 100)
+    wait_landed(service, range(3000, 3100))
     service.stop()
     seqs = service.seqs()
     assert len(seqs) == len(set(seqs))
@@ -352,6 +363,7 @@ def test_journal_cut_short(mosquitto, make_service, tmp_path):
             os.truncate(path, at)
     start_again(service)
     publish(mosquitto.port, 3000, 100)
+    wait_landed(service, range(3000, 3100))
     service.stop()
     seqs = service.seqs()
     assert len(seqs) == len(set(seqs)) and set(range(1000)) <= set(seqs)
@@ -523,7 +535,7 @@ def test_database_locked(mosquitto, make_service):
     assert health(service)["status"] == "degraded"
     lock.execute("rollback")
     lock.close()
-    wait_stored(service, 11, timeout_s=20)
+    wait_stored(service, 11)
     wait_healthy(service)
     service.stop()
     assert service.seqs() == list(range(11))

@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from conftest import find_program, wait_until
+from conftest import PATIENCE_S, find_program, wait_until
 
-STOP_S = 10 + 5  # the promise, and what a busy test machine may add
+STOP_S = 10 + 20  # the promise, and what a busy test machine may add
 
 
 class StalledServer:
@@ -59,7 +59,7 @@ def terminate(service, again_after_s=None):
         time.sleep(again_after_s)
         begin = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
-    code = service.process.wait(30)
+    code = service.process.wait(PATIENCE_S)
     return code, time.monotonic() - begin
 
 
@@ -82,22 +82,17 @@ def test_under_load(mosquitto, make_service):
     service = make_service(mosquitto.port, environment={"FLUSH_INTERVAL_SECONDS": "3600"})
     service.wait_log("connected")
     source = publisher(mosquitto.port, count, 10000)
-    for _ in range(4):
+    for seconds in ("3600", "3600", "3600", "1"):
         time.sleep(1.5)
         code, took_s = terminate(service)
         assert code == 0 and took_s < STOP_S
         assert '"stopped"' in service.log()
+        service.environment["FLUSH_INTERVAL_SECONDS"] = seconds
         start_again(service)
     assert json.loads(source.communicate()[0])["acknowledged"] == count
-    wait_until(lambda: mosquitto_is_empty(service), "the rest to arrive")
+    wait_until(lambda: len(set(service.seqs())) == count, "the rest to arrive")
     service.stop()
     assert service.seqs() == list(range(1, count + 1))
-
-
-def mosquitto_is_empty(service):
-    before = received(service)
-    time.sleep(2)
-    return received(service) == before
 
 
 def test_with_a_stalled_store(mosquitto, make_service, simulate, stalled, tmp_path):
@@ -125,7 +120,7 @@ def test_second_signal_leaves_at_once(mosquitto, make_service, simulate, stalled
     wait_until(lambda: received(service) == 5000, "all to arrive")
     wait_until(lambda: stalled.taken, "an upload to hang")
     code, took_s = terminate(service, again_after_s=1)
-    assert code == 130 and took_s < 2
+    assert code == 130 and took_s < 8  # well before the 10 s of the first
     service.environment["OBJECT_STORE_URL"] = f"file://{service.lake}"
     start_again(service)
     service.stop()
@@ -161,12 +156,14 @@ def test_sighup_reads_the_level_again(mosquitto, make_service):
 
     config.write_text(json.dumps(good))
     service.process.send_signal(signal.SIGHUP)
-    service.get("/api/live")
-    time.sleep(1)
-    size = len(service.log())
-    service.get("/api/live")
-    time.sleep(0.5)
-    assert len(service.log()) == size, "INFO lines are still written"
+
+    def quiet():
+        size = len(service.log())
+        service.get("/api/live")
+        time.sleep(0.5)
+        return len(service.log()) == size
+
+    wait_until(quiet, "INFO lines not to be written any more")
 
     config.write_text(json.dumps({**good, "log_level": "INFO"}))
     service.process.send_signal(signal.SIGHUP)
@@ -176,9 +173,9 @@ def test_sighup_reads_the_level_again(mosquitto, make_service):
     service.wait_log("stays as it was")
     config.unlink()
     service.process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
-    assert service.alive()
     service.get("/api/live")
+    wait_until(lambda: service.log().count("stays as it was") == 2, "the log to say so again")
+    assert service.alive()
     service.stop()
 
 

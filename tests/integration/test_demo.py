@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import ROOT, find_program, find_tool, wait_until
+from conftest import PATIENCE_S, ROOT, find_program, find_tool, wait_until
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_twice_and_ctrl_c(house):
                        "files in the lake")
             assert demo.poll() is None, demo.stdout.read()
             os.killpg(demo.pid, signal.SIGINT)
-            output = demo.communicate(timeout=60)[0]
+            output = demo.communicate(timeout=PATIENCE_S)[0]
         finally:
             if demo.poll() is None:
                 demo.kill()
@@ -66,7 +66,7 @@ def test_twice_and_ctrl_c(house):
 
 def test_ends_by_itself_with_the_query(house):
     demo = run_demo(house, DEMO_SECONDS="4")
-    output = demo.communicate(timeout=120)[0]
+    output = demo.communicate(timeout=PATIENCE_S)[0]
     assert demo.returncode == 0, output
     assert "duckdb -c" in output.splitlines()[-1]
     assert left_behind(house) == []

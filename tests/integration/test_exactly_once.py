@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import end_process, find_program, find_tool, free_port, wait_until
+from conftest import PATIENCE_S, end_process, find_program, find_tool, free_port, wait_until
 
 MESSAGES = int(os.environ.get("INGESTOR_TEST_MESSAGES", "60000"))
 KILLS = int(os.environ.get("INGESTOR_TEST_KILLS", "20"))
@@ -103,7 +103,7 @@ def test_through_mosquitto(mosquitto, make_service, simulate, qos, version):
                       "0" if qos else "20000", "--qos", str(qos), "--faults", "0")
     assert totals["published"] == MESSAGES
     wait_until(lambda: service.metric("ingestor_messages_received_total") >= MESSAGES,
-               "all to arrive")
+               "all to arrive", timeout_s=max(PATIENCE_S, MESSAGES / 2000))
     assert_exactly_once(service, MESSAGES)
     assert sum(1 for row in service.rows() if row["seq"] is not None) == MESSAGES
 
@@ -124,6 +124,9 @@ def test_killed_at_random(mosquitto, make_service, tmp_path):
         service.start()
     totals = json.loads(publisher.communicate()[0])
     assert totals["acknowledged"] == MESSAGES
+    wait_until(lambda: service.files() and count_with_duckdb(service)[1] == MESSAGES,
+               lambda: f"all to be in the lake; there are {count_with_duckdb(service)}",
+               timeout_s=max(PATIENCE_S, MESSAGES / 2000))
     wait_for_quiet(service)
     assert_exactly_once(service, MESSAGES)
 
@@ -131,7 +134,7 @@ def test_killed_at_random(mosquitto, make_service, tmp_path):
 def wait_for_quiet(service, quiet_s=3):
     """Nothing has arrived for a while."""
     last, since = -1, time.monotonic()
-    end = time.monotonic() + 120
+    end = time.monotonic() + PATIENCE_S
     while time.monotonic() - since < quiet_s:
         assert time.monotonic() < end, "messages keep coming"
         time.sleep(0.2)
@@ -147,7 +150,7 @@ def test_second_process_refuses(mosquitto, make_service):
     service = make_service(mosquitto.port)
     service.wait_log("listening")
     second = subprocess.run([find_program("ingestor"), "serve"], env=service.environment,
-                            cwd=service.folder, capture_output=True, text=True, timeout=30,
+                            cwd=service.folder, capture_output=True, text=True, timeout=PATIENCE_S,
                             check=False)
     assert second.returncode == 3
     assert "another" in second.stderr and "journal" in second.stderr

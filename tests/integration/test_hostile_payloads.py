@@ -11,7 +11,7 @@ import urllib.parse
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import wait_until
+from conftest import PATIENCE_S, wait_until
 from hostile import (OURS, Number, all_messages, dataset_of, kind_of, parse, pointer, records_of,
                      sanitised)
 
@@ -40,7 +40,7 @@ def publish(port, messages):
         infos.append(client.publish(message.topic, message.payload, qos=1, retain=message.retain,
                                     properties=properties))
     for info in infos:
-        info.wait_for_publish(60)
+        info.wait_for_publish(PATIENCE_S)
         assert info.is_published()
     client.disconnect()
     client.loop_stop()

@@ -5,7 +5,7 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import wait_until
+from conftest import PATIENCE_S, wait_until
 from test_redelivery import TOPIC as SCRIPTED_TOPIC
 from test_redelivery import begin, publish, reading, reconnect
 
@@ -99,7 +99,7 @@ def city(mosquitto, make_service):
 
     def settle():
         for message in sent:
-            message.wait_for_publish(60)
+            message.wait_for_publish(PATIENCE_S)
         wait_until(lambda: service.metric("ingestor_source_messages_received_total") >= len(sent)
                    and service.metric("ingestor_source_messages_pending") == 0,
                    "all to be in the lake")
@@ -270,7 +270,7 @@ def test_partitions_past_the_cap_fold(mosquitto, make_service):
     client.connect("127.0.0.1", mosquitto.port)
     client.loop_start()
     for i in range(20):
-        client.publish(f"city/{i}", json.dumps({"seq": i}), qos=1).wait_for_publish(60)
+        client.publish(f"city/{i}", json.dumps({"seq": i}), qos=1).wait_for_publish(PATIENCE_S)
     client.loop_stop()
     wait_until(lambda: service.metric("mqtt_messages_processed_total") == 20, "all to be decoded")
     page = Page(service)
@@ -288,7 +288,7 @@ def test_a_restart_counts_what_was_pending(mosquitto, make_service):
     client.connect("127.0.0.1", mosquitto.port)
     client.loop_start()
     for i in range(20):
-        client.publish("city/a", json.dumps({"seq": i}), qos=1).wait_for_publish(60)
+        client.publish("city/a", json.dumps({"seq": i}), qos=1).wait_for_publish(PATIENCE_S)
     client.loop_stop()
     wait_until(lambda: service.metric("mqtt_messages_processed_total") == 20, "all to be decoded")
     service.kill()

