@@ -195,8 +195,7 @@ struct block_header {
 };
 void block_header_read(const uint8_t image[BLOCK_HEADER_BYTES], struct block_header *ret_header);
 
-/* Checks header and CRC, not the records; image may be longer than the block. *ret_header is set
- * also on error, to zeros where there is none. */
+/* Checks header and CRC, not the records. image may be longer; *ret_header is set on error too. */
 enum err block_check(struct bytes image, struct block_header *ret_header,
                      struct diag *diag) ERR_MUST_USE;
 

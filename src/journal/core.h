@@ -63,6 +63,8 @@ struct core {
     uint64_t orphan_bytes; /* files that cannot be read and are left alone */
 
     bool paused, past_half;
+    bool no_room;   /* the last segment that was wanted could not be begun for want of room */
+    bool held_back; /* and that only because cuts need what there is */
     char pause_reason[192];
     int64_t space_checked_ns;
     uint64_t file_system_free;
@@ -104,6 +106,9 @@ void core_ledger_unlock(struct core *core);
 
 /* Measures; sets paused and past_half. */
 void core_space(struct core *core);
+/* Measures, too: how many bytes more segments may take, for data: what is written there wants as
+ * much again for its cut. */
+uint64_t core_room(struct core *core);
 void core_stats(const struct core *core, struct journal_stats *ret_stats);
 
 /* The oldest block that is needed, or that a file of the spool could be made again from while no
@@ -117,6 +122,18 @@ enum err core_redo(struct core *core, uint64_t cut_id) ERR_MUST_USE;
 enum err core_replay_plan(struct core *core) ERR_MUST_USE;
 enum err core_replay(struct core *core, enum err (*on_block)(void *ctx, struct block *block),
                      void *ctx, struct diag *diag) ERR_MUST_USE;
+
+/* Between core.c and core_roll.c. */
+#define CORE_CONTROL_PART 64
+struct segment *core_segment_current(struct core *core); /* NULL: none is being written */
+enum err core_staging_flush(struct core *core, struct fs_file *file, uint64_t *offset,
+                            struct diag *diag) ERR_MUST_USE;
+enum err core_image_write(struct core *core, struct fs_file *file, uint64_t *offset,
+                          const uint8_t *image, size_t size_bytes, struct diag *diag) ERR_MUST_USE;
+enum err core_file_sync(struct core *core, struct fs_file *file, struct diag *diag) ERR_MUST_USE;
+void core_segment_fail(struct core *core);
+enum err core_roll_for(struct core *core, uint64_t size_bytes, uint64_t carried_through,
+                       bool for_data, struct diag *diag) ERR_MUST_USE;
 
 /* For recovery.c. */
 enum err core_damage(struct core *core, uint64_t blocks, const char *format, ...)

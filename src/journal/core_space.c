@@ -42,22 +42,36 @@ static bool space_short(struct core *core, uint64_t taken, uint64_t *ret_limit)
     return taken >= limit;
 }
 
+static void file_system_measure(struct core *core)
+{
+    const struct journal_options *options = &core->options;
+    if (fs_free_space(options->fs, core->folder, &core->file_system_free, NULL) != ERR_OK)
+        core->file_system_free = UINT64_MAX; /* a writer's own error will tell */
+    core->space_checked_ns = clock_monotonic_ns(options->clock);
+}
+
+uint64_t core_room(struct core *core)
+{
+    uint64_t unlanded = unlanded_bytes(core);
+    file_system_measure(core);
+    return core->file_system_free > unlanded ? (core->file_system_free - unlanded) / 2 : 0;
+}
+
 void core_space(struct core *core)
 {
     const struct journal_options *options = &core->options;
     uint64_t spool = options->spool_bytes ? options->spool_bytes(options->ctx) : 0;
     uint64_t taken = retained_bytes(core) + spool, unlanded = unlanded_bytes(core), limit;
     int64_t now_ns = clock_monotonic_ns(options->clock);
-    if (core->space_checked_ns == 0 || now_ns - core->space_checked_ns >= SPACE_CHECK_NS) {
-        if (fs_free_space(options->fs, core->folder, &core->file_system_free, NULL) != ERR_OK)
-            core->file_system_free = UINT64_MAX; /* a writer's own error will tell */
-        core->space_checked_ns = now_ns;
-    }
+    if (core->space_checked_ns == 0 || now_ns - core->space_checked_ns >= SPACE_CHECK_NS)
+        file_system_measure(core);
+    if (core->file_system_free / 2 >= unlanded / 2 + options->segment_bytes)
+        core->no_room = false;
     uint64_t room_wanted = core->paused ? unlanded + unlanded / 10 : unlanded;
     bool full = space_short(core, taken, &limit);
-    bool no_room = core->file_system_free < room_wanted;
-    core->past_half = taken >= options->size_max_bytes / 2;
+    bool no_room = core->file_system_free < room_wanted || core->no_room;
     core->paused = full || no_room;
+    core->past_half = core->paused || taken >= options->size_max_bytes / 2;
     core->pause_reason[0] = '\0';
     if (full)
         snprintf(core->pause_reason, sizeof(core->pause_reason),

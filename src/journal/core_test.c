@@ -191,13 +191,59 @@ static void test_room_of_file_system(void **state)
     sim_disk_free(rig_disk);
     rig_disk = sim_disk_new(1, 6 * SEGMENT_BYTES);
     rig_open();
-    for (int i = 0; i < 100 && !rig_core.paused; i++) {
-        rig_append("a", 30000);
+    enum err err = ERR_OK;
+    for (int i = 0; i < 100 && err == ERR_OK; i++) {
+        err = rig_try_append("a", 3000);
         sim_disk_advance(rig_disk, 2 * NS_PER_S);
         core_space(&rig_core);
     }
-    assert_true(rig_core.paused);
+    assert_int_equal(err, ERR_NO_SPACE);
+    assert_true(rig_core.held_back && rig_core.paused && rig_core.past_half);
     assert_non_null(strstr(rig_core.pause_reason, "file system"));
+    /* The cuts of all that was taken find room, and what they write makes some again. */
+    uint64_t free_bytes, taken = rig_core.ledger.applied_through * 4096;
+    assert_int_equal(fs_free_space(rig_core.options.fs, FOLDER, &free_bytes, NULL), ERR_OK);
+    assert_true(free_bytes >= taken && taken > SEGMENT_BYTES);
+    rig_land("a", rig_core.ledger.applied_through);
+    rig_uploaded(rig_core.ledger.cut_id_last);
+    core_space(&rig_core);
+    assert_int_equal(core_free_space(&rig_core, NULL), ERR_OK);
+    rig_append("a", 3000);
+    core_space(&rig_core);
+    assert_false(rig_core.paused);
+    core_fini(&rig_core);
+}
+
+/* No room for a segment at all: LANDED and UPLOADED find room in the one there is. */
+static void test_full_disk_takes_control(void **state)
+{
+    (void)state;
+    struct journal_options options = rig_options();
+    options.segment_bytes = 512 * KIB;
+    options.size_max_bytes = 64 * MIB;
+    assert_int_equal(core_open(&rig_core, &options, NULL), ERR_OK);
+
+    sim_disk_fault(rig_disk, SIM_FAULT_SPACE, 1);
+    enum err err = ERR_OK;
+    for (uint64_t i = 0; i < 1000 && err == ERR_OK; i++)
+        err = rig_try_append("a", 3000);
+    assert_int_equal(err, ERR_NO_SPACE);
+    rig_land("a", rig_core.ledger.applied_through);
+    rig_uploaded(rig_core.ledger.cut_id_last);
+    assert_int_equal(rig_core.segment_count, 1);
+    core_space(&rig_core);
+    assert_true(rig_core.paused);
+    sim_disk_fault(rig_disk, SIM_FAULT_NONE, 0);
+    rig_append("a", 3000);
+    sim_disk_advance(rig_disk, 2 * NS_PER_S);
+    core_space(&rig_core);
+    assert_false(rig_core.paused);
+    core_fini(&rig_core);
+    sim_disk_power_cut(rig_disk);
+    rig_open();
+    assert_int_equal(rig_core.damage_count, 0);
+    assert_int_equal(rig_core.ledger.pending_count, 0);
+    assert_int_equal(rig_replayed(), 1);
     core_fini(&rig_core);
 }
 
@@ -298,6 +344,7 @@ int main(void)
         TEST(test_pause_and_resume),
         TEST(test_spool_counts),
         TEST(test_room_of_file_system),
+        TEST(test_full_disk_takes_control),
         TEST(test_recycling),
         TEST(test_no_memory),
     };

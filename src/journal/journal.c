@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "journal/core.h"
+#include "journal/item_list.h"
 #include "os/thread.h"
 
 #include <assert.h>
@@ -30,22 +31,6 @@
 #define RETRY_LAST_NS    (5 * NS_PER_S)
 #define OPEN_GROUPS_MAX  10000
 #define LANDED_BYTES_MAX (32 * MIB)
-
-struct item {
-    struct item *next;
-    struct block *block;
-    enum block_kind kind;
-    uint16_t flags;
-    uint64_t group;
-    journal_on_durable on_durable;
-    void *ctx;
-};
-
-struct item_list {
-    struct item *first, *last;
-    size_t count;
-    size_t bytes;
-};
 
 struct open_group {
     struct open_group *next;
@@ -78,49 +63,6 @@ struct journal {
     bool failing;
     char failure[256];
 };
-
-static void list_push(struct item_list *list, struct item *item)
-{
-    item->next = NULL;
-    if (list->last)
-        list->last->next = item;
-    else
-        list->first = item;
-    list->last = item;
-    list->count++;
-    list->bytes += block_padded_bytes(item->block);
-}
-
-static void list_move(struct item_list *to, struct item_list *from)
-{
-    while (from->first) {
-        struct item *item = from->first;
-        from->first = item->next;
-        list_push(to, item);
-    }
-    *from = (struct item_list){0};
-}
-
-static struct item *list_pop(struct item_list *list)
-{
-    struct item *item = list->first;
-    if (!item)
-        return NULL;
-    list->first = item->next;
-    if (!list->first)
-        list->last = NULL;
-    list->count--;
-    list->bytes -= block_padded_bytes(item->block);
-    return item;
-}
-
-static void item_finish(struct item *item, enum err err)
-{
-    if (item->on_durable)
-        item->on_durable(item->ctx, item->kind == BLOCK_DATA ? item->block : NULL, err);
-    block_unref(item->block);
-    mem_free(item);
-}
 
 /* ---- open and close ---- */
 
@@ -195,15 +137,7 @@ static void batch_finish(struct journal *journal, struct item_list *batch, size_
 {
     atomic_fetch_sub(&journal->waiting, count);
     while (count-- > 0)
-        item_finish(list_pop(batch), err);
-}
-
-static size_t group_length(const struct item *item)
-{
-    size_t count = 1;
-    for (; item->flags & BLOCK_MORE; item = item->next)
-        count++;
-    return count;
+        item_finish(item_list_pop(batch), err);
 }
 
 /* The group can never be taken: its submitter is told, the others go on. */
@@ -237,20 +171,43 @@ static enum err batch_append(struct journal *journal, struct item_list *batch, s
     size_t count = 0, done = 0;
     for (const struct item *item = batch->first; item && count < BATCH_ITEMS_MAX;
          item = item->next) {
-        if (count + group_length(item) > BATCH_ITEMS_MAX && count > 0 &&
+        if (count + item_group_length(item) > BATCH_ITEMS_MAX && count > 0 &&
             !journal->batch[count - 1].flags)
             break;
         journal->batch[count++] =
             (struct core_item){item->block, item->kind, item->flags, item->group};
     }
     enum err err = core_append(&journal->core, journal->batch, count, &done, diag);
-    failure_note(journal, diag, is_refusal(err) ? ERR_OK : err);
+    failure_note(journal, diag, is_refusal(err) || journal->core.held_back ? ERR_OK : err);
     stats_publish(journal);
     if (done > 0)
         batch_finish(journal, batch, done, ERR_OK);
     if (is_refusal(err))
-        batch_finish(journal, batch, group_length(batch->first), err);
+        batch_finish(journal, batch, item_group_length(batch->first), err);
     return is_refusal(err) ? ERR_OK : err;
+}
+
+static enum err space_make(struct journal *journal, struct diag *diag)
+{
+    struct core *core = &journal->core;
+    core_space(core);
+    enum err err = core_free_space(core, diag);
+    core_space(core);
+    return err;
+}
+
+/* On a full disk LANDED and UPLOADED are what makes room again: they must not stand behind blocks
+ * that wait for it. They speak of blocks that are durable already, so they may go first. */
+static void control_first(struct journal *journal, struct item_list *batch)
+{
+    struct item_list control = {0}, data = {0}, later = {0};
+    item_list_split(batch, &control, &data);
+    mutex_lock(&journal->queue_mutex);
+    item_list_split(&journal->ready, &control, &later);
+    journal->ready = later;
+    mutex_unlock(&journal->queue_mutex);
+    item_list_move(&control, &data);
+    *batch = control;
 }
 
 static void batch_write(struct journal *journal, struct item_list *batch)
@@ -268,8 +225,14 @@ static void batch_write(struct journal *journal, struct item_list *batch)
             return;
         }
         last_try = stop_asked(journal);
-        if (!last_try)
-            retry_wait(journal, &wait_ns);
+        if (last_try)
+            continue;
+        if (err == ERR_NO_SPACE)
+            wait_ns = RETRY_FIRST_NS; /* it does not hurt to look, and LANDED may have come */
+        (void)!space_make(journal, NULL);
+        retry_wait(journal, &wait_ns);
+        if (err == ERR_NO_SPACE)
+            control_first(journal, batch);
     }
 }
 
@@ -277,11 +240,11 @@ static void batch_write(struct journal *journal, struct item_list *batch)
 static void batch_take(struct journal *journal, struct item_list *ret_batch)
 {
     do {
-        size_t group = group_length(journal->ready.first);
+        size_t group = item_group_length(journal->ready.first);
         if (ret_batch->count > 0 && ret_batch->count + group > BATCH_ITEMS_MAX)
             return;
         while (group-- > 0)
-            list_push(ret_batch, list_pop(&journal->ready));
+            item_list_push(ret_batch, item_list_pop(&journal->ready));
     } while (journal->ready.first && ret_batch->bytes < BATCH_BYTES);
 }
 
@@ -317,11 +280,9 @@ static void housekeep(struct journal *journal, bool quiet)
     if (err == ERR_OK && quiet && core->uncalled && now_ns - journal->appended_ns >= QUIET_NS)
         err = core_call_durable(core, &diag);
     if (now_ns - journal->space_ns >= SPACE_NS || quiet) {
-        core_space(core);
         journal->space_ns = now_ns;
-        if (err == ERR_OK)
-            err = core_free_space(core, &diag);
-        core_space(core);
+        enum err space_err = space_make(journal, &diag);
+        err = err == ERR_OK ? space_err : err;
     }
     if (err != ERR_OK)
         failure_note(journal, &diag, err);
@@ -366,7 +327,7 @@ static void groups_give_up(struct journal *journal)
     while (journal->groups) {
         struct open_group *group = journal->groups;
         journal->groups = group->next;
-        for (struct item *item; (item = list_pop(&group->items));)
+        for (struct item *item; (item = item_list_pop(&group->items));)
             item_finish(item, ERR_STOPPED);
         mem_free(group);
     }
@@ -398,7 +359,7 @@ static struct open_group **group_find(struct journal *journal, uint64_t id)
 static void ready_push(struct journal *journal, struct item_list *list)
 {
     atomic_fetch_add(&journal->waiting, list->count);
-    list_move(&journal->ready, list);
+    item_list_move(&journal->ready, list);
     condition_signal(&journal->queue_changed);
 }
 
@@ -407,7 +368,7 @@ static enum err group_push(struct journal *journal, struct item *item)
     struct open_group **at = group_find(journal, item->group), *group = *at;
     if (!group && !(item->flags & BLOCK_MORE)) {
         struct item_list one = {0};
-        list_push(&one, item);
+        item_list_push(&one, item);
         ready_push(journal, &one);
         return ERR_OK;
     }
@@ -425,7 +386,7 @@ static enum err group_push(struct journal *journal, struct item *item)
         *at = group;
         journal->group_count++;
     }
-    list_push(&group->items, item);
+    item_list_push(&group->items, item);
     if (item->flags & BLOCK_MORE)
         return ERR_OK;
     ready_push(journal, &group->items);
@@ -454,7 +415,7 @@ static enum err item_submit(struct journal *journal, struct block *take_block, e
         err = group_push(journal, item);
     } else if (err == ERR_OK) {
         struct item_list one = {0};
-        list_push(&one, item);
+        item_list_push(&one, item);
         ready_push(journal, &one);
     }
     mutex_unlock(&journal->queue_mutex);

@@ -335,13 +335,14 @@ static void test_refused_record(void **state)
 }
 
 /* The disk's faults are set before the thread starts: from then on the disk is its own. */
-static struct journal *journal_on(struct sim_disk *disk, enum sim_fault fault, uint64_t ahead)
+static struct journal *journal_on(struct sim_disk *disk, enum sim_fault fault, uint64_t ahead,
+                                  uint64_t segment_bytes)
 {
     struct journal_options options = {.fs = sim_disk_fs(disk),
                                       .clock = &clock_system,
                                       .folder = "/j",
                                       .size_max_bytes = 1 * GIB,
-                                      .segment_bytes = 64 * KIB};
+                                      .segment_bytes = segment_bytes};
     struct journal *journal = NULL;
     struct diag diag = {0};
     assert_int_equal(journal_open(&options, &journal, &diag), ERR_OK);
@@ -356,7 +357,7 @@ static void test_sync_fails_once(void **state)
     struct waiting waiting = {.in_order = true};
     struct journal_stats stats;
     struct sim_disk *disk = sim_disk_new(1, 64 * MIB);
-    struct journal *journal = journal_on(disk, SIM_FAULT_IO, 2);
+    struct journal *journal = journal_on(disk, SIM_FAULT_IO, 2, 64 * KIB);
     submit_many(journal, &waiting, 50);
     wait_for(&waiting, 50);
     assert_true(waiting.in_order && waiting.err == ERR_OK);
@@ -366,7 +367,7 @@ static void test_sync_fails_once(void **state)
     assert_false(stats.failing);
     journal_close(journal);
     sim_disk_power_cut(disk);
-    journal = journal_on(disk, SIM_FAULT_NONE, 0);
+    journal = journal_on(disk, SIM_FAULT_NONE, 0, 64 * KIB);
     journal_stop(journal);
     assert_int_equal(replayed(journal), 500);
     journal_close(journal);
@@ -381,7 +382,7 @@ static void test_stop_while_failing(void **state)
     struct waiting waiting = {.in_order = true};
     struct journal_stats stats;
     struct sim_disk *disk = sim_disk_new(1, 64 * MIB);
-    struct journal *journal = journal_on(disk, SIM_FAULT_CRASH, 1);
+    struct journal *journal = journal_on(disk, SIM_FAULT_CRASH, 1, 64 * KIB);
     submit_many(journal, &waiting, 5);
     do {
         journal_stats_get(journal, &stats);
@@ -399,6 +400,30 @@ static void test_stop_while_failing(void **state)
     sim_disk_free(disk);
 }
 
+/* The disk is full and blocks wait: LANDED, asked for after them, becomes durable before them. */
+static void test_full_disk_lands(void **state)
+{
+    (void)state;
+    struct waiting waiting = {.in_order = true};
+    struct journal_stats stats;
+    struct sim_disk *disk = sim_disk_new(1, 4 * MIB);
+    struct journal *journal = journal_on(disk, SIM_FAULT_SPACE, 1, 512 * KIB);
+    uint64_t cut_id;
+    submit_many(journal, &waiting, 200);
+    do {
+        journal_stats_get(journal, &stats);
+        usleep(100);
+    } while (!stats.paused);
+    assert_non_null(strstr(stats.reason, "file system"));
+    assert_false(stats.failing);
+    assert_in_range(stats.block_last, 50, 150);
+    land_a(journal, stats.block_last, &cut_id);
+    assert_int_equal(atomic_load(&waiting.durable), stats.block_last);
+    journal_close(journal);
+    assert_int_equal(waiting.err, ERR_STOPPED);
+    sim_disk_free(disk);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -411,6 +436,7 @@ int main(void)
         TEST(test_refused_record),
         cmocka_unit_test(test_sync_fails_once),
         cmocka_unit_test(test_stop_while_failing),
+        cmocka_unit_test(test_full_disk_lands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
