@@ -59,6 +59,7 @@ static void store_fill(struct service *service, struct api_health *health)
     struct upload_stats uploads;
     struct uploader_health store;
     struct pipeline_stats pipeline;
+    struct inherit_stats inherit;
     upload_stats_get(uploader_upload(service->uploader), &uploads);
     uploader_health_get(service->uploader, &store);
     pipeline_stats_get(service->pipeline, &pipeline);
@@ -70,6 +71,11 @@ static void store_fill(struct service *service, struct api_health *health)
                 uploads.last_error);
     else if (store.probed && store.err != ERR_OK)
         degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s", store.sentence);
+    inherit_stats_get(service->inherit, &inherit);
+    if (inherit.waiting > 0 && inherit.err != ERR_OK && !health->object_store[0])
+        degrade(health, API_DEGRADED, health->object_store,
+                "unhealthy: %llu datasets wait for their columns; %.460s",
+                (unsigned long long)inherit.waiting, inherit.sentence);
     if (pipeline.lander.last_error[0])
         degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.540s",
                 pipeline.lander.last_error);

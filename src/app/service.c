@@ -128,6 +128,12 @@ static void on_report(void *ctx, const char *sentence)
     log_error("landing", "%s", sentence);
 }
 
+static bool is_pending(void *ctx, struct bytes dataset_id)
+{
+    struct service *service = ctx;
+    return upload_is_pending(uploader_upload(service->uploader), dataset_id);
+}
+
 static enum err lake_begin(struct service *service, struct diag *diag)
 {
     const struct config *config = service->config;
@@ -160,6 +166,13 @@ static enum err lake_begin(struct service *service, struct diag *diag)
                     },
             },
             &service->uploader);
+    if (err == ERR_OK)
+        err = inherit_new(&(struct inherit_options){.catalog = service->catalog,
+                                                    .store = service->store,
+                                                    .clock = &clock_system,
+                                                    .pending = is_pending,
+                                                    .ctx = service},
+                          &service->inherit);
     if (err == ERR_OK)
         err = landing_new(
             &(struct landing_options){
@@ -202,7 +215,7 @@ static enum err pipeline_begin(struct service *service)
             .metrics = service->service_metrics,
             .batch =
                 {
-                    .catalog = service->catalog,
+                    .catalog = inherit_catalog(service->inherit),
                     .parquet =
                         {
                             .codec = config->parquet_codec,
@@ -231,6 +244,8 @@ static enum err threads_begin(struct service *service, struct diag *diag)
     enum err err = journal_start(service->journal, diag);
     if (err == ERR_OK)
         err = uploader_start(service->uploader, diag);
+    if (err == ERR_OK)
+        err = inherit_start(service->inherit, diag);
     if (err == ERR_OK)
         err = pipeline_start(service->pipeline);
     return err;
@@ -475,6 +490,8 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     int64_t begin_ns = clock_monotonic_ns(&clock_system);
     int64_t percent_ns = timeout_ms * NS_PER_MS / 100;
     bool all = true;
+    if (service->inherit)
+        inherit_cancel(service->inherit);
     intake_end(service, begin_ns + STOP_SOURCES_PERCENT * percent_ns);
     if (service->pipeline)
         all = pipeline_stop(service->pipeline, begin_ns + STOP_PIPELINE_PERCENT * percent_ns);
@@ -494,6 +511,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     pipeline_free(service->pipeline);
     landing_free(service->landing);
     uploader_free(service->uploader);
+    inherit_free(service->inherit);
     catalog_close(service->catalog);
     if (service->store)
         service->store->ops->close(service->store);

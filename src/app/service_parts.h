@@ -5,6 +5,7 @@
 #include "app/config.h"
 #include "app/health_log.h"
 #include "journal/journal.h"
+#include "lake/inherit.h"
 #include "lake/landing.h"
 #include "lake/spool.h"
 #include "lake/store.h"
@@ -29,6 +30,7 @@ struct service {
     struct journal *journal;
     struct store *store;
     struct catalog *catalog;
+    struct inherit *inherit; /* before the catalog */
     struct landing *landing;
     struct uploader *uploader;
     struct pipeline *pipeline;

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "lake/footer_columns.h"
 #include "lake/object_key.h"
 #include "lake/own_columns.h"
 
@@ -183,8 +184,9 @@ static enum err on_bytes(void *ctx, struct bytes bytes)
     return err == ERR_TOO_LARGE ? ERR_NO_MEMORY : err;
 }
 
+/* schema: NULL for dead letters, whose columns are always the same. */
 static enum err writer_finish(const struct cut_input *input, struct parquet_writer *writer,
-                              uint64_t rows)
+                              const struct schema *schema, uint64_t rows)
 {
     char first[32];
     char block_last[24];
@@ -196,16 +198,23 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
     struct buf id;
     buf_init(&id, 8 * LIMIT_DATASET_ID_BYTES + LIMIT_TOPIC_BYTES);
     buf_append(&id, input->dataset_id.data, input->dataset_id.size);
+    struct buf fields;
+    buf_init(&fields, FOOTER_COLUMNS_KEY_BYTES);
+    if (schema && footer_columns_write(schema, &fields) == ERR_TOO_LARGE)
+        buf_clear(&fields); /* the names must do */
     const char *text = buf_cstr(&id);
+    const char *fields_text = buf_cstr(&fields);
     enum err err = ERR_NO_MEMORY;
-    if (text) {
+    if (text && fields_text) {
         struct parquet_key_value metadata[] = {
             {"ingestion_id", text},       {"ingestor.journal", input->options->journal_uuid},
             {"ingestor.first", first},    {"ingestor.block_last", block_last},
-            {"ingestor.rows", row_count},
+            {"ingestor.rows", row_count}, {FOOTER_COLUMNS_KEY, fields_text},
         };
-        err = parquet_writer_finish(writer, metadata, sizeof(metadata) / sizeof(metadata[0]));
+        size_t count = sizeof(metadata) / sizeof(metadata[0]);
+        err = parquet_writer_finish(writer, metadata, fields.size > 0 ? count : count - 1);
     }
+    buf_fini(&fields);
     buf_fini(&id);
     return err;
 }
@@ -252,7 +261,7 @@ static enum err part_file(const struct layout *layout, const struct part *part,
     if (err == ERR_OK)
         err = part_write(layout, part, writer);
     if (err == ERR_OK)
-        err = writer_finish(input, writer, file->rows);
+        err = writer_finish(input, writer, input->schema, file->rows);
     parquet_writer_free(writer);
     buf_fini(&key);
     return err;
@@ -387,7 +396,7 @@ static enum err on_dead_file(void *ctx, const struct dead_letter_file *letters)
     if (err == ERR_OK)
         err = parquet_writer_row_group(writer, letters->rows, letters->leaves);
     if (err == ERR_OK)
-        err = writer_finish(input, writer, file->rows);
+        err = writer_finish(input, writer, NULL, file->rows);
     parquet_writer_free(writer);
     buf_fini(&key);
     return err;

@@ -2,13 +2,13 @@
 
 #include "codec/thrift_compact.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct parser {
     struct thrift_reader thrift;
     struct parquet_metadata *metadata;
     struct arena *arena;
-    struct bytes file;
     bool is_out_of_memory;
 };
 
@@ -48,6 +48,20 @@ static int32_t get_i32(struct parser *parser, enum thrift_type type)
     return (int32_t)value;
 }
 
+/* A union: which field it holds, and no more. */
+static int32_t read_logical_type(struct parser *parser)
+{
+    int id;
+    int32_t found = 0;
+    enum thrift_type type;
+    thrift_enter(&parser->thrift);
+    while (thrift_next_field(&parser->thrift, &id, &type)) {
+        found = id;
+        thrift_skip(&parser->thrift, type);
+    }
+    return found;
+}
+
 static void read_element(struct parser *parser, struct parquet_metadata_element *element)
 {
     int id;
@@ -67,6 +81,8 @@ static void read_element(struct parser *parser, struct parquet_metadata_element 
             element->converted_type = get_i32(parser, type);
         else if (id == 9)
             element->field_id = get_i32(parser, type);
+        else if (id == 10 && type == THRIFT_STRUCT)
+            element->logical_type = read_logical_type(parser);
         else
             thrift_skip(&parser->thrift, type);
     }
@@ -343,30 +359,32 @@ static enum err check_row_groups(const struct parquet_metadata *metadata, struct
     return ERR_OK;
 }
 
-static enum err find_footer(struct parser *parser, struct diag *diag)
+/* The footer's place, from the file's last bytes. */
+static enum err find_footer(struct parser *parser, struct bytes tail, uint64_t file_size,
+                            uint64_t *ret_needed_bytes, struct diag *diag)
 {
-    struct bytes file = parser->file;
-    if (file.size < 12)
-        return parquet_damage(diag, file.size, "it is too short");
-    if (memcmp(file.data, PARQUET_MAGIC, PARQUET_MAGIC_BYTES) != 0)
-        return parquet_damage(diag, 0, "it does not begin with PAR1");
-    if (memcmp(file.data + file.size - 4, PARQUET_MAGIC, PARQUET_MAGIC_BYTES) != 0)
-        return parquet_damage(diag, file.size - 4, "it does not end with PAR1");
-    uint32_t size = load_u32(file.data + file.size - 8);
-    if (size > file.size - 12)
-        return parquet_damage(diag, file.size - 8, "its footer is longer than the file");
-    parser->metadata->footer_offset = file.size - 8 - size;
-    thrift_reader_init(&parser->thrift,
-                       bytes_from(file.data + parser->metadata->footer_offset, size));
+    if (file_size < 12 || tail.size < 12)
+        return parquet_damage(diag, file_size, "it is too short");
+    if (memcmp(tail.data + tail.size - 4, PARQUET_MAGIC, PARQUET_MAGIC_BYTES) != 0)
+        return parquet_damage(diag, file_size - 4, "it does not end with PAR1");
+    uint32_t size = load_u32(tail.data + tail.size - 8);
+    if (size > file_size - 12)
+        return parquet_damage(diag, file_size - 8, "its footer is longer than the file");
+    *ret_needed_bytes = (uint64_t)size + 8;
+    if (*ret_needed_bytes > tail.size)
+        return ERR_TRUNCATED;
+    parser->metadata->footer_offset = file_size - 8 - size;
+    thrift_reader_init(&parser->thrift, bytes_from(tail.data + tail.size - 8 - size, size));
     return ERR_OK;
 }
 
-enum err parquet_metadata_read(struct parquet_metadata *metadata, struct arena *arena,
-                               struct bytes file, struct diag *diag)
+enum err parquet_metadata_read_tail(struct parquet_metadata *metadata, struct arena *arena,
+                                    struct bytes tail, uint64_t file_size_bytes,
+                                    uint64_t *ret_needed_bytes, struct diag *diag)
 {
-    struct parser parser = {.metadata = metadata, .arena = arena, .file = file};
+    struct parser parser = {.metadata = metadata, .arena = arena};
     *metadata = (struct parquet_metadata){0};
-    enum err err = find_footer(&parser, diag);
+    enum err err = find_footer(&parser, tail, file_size_bytes, ret_needed_bytes, diag);
     if (err)
         return err;
     read_footer(&parser);
@@ -380,4 +398,16 @@ enum err parquet_metadata_read(struct parquet_metadata *metadata, struct arena *
     if (!build_tree(metadata))
         return parquet_damage(diag, metadata->footer_offset, "its schema is no tree");
     return check_row_groups(metadata, diag);
+}
+
+enum err parquet_metadata_read(struct parquet_metadata *metadata, struct arena *arena,
+                               struct bytes file, struct diag *diag)
+{
+    uint64_t needed_bytes;
+    if (file.size >= 12 && memcmp(file.data, PARQUET_MAGIC, PARQUET_MAGIC_BYTES) != 0)
+        return parquet_damage(diag, 0, "it does not begin with PAR1");
+    enum err err =
+        parquet_metadata_read_tail(metadata, arena, file, file.size, &needed_bytes, diag);
+    assert(err != ERR_TRUNCATED);
+    return err;
 }

@@ -18,6 +18,7 @@ struct parquet_metadata_element {
     enum parquet_kind kind;
     int32_t type;           /* parquet.thrift's Type; -1: a group */
     int32_t converted_type; /* ConvertedType; -1: none */
+    int32_t logical_type;   /* field of the union LogicalType; 0: none */
     int32_t field_id;       /* -1: none */
     enum parquet_repetition repetition;
     uint32_t parent; /* index; the root is its own */
@@ -72,6 +73,12 @@ struct parquet_metadata {
 
 enum err parquet_metadata_read(struct parquet_metadata *metadata, struct arena *arena,
                                struct bytes file, struct diag *diag) ERR_MUST_USE;
+
+/* The same from the file's last bytes alone. ERR_TRUNCATED: tail is too short for the footer, of
+ * which *ret_needed_bytes are needed. */
+enum err parquet_metadata_read_tail(struct parquet_metadata *metadata, struct arena *arena,
+                                    struct bytes tail, uint64_t file_size_bytes,
+                                    uint64_t *ret_needed_bytes, struct diag *diag) ERR_MUST_USE;
 
 /* The sentence for all damage. Returns ERR_CORRUPT. */
 enum err parquet_damage(struct diag *diag, uint64_t offset, const char *what);

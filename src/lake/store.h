@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define STORE_LIST_MAX 100000
+
 struct store_object {
     const char *key;        /* "bronze/ingestion_id=…/…/part-….parquet" */
     const char *spool_path; /* the file that holds its bytes */
@@ -28,6 +30,14 @@ enum store_presence {
     STORE_ABSENT,
     STORE_SAME,      /* the key holds exactly these bytes */
     STORE_DIFFERENT, /* the key holds something else */
+};
+
+/* One name right below a prefix. */
+struct store_entry {
+    struct bytes name; /* without the prefix; a folder's without its slash */
+    bool is_folder;
+    uint64_t size_bytes;
+    int64_t modified_us; /* Unix time; of an object */
 };
 
 struct store;
@@ -45,6 +55,15 @@ struct store_ops {
      * durable, too: whoever put it there may have died before its last sync. */
     enum err (*check)(struct store *store, const struct store_object *object,
                       enum store_presence *ret_presence, struct diag *diag);
+    /* Calls on_entry for what stands right below a prefix (which ends in "/"), in any order; stops
+     * at an error from it. Nothing there is ERR_OK. ERR_TOO_MANY beyond STORE_LIST_MAX. */
+    enum err (*list)(struct store *store, const char *prefix,
+                     enum err (*on_entry)(void *ctx, const struct store_entry *entry), void *ctx,
+                     struct diag *diag);
+    /* Reads size bytes (more than none) of an object from offset on; ERR_TRUNCATED: it has fewer;
+     * ERR_NOT_FOUND: there is none. */
+    enum err (*read)(struct store *store, const char *key, uint64_t offset, void *buffer,
+                     size_t size, struct diag *diag);
     void (*close)(struct store *store);
     /* Asks calls that run in other threads, and all later ones, to end soon with ERR_STOPPED. NULL
      * where a call never takes long. */

@@ -327,6 +327,77 @@ static enum err folder_probe(struct store *store, struct diag *diag)
     return err;
 }
 
+/* ---- list and read ---- */
+
+struct listing {
+    struct store_folder *folder;
+    const char *path;
+    enum err (*on_entry)(void *ctx, const struct store_entry *entry);
+    void *ctx;
+    size_t count;
+};
+
+static enum err on_name(void *ctx, const char *name)
+{
+    struct listing *listing = ctx;
+    char path[PATH_SIZE];
+    struct fs_stat stat;
+    if (++listing->count > STORE_LIST_MAX)
+        return ERR_TOO_MANY;
+    int length = snprintf(path, sizeof(path), "%s/%s", listing->path, name);
+    if (length < 0 || (size_t)length >= sizeof(path))
+        return ERR_OK; /* no key of ours */
+    enum err err = fs_stat(listing->folder->fs, path, &stat, NULL);
+    if (err != ERR_OK)
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
+    const struct store_entry entry = {.name = bytes_from_text(name),
+                                      .is_folder = stat.is_folder,
+                                      .size_bytes = stat.size_bytes,
+                                      .modified_us = stat.modified_us};
+    return listing->on_entry(listing->ctx, &entry);
+}
+
+static enum err folder_list(struct store *store, const char *prefix,
+                            enum err (*on_entry)(void *ctx, const struct store_entry *entry),
+                            void *ctx, struct diag *diag)
+{
+    char key[PATH_SIZE];
+    char path[PATH_SIZE];
+    struct fs_stat stat;
+    size_t length = strlen(prefix);
+    if (length == 0 || length >= sizeof(key) || prefix[length - 1] != '/')
+        return diag_set(diag, ERR_INVALID, "'%.200s' is no prefix", prefix);
+    memcpy(key, prefix, length - 1);
+    key[length - 1] = '\0';
+    enum err err = key_path(of(store), key, path, diag);
+    if (err == ERR_OK)
+        err = fs_stat(of(store)->fs, path, &stat, NULL);
+    if (err == ERR_NOT_FOUND) /* that the store itself is there is another matter */
+        return fs_stat(of(store)->fs, of(store)->folder, &stat, diag);
+    struct listing listing = {of(store), path, on_entry, ctx, 0};
+    if (err == ERR_OK)
+        err = fs_list(of(store)->fs, path, on_name, &listing, diag);
+    return err == ERR_OK ? err : diag_set(diag, err, "cannot list %s: %s", path, err_text(err));
+}
+
+static enum err folder_read(struct store *store, const char *key, uint64_t offset, void *buffer,
+                            size_t size, struct diag *diag)
+{
+    char path[PATH_SIZE];
+    struct fs_file *file = NULL;
+    size_t got = 0;
+    enum err err = key_path(of(store), key, path, diag);
+    if (err == ERR_OK)
+        err = fs_open(of(store)->fs, path, FS_READ, &file, diag);
+    if (err == ERR_OK)
+        err = fs_read(of(store)->fs, file, offset, buffer, size, &got, diag);
+    fs_close(of(store)->fs, file);
+    if (err == ERR_OK && got < size)
+        err = diag_set(diag, ERR_TRUNCATED, "%s ends before byte %llu", path,
+                       (unsigned long long)(offset + size));
+    return err;
+}
+
 static void folder_close(struct store *store)
 {
     struct store_folder *folder = of(store);
@@ -340,6 +411,8 @@ static const struct store_ops folder_ops = {
     .probe = folder_probe,
     .put = folder_put,
     .check = folder_check,
+    .list = folder_list,
+    .read = folder_read,
     .close = folder_close,
 };
 

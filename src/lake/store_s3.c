@@ -15,6 +15,7 @@
 #include "base/crc32c.h"
 #include "base/limits.h"
 #include "lake/file_digest.h"
+#include "lake/s3_list.h"
 #include "lake/s3_request.h"
 
 #include <openssl/evp.h>
@@ -405,6 +406,55 @@ static enum err s3_store_put(struct store *store, const struct store_object *obj
     return err;
 }
 
+static enum err s3_store_list(struct store *store, const char *prefix,
+                              enum err (*on_entry)(void *ctx, const struct store_entry *entry),
+                              void *ctx, struct diag *diag)
+{
+    return s3_list(of(store)->s3, prefix, on_entry, ctx, diag);
+}
+
+struct range {
+    uint8_t *to;
+    size_t size;
+    size_t got;
+};
+
+static enum err on_range(void *ctx, struct bytes bytes)
+{
+    struct range *range = ctx;
+    if (bytes.size > range->size - range->got)
+        return ERR_TOO_LARGE;
+    memcpy(range->to + range->got, bytes.data, bytes.size);
+    range->got += bytes.size;
+    return ERR_OK;
+}
+
+static enum err s3_store_read(struct store *store, const char *key, uint64_t offset, void *buffer,
+                              size_t size, struct diag *diag)
+{
+    struct http_response response;
+    struct range range = {.to = buffer, .size = size};
+    char header[64];
+    struct s3_call call = {.method = "GET", .key = key, .on_body = on_range, .ctx = &range};
+    snprintf(header, sizeof(header), "bytes=%llu-%llu", (unsigned long long)offset,
+             (unsigned long long)(offset + size - 1));
+    s3_call_header(&call, "range", header);
+    http_response_init(&response);
+    enum err err = s3_perform(of(store)->s3, &call, &response, diag);
+    if (err == ERR_OK && response.status == 416)
+        err = ERR_TRUNCATED;
+    else if (err == ERR_OK)
+        err = s3_error(of(store)->s3, &call, &response, diag);
+    if (err == ERR_OK && response.status != 206 && offset > 0)
+        err = ERR_PROTOCOL;
+    http_response_fini(&response);
+    if (err == ERR_OK && range.got < size)
+        err = ERR_TRUNCATED;
+    return err == ERR_OK ? err
+                         : diag_set(diag, err, "cannot read %.200s in %s: %s", key,
+                                    store->description, err_text(err));
+}
+
 static void s3_store_close(struct store *store)
 {
     s3_free(of(store)->s3);
@@ -420,6 +470,8 @@ static const struct store_ops s3_ops = {
     .probe = s3_store_probe,
     .put = s3_store_put,
     .check = s3_store_check,
+    .list = s3_store_list,
+    .read = s3_store_read,
     .close = s3_store_close,
     .cancel = s3_store_cancel,
 };

@@ -570,3 +570,11 @@ void upload_stats_get(struct upload *upload, struct upload_stats *ret_stats)
         ret_stats->next_due_ns = upload->hold_until_ns;
     mutex_unlock(&upload->lock);
 }
+
+bool upload_is_pending(struct upload *upload, struct bytes dataset_id)
+{
+    mutex_lock(&upload->lock);
+    bool pending = map_get(&upload->lanes, dataset_id) != NULL;
+    mutex_unlock(&upload->lock);
+    return pending;
+}

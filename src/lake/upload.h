@@ -83,3 +83,6 @@ struct upload_stats {
     char stopped_error[512]; /* of the last ERR_CONFLICT */
 };
 void upload_stats_get(struct upload *upload, struct upload_stats *ret_stats);
+
+/* Whether a cut of the dataset is still on its way into the store. */
+bool upload_is_pending(struct upload *upload, struct bytes dataset_id);

@@ -190,6 +190,7 @@ static enum err posix_stat(void *ctx, const char *path, struct fs_stat *ret_stat
         .size_bytes = (uint64_t)found.st_size,
         .is_folder = S_ISDIR(found.st_mode),
         .device = (uint64_t)found.st_dev,
+        .modified_us = (int64_t)found.st_mtim.tv_sec * 1000000 + found.st_mtim.tv_nsec / 1000,
     };
     return ERR_OK;
 }

@@ -413,7 +413,8 @@ static enum err sim_stat(void *ctx, const char *path, struct fs_stat *ret_stat, 
         return diag_set(diag, ERR_IO, "the machine is down");
     if (!name)
         return diag_set(diag, ERR_NOT_FOUND, "%s is not there", path);
-    *ret_stat = (struct fs_stat){name->inode->size, name->inode->is_folder, device_of(disk, path)};
+    const struct inode *at = name->inode;
+    *ret_stat = (struct fs_stat){at->size, at->is_folder, device_of(disk, path), 0};
     return ERR_OK;
 }
 
