@@ -2,7 +2,7 @@
  * CPU budget of the worker's stages: a million messages of realistic sensor JSON (about 200 bytes,
  * values that vary, 100 datasets) from sealed blocks into column builders, then cut into Parquet.
  *
- *     batch_bench [messages] [datasets]
+ *     batch_bench [messages] [datasets] [blocks worked off together]
  *
  * Prints CPU seconds per million messages for each stage, for bench/RESULTS.md.
  */
@@ -19,11 +19,14 @@
 #include <time.h>
 
 #define BENCH_DATASETS_MAX 100000
+#define BENCH_GROUP_MAX    64
 
 struct bench {
-    uint64_t messages;
+    uint64_t end; /* of the sequence, for now */
     uint32_t datasets;
+    uint32_t group;
     uint64_t sequence;
+    struct buf extras;
     double fill_s, append_s, cut_s;
     uint64_t payload_bytes, file_bytes, files;
     struct batch *batches[BENCH_DATASETS_MAX];
@@ -91,7 +94,7 @@ static struct block *block_fill(struct bench *bench, struct bytes extras)
     struct block *block;
     must(block_new(LIMIT_BLOCK_CLOSE_BYTES + 32 * KIB, &block), "block");
     uint32_t *indexes = mem_zalloc(bench->datasets, sizeof(*indexes));
-    while (block->size_bytes < LIMIT_BLOCK_CLOSE_BYTES && bench->sequence < bench->messages) {
+    while (block->size_bytes < LIMIT_BLOCK_CLOSE_BYTES && bench->sequence < bench->end) {
         char payload[512];
         uint32_t dataset = (uint32_t)(bench->sequence % bench->datasets);
         size_t size = payload_make(payload, sizeof(payload), bench->sequence, dataset);
@@ -139,29 +142,46 @@ static void cut_all(struct bench *bench)
     bench->cut_s += cpu_s() - begin;
 }
 
-static void block_append(struct bench *bench, const struct batch_options *options,
-                         const struct block *block)
+static void route_append(struct bench *bench, const struct batch_options *options,
+                         const struct block *block, uint32_t index)
 {
+    struct route_view route;
+    block_route_get(block, index, &route);
+    uint32_t dataset = (uint32_t)strtoul((const char *)route.topic.data + 30, NULL, 10);
+    if (!bench->batches[dataset])
+        must(batch_new(options, route.dataset_id, &bench->batches[dataset]), "batch");
+    must(batch_append(bench->batches[dataset], block, index), "append");
+    batch_end_block(bench->batches[dataset], block);
+}
+
+/* As the worker does: the queued blocks together, one dataset after the other. The routes of a
+ * block stand in the same order in all of them here. */
+static void blocks_work(struct bench *bench, const struct batch_options *options)
+{
+    struct block *blocks[BENCH_GROUP_MAX];
+    uint32_t count = 0;
+    struct buf *extras = &bench->extras;
+    while (count < bench->group && bench->sequence < bench->end)
+        blocks[count++] = block_fill(bench, buf_bytes(extras));
     double begin = cpu_s();
-    for (uint32_t i = 0; i < block->route_count; i++) {
-        struct route_view route;
-        block_route_get(block, i, &route);
-        uint32_t dataset = (uint32_t)strtoul((const char *)route.topic.data + 30, NULL, 10);
-        if (!bench->batches[dataset])
-            must(batch_new(options, route.dataset_id, &bench->batches[dataset]), "batch");
-        must(batch_append(bench->batches[dataset], block, i), "append");
-        batch_end_block(bench->batches[dataset], block);
-    }
+    for (uint32_t route = 0; route < bench->datasets; route++)
+        for (uint32_t i = 0; i < count; i++)
+            if (route < blocks[i]->route_count)
+                route_append(bench, options, blocks[i], route);
     bench->append_s += cpu_s() - begin;
+    for (uint32_t i = 0; i < count; i++)
+        block_unref(blocks[i]);
 }
 
 int main(int argc, char **argv)
 {
     static struct bench bench;
     struct diag diag = {0};
-    bench.messages = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
+    uint64_t messages = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
     bench.datasets = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100;
-    if (bench.datasets < 1 || bench.datasets > BENCH_DATASETS_MAX)
+    bench.group = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 8;
+    if (bench.datasets < 1 || bench.datasets > BENCH_DATASETS_MAX || bench.group < 1 ||
+        bench.group > BENCH_GROUP_MAX)
         return 2;
     struct batch_options options = {
         .parquet = {.codec = PARQUET_ZSTD,
@@ -173,35 +193,27 @@ int main(int argc, char **argv)
         .row_group_rows = 1000000,
         .row_group_bytes = 128 * MIB,
     };
-    struct buf extras;
     must(catalog_open("sqlite:///:memory:", &options.catalog, &diag), diag.text);
-    buf_init(&extras, 64);
+    buf_init(&bench.extras, 64);
     must(message_field_append(
-             &extras, &(struct message_field){.index = 1, .type = FIELD_DOUBLE, .number = 1}),
+             &bench.extras, &(struct message_field){.index = 1, .type = FIELD_DOUBLE, .number = 1}),
          "extras");
-    must(message_field_append(
-             &extras, &(struct message_field){.index = 2, .type = FIELD_BOOLEAN, .number = 0}),
-         "extras");
+    must(
+        message_field_append(
+            &bench.extras, &(struct message_field){.index = 2, .type = FIELD_BOOLEAN, .number = 0}),
+        "extras");
     routes_make(&bench);
 
     /* the first tenth pins the columns and is not measured */
-    uint64_t messages = bench.messages;
-    bench.messages = messages / 10;
-    while (bench.sequence < bench.messages) {
-        struct block *block = block_fill(&bench, buf_bytes(&extras));
-        block_append(&bench, &options, block);
-        block_unref(block);
-    }
+    bench.end = messages / 10;
+    while (bench.sequence < bench.end)
+        blocks_work(&bench, &options);
     cut_all(&bench);
     bench.fill_s = bench.append_s = bench.cut_s = 0;
     bench.payload_bytes = bench.file_bytes = bench.files = 0;
-    uint64_t first = bench.sequence;
-    bench.messages = first + messages;
-    while (bench.sequence < bench.messages) {
-        struct block *block = block_fill(&bench, buf_bytes(&extras));
-        block_append(&bench, &options, block);
-        block_unref(block);
-    }
+    bench.end = bench.sequence + messages;
+    while (bench.sequence < bench.end)
+        blocks_work(&bench, &options);
     cut_all(&bench);
 
     double millions = (double)messages / 1e6;
@@ -219,7 +231,7 @@ int main(int argc, char **argv)
         batch_free(bench.batches[i]);
         buf_fini(&bench.routes[i]);
     }
-    buf_fini(&extras);
+    buf_fini(&bench.extras);
     catalog_close(options.catalog);
     return 0;
 }

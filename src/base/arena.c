@@ -2,8 +2,9 @@
 
 #include "base/alloc.h"
 
-#define ARENA_CHUNK_MIN 4096
-#define ARENA_CHUNK_MAX (1024 * 1024)
+#define ARENA_CHUNK_MIN  4096
+#define ARENA_CHUNK_MAX  (1024 * 1024)
+#define CACHE_LINE_BYTES 64
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -82,6 +83,14 @@ void *arena_zalloc(struct arena *arena, size_t size_bytes)
     if (block)
         memset(block, 0, size_bytes);
     return block;
+}
+
+void *arena_zalloc_line(struct arena *arena, size_t size_bytes)
+{
+    if (size_bytes > SIZE_MAX - CACHE_LINE_BYTES)
+        return NULL;
+    uint8_t *block = arena_zalloc(arena, size_bytes + CACHE_LINE_BYTES);
+    return block ? block + (-(uintptr_t)block & (CACHE_LINE_BYTES - 1)) : NULL;
 }
 
 char *arena_dup(struct arena *arena, const void *data, size_t size_bytes)

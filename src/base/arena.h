@@ -21,5 +21,7 @@ void arena_reset(struct arena *arena);
 /* 8-byte aligned, not zeroed. */
 void *arena_alloc(struct arena *arena, size_t size_bytes);
 void *arena_zalloc(struct arena *arena, size_t size_bytes);
+/* Zeroed, and at the beginning of a cache line: for what every message touches. */
+void *arena_zalloc_line(struct arena *arena, size_t size_bytes);
 /* A copy with a NUL after it. */
 char *arena_dup(struct arena *arena, const void *data, size_t size_bytes);

@@ -324,10 +324,14 @@ enum err batch_append(struct batch *batch, const struct block *block, uint32_t r
     uint32_t index = block->routes[route_index].message_count > 0
                          ? block->routes[route_index].message_first
                          : BLOCK_END;
-    for (; index != BLOCK_END && err == ERR_OK; index = block->messages[index].next) {
+    while (index != BLOCK_END && err == ERR_OK) {
         struct message_view message;
+        uint32_t next = block->messages[index].next;
+        if (next != BLOCK_END)
+            block_message_prefetch(block, next);
         block_message_get(block, index, &message);
         err = message_add(batch, route, &message, (struct position){block->number, index});
+        index = next;
     }
     return err;
 }

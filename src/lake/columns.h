@@ -17,12 +17,7 @@
 #include "lake/parquet_writer.h"
 
 struct leaf {
-    enum parquet_kind kind; /* BOOLEAN, DOUBLE, TIMESTAMP_US, STRING, BINARY */
-    uint8_t definition_max;
-    uint8_t repetition_max;
-    size_t rows; /* that have entries */
-    size_t value_count;
-    size_t value_capacity;
+    /* one cache line: all that a value of the usual kind touches */
     union {
         void *values;
         double *doubles;
@@ -30,14 +25,21 @@ struct leaf {
         int64_t *instants;
         uint32_t *offsets; /* value_count + 1 */
     };
+    size_t value_count;
+    size_t value_capacity;
+    size_t rows;   /* that have entries */
     uint8_t *data; /* of strings */
     size_t data_size;
     size_t data_capacity;
     /* NULL: all entries at definition_max, and as many as rows. */
     uint8_t *definition_levels;
+
     uint8_t *repetition_levels; /* only when repetition_max > 0 */
     size_t level_count;         /* only when there are definition_levels */
     size_t level_capacity;
+    enum parquet_kind kind; /* BOOLEAN, DOUBLE, TIMESTAMP_US, STRING, BINARY */
+    uint8_t definition_max;
+    uint8_t repetition_max;
     size_t *memory_bytes; /* a sum that all leaves of a batch keep together */
 };
 

@@ -376,18 +376,25 @@ static enum err decode_root_field(struct decoder *decoder, struct column *column
     return decode_value(decoder, column, 0);
 }
 
-/* memcmp for the short texts that keys are. */
-static inline bool text_equal(const uint8_t *a, const uint8_t *b, size_t size)
+/* Whether the key that was guessed stands at the cursor; its size with the quotes, or 0. */
+static inline size_t guess_holds(const struct json_cursor *cursor, const struct column *guess)
 {
-    if (size < 8) {
-        while (size > 0 && a[size - 1] == b[size - 1])
-            size--;
-        return size == 0;
+    size_t left = (size_t)(cursor->end - cursor->at);
+    size_t size = guess->guess_size;
+#if defined(__SSE2__)
+    if (size > 0 && left >= COLUMN_GUESS_BYTES) {
+        const __m128i *at = (const __m128i *)(const void *)cursor->at;
+        const __m128i *text = (const __m128i *)(const void *)guess->guess_text;
+        __m128i low = _mm_cmpeq_epi8(_mm_loadu_si128(at), _mm_load_si128(text));
+        __m128i high = _mm_cmpeq_epi8(_mm_loadu_si128(at + 1), _mm_load_si128(text + 1));
+        uint64_t same =
+            (uint32_t)_mm_movemask_epi8(low) | (uint64_t)(uint32_t)_mm_movemask_epi8(high) << 16;
+        uint64_t wanted = (UINT64_C(1) << size) - 1;
+        return (same & wanted) == wanted ? size : 0;
     }
-    uint64_t difference = load_u64(a + size - 8) ^ load_u64(b + size - 8);
-    for (size_t i = 0; i + 8 < size; i += 8)
-        difference |= load_u64(a + i) ^ load_u64(b + i);
-    return difference == 0;
+#endif
+    size = guess->quoted.size;
+    return left > size && memcmp(cursor->at, guess->quoted.data, size) == 0 ? size : 0;
 }
 
 /* Reads the key at the cursor and finds its column (NULL: none) by the guess or by its name. The
@@ -398,11 +405,11 @@ static inline enum err decode_key(struct decoder *decoder, struct column *parent
 {
     struct json_cursor *cursor = &decoder->cursor;
     struct column *guess = previous ? previous->guess_next : parent->guess_first;
-    if (guess && (size_t)(cursor->end - cursor->at) > guess->quoted.size &&
-        text_equal(cursor->at, guess->quoted.data, guess->quoted.size)) {
-        key->text.raw = bytes_from(cursor->at + 1, guess->quoted.size - 2);
+    size_t guessed = guess ? guess_holds(cursor, guess) : 0;
+    if (guessed > 0) {
+        key->text.raw = bytes_from(cursor->at + 1, guessed - 2);
         key->text.escaped = false;
-        cursor->at += guess->quoted.size;
+        cursor->at += guessed;
         *ret_name = guess->key;
         *ret_column = guess;
     } else {

@@ -43,7 +43,7 @@ static const char *system_kind_name(enum parquet_kind kind)
 static enum err column_new(struct schema *schema, struct column *parent, struct bytes key,
                            enum column_kind kind, struct column **ret_column)
 {
-    struct column *column = arena_zalloc(&schema->arena, sizeof(*column));
+    struct column *column = arena_zalloc_line(&schema->arena, sizeof(*column));
     char *copy = arena_dup(&schema->arena, key.data, key.size);
     if (!column || !copy)
         return ERR_NO_MEMORY;
@@ -60,6 +60,10 @@ static enum err column_new(struct schema *schema, struct column *parent, struct 
     buf_fini(&quoted);
     if (!text)
         return ERR_NO_MEMORY;
+    if (column->quoted.size <= COLUMN_GUESS_BYTES) {
+        memcpy(column->guess_text, text, column->quoted.size);
+        column->guess_size = (uint8_t)column->quoted.size;
+    }
     *ret_column = column;
     return ERR_OK;
 }

@@ -17,8 +17,13 @@
 #include "lake/catalog.h"
 #include "lake/columns.h"
 
+#include <assert.h>
+#include <stddef.h>
+
 #define SCHEMA_SYSTEM_MAX                                                                          \
     64 /* own columns of a dataset: six, and the metadata fields of its routes */
+
+#define COLUMN_GUESS_BYTES 32
 
 enum column_kind {
     COLUMN_DOUBLE,
@@ -36,12 +41,25 @@ enum column_role {
     COLUMN_RESERVED, /* ours: the device's goes to _rescued_data */
 };
 
+/* The first two cache lines are what a value touches; of the third only nested and null ones. */
 struct column {
+    uint8_t guess_text[COLUMN_GUESS_BYTES]; /* quoted, when it is that short */
+    struct column *guess_next;              /* the field that came after this one last time */
+    uint64_t stamp;                         /* of the struct instance that last held this field */
     enum column_kind kind;
     enum column_role role;
+    uint32_t child_count;
+    uint8_t guess_size; /* 0: look at quoted */
     uint8_t depth;      /* segments of its path; the root has 0 */
     uint8_t definition; /* level at which the column itself is there */
     uint8_t repetition; /* of its values; a list's own is that of its elements less one */
+
+    struct leaf leaf;
+    struct column *guess_first; /* the field that came first last time */
+    struct column **children;   /* by field_id; a list has one */
+    uint64_t row_stamp;         /* of the record that last counted this leaf */
+
+    uint32_t child_capacity;
     int32_t field_id;
     struct bytes key;     /* the field's name, unescaped */
     struct bytes quoted;  /* the name as JSON with quotes, for the field-order guess */
@@ -49,16 +67,9 @@ struct column {
     const char *name;     /* column name, in full */
     const char *own_name; /* its last part */
     struct column *parent;
-    struct column **children; /* by field_id; a list has one */
-    uint32_t child_count;
-    uint32_t child_capacity;
-    struct map by_key;          /* of a struct: key -> child */
-    struct column *guess_first; /* the field that came first last time */
-    struct column *guess_next;  /* the field that came after this one last time */
-    uint64_t stamp;             /* of the struct instance that last held this field */
-    uint64_t row_stamp;         /* of the record that last counted this leaf */
-    struct leaf leaf;
+    struct map by_key; /* of a struct: key -> child */
 };
+static_assert(offsetof(struct column, leaf) == 64, "the leaf has a cache line of its own");
 
 struct system_column {
     const char *path; /* "#topic" */

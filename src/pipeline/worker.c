@@ -3,7 +3,9 @@
  *
  * Invariants
  *   - A dataset's batch holds exactly its messages of the blocks (dataset->cut_through, last block
- *     delivered]; a block's messages of a dataset are in the batch as a whole or not at all.
+ *     worked off]; a block's messages of a dataset are in the batch as a whole or not at all. Of
+ *     blocks that are worked off together one dataset gets all of its messages, block after block,
+ *     before the next dataset gets any.
  *   - A cut's range ends with the last block in the batch; so the ranges of a dataset's cuts are
  *     disjoint, in order, and together hold every message.
  *   - A batch that recovery fills with a range to make again holds nothing else: the range is cut
@@ -18,6 +20,7 @@
 #include "base/limits.h"
 #include "os/thread.h"
 #include "pipeline/datasets.h"
+#include "pipeline/visits.h"
 
 #include <stdio.h>
 
@@ -26,6 +29,8 @@
 #define WORKER_SWEEP_NS   (30 * NS_PER_S)
 #define WORKER_STATS_NS   (200 * NS_PER_MS)
 #define WORKER_FORCED_MAX 256
+#define WORKER_GROUP_MAX  8     /* blocks worked off together; their memory stays until the last */
+#define WORKER_VISITS_MAX 16384 /* no further block joins a group that has so many */
 
 struct worker {
     struct worker_options options;
@@ -44,6 +49,7 @@ struct worker {
 
     /* the worker thread's own */
     struct datasets datasets;
+    struct visits visits;
     int64_t swept_ns;
     int64_t published_ns;
 };
@@ -123,6 +129,16 @@ static enum err dataset_append(struct dataset *dataset, const struct block *bloc
     return ERR_OK;
 }
 
+/* For what needs memory: the largest dataset is cut. Otherwise the reason may pass. */
+static void make_room(struct worker *worker, enum err err)
+{
+    snprintf(worker->datasets.postponed_reason, sizeof(worker->datasets.postponed_reason),
+             "a block waits to be decoded: %s", err_text(err));
+    struct dataset *largest = err == ERR_NO_MEMORY ? datasets_largest(&worker->datasets) : NULL;
+    if (!largest || largest->touched || datasets_cut(&worker->datasets, largest) != ERR_OK)
+        pause_a_moment(worker);
+}
+
 static int64_t first_arrival_us(const struct block *block, const struct block_route *route)
 {
     struct message_view message;
@@ -200,34 +216,57 @@ static void dataset_block_ended(struct worker *worker, struct dataset *dataset,
         (void)!datasets_cut(&worker->datasets, dataset);
 }
 
-/* One route at a time is made good: a dataset that fails is cut to make room and tried again. */
-static void block_work(struct worker *worker, struct shipment *shipment)
+/* One route at a time is made good: a dataset that fails is cut to make room and tried again.
+ * False: it was left to the journal. */
+static bool visit_work(struct worker *worker, const struct shipment *shipment, uint32_t route,
+                       struct dataset **touched)
 {
-    const struct block *block = shipment->block;
-    struct dataset *touched = NULL;
-    for (uint32_t i = 0; i < block->route_count; i++) {
-        if (block->routes[i].dataset_hash % worker->options.count != worker->options.index ||
-            block->routes[i].message_count == 0)
-            continue;
-        enum err err;
-        while ((err = route_append(worker, shipment, i, &touched)) != ERR_OK) {
-            if (err == ERR_STOPPED || must_leave(worker)) {
-                worker->datasets.left_something = true;
-                break;
+    enum err err;
+    while ((err = route_append(worker, shipment, route, touched)) != ERR_OK) {
+        if (err == ERR_STOPPED || must_leave(worker))
+            return false;
+        make_room(worker, err);
+    }
+    return true;
+}
+
+/* The visits [begin, end) of one bucket: block after block. What is left must be the last of its
+ * datasets, or a range would have a hole. */
+static void bucket_work(struct worker *worker, struct shipment *const *group, size_t begin,
+                        size_t end)
+{
+    const struct visit *visits = worker->visits.ordered;
+    bool all = true;
+    for (size_t i = begin; i < end && all;) {
+        uint16_t place = visits[i].block;
+        const struct block *block = group[place]->block;
+        struct dataset *touched = NULL;
+        for (; i < end && visits[i].block == place && all; i++) {
+            if (i + 1 < worker->visits.count) {
+                const struct block *next = group[visits[i + 1].block]->block;
+                block_message_prefetch(next, next->routes[visits[i + 1].route].message_first);
             }
-            snprintf(worker->datasets.postponed_reason, sizeof(worker->datasets.postponed_reason),
-                     "a block waits to be decoded: %s", err_text(err));
-            struct dataset *largest =
-                err == ERR_NO_MEMORY ? datasets_largest(&worker->datasets) : NULL;
-            if (!largest || largest->touched || datasets_cut(&worker->datasets, largest) != ERR_OK)
-                pause_a_moment(worker);
+            all = visit_work(worker, group[place], visits[i].route, &touched);
+        }
+        int64_t now = now_ns(worker);
+        for (struct dataset *dataset = touched, *next; dataset; dataset = next) {
+            next = dataset->touched_next;
+            dataset->touched = false;
+            dataset_block_ended(worker, dataset, block, now);
         }
     }
-    int64_t now = now_ns(worker);
-    for (struct dataset *dataset = touched, *next; dataset; dataset = next) {
-        next = dataset->touched_next;
-        dataset->touched = false;
-        dataset_block_ended(worker, dataset, block, now);
+    if (!all)
+        worker->datasets.left_something = true;
+}
+
+static void group_work(struct worker *worker, struct shipment *const *group)
+{
+    visits_order(&worker->visits);
+    for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
+        size_t end = worker->visits.ends[bucket];
+        if (begin < end)
+            bucket_work(worker, group, begin, end);
+        begin = end;
     }
     datasets_cut_for_memory(&worker->datasets);
     if (worker->datasets.postponed == 0)
@@ -278,20 +317,52 @@ static void errand_wait(struct worker *worker, int64_t wait_ns, struct errand *r
     mutex_unlock(&worker->lock);
 }
 
+/* The next shipments that are worked off together; 0: they are left to the journal. */
+static uint16_t group_gather(struct worker *worker, struct shipment *shipment,
+                             struct shipment **group)
+{
+    uint16_t count = 0;
+    visits_clear(&worker->visits);
+    while (shipment && count < WORKER_GROUP_MAX && worker->visits.count < WORKER_VISITS_MAX) {
+        enum err err = ERR_STOPPED;
+        if (!must_leave(worker))
+            err = visits_add(&worker->visits, shipment->block, count, worker->options.index,
+                             worker->options.count);
+        if (err == ERR_STOPPED || (err != ERR_OK && count > 0))
+            break;
+        if (err != ERR_OK) {
+            make_room(worker, err);
+            continue;
+        }
+        group[count++] = shipment;
+        shipment = shipment->next[worker->options.index];
+    }
+    return count;
+}
+
+static void shipment_done(struct worker *worker, struct shipment *shipment)
+{
+    shipment_unref(shipment);
+    mutex_lock(&worker->lock);
+    worker->queue_blocks--;
+    mutex_unlock(&worker->lock);
+}
+
 static void shipments_work(struct worker *worker, struct shipment *shipment)
 {
     uint32_t index = worker->options.index;
     while (shipment) {
-        struct shipment *next = shipment->next[index];
-        if (must_leave(worker))
-            worker->datasets.left_something = true;
+        struct shipment *group[WORKER_GROUP_MAX];
+        uint16_t count = group_gather(worker, shipment, group);
+        if (count > 0)
+            group_work(worker, group);
         else
-            block_work(worker, shipment);
-        shipment_unref(shipment);
-        mutex_lock(&worker->lock);
-        worker->queue_blocks--;
-        mutex_unlock(&worker->lock);
-        shipment = next;
+            worker->datasets.left_something = true;
+        for (uint16_t i = 0; i < count || i == 0; i++) {
+            struct shipment *next = shipment->next[index];
+            shipment_done(worker, shipment);
+            shipment = next;
+        }
     }
 }
 
@@ -355,6 +426,7 @@ enum err worker_new(const struct worker_options *options, struct worker **ret_wo
     mutex_init(&worker->lock);
     condition_init(&worker->wake);
     datasets_init(&worker->datasets, &worker->options);
+    visits_init(&worker->visits);
     worker->options.batch.tally = &worker->datasets.tally;
     if (options->metrics)
         service_metrics_tally_init(&worker->datasets.tally);
@@ -389,6 +461,7 @@ void worker_free(struct worker *worker)
         shipment_unref(shipment);
     }
     datasets_fini(&worker->datasets);
+    visits_fini(&worker->visits);
     condition_fini(&worker->wake);
     mutex_fini(&worker->lock);
     mem_free(worker);
