@@ -407,9 +407,16 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
     *ret_cut = (struct cut){.stats = input->stats,
                             .schema_version = (uint32_t)input->schema->pinned_count};
     struct layout layout;
-    enum err err = layout_init(&layout, input);
-    for (uint32_t i = 0; i < input->rows->partition_count && err == ERR_OK; i++)
+    enum err err = layout_init(&layout, input); /* finishes the leaves, so before they are shared */
+    struct rows settled = *input->rows;
+    struct cut_input placed = *input;
+    placed.rows = &settled;
+    layout.input = &placed;
+    if (err == ERR_OK)
+        err = rows_settle(input->rows, &settled);
+    for (uint32_t i = 0; err == ERR_OK && i < settled.partition_count; i++)
         err = partition_write(&layout, i, ret_cut);
+    rows_settled_fini(input->rows, &settled);
     layout_fini(&layout);
     struct dead_ctx dead = {input, ret_cut};
     if (err == ERR_OK)

@@ -3,12 +3,18 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 
+#include <stdlib.h>
+
 #define ROW_BYTES (2 * sizeof(int64_t) + 2 * sizeof(uint32_t))
 #define HOUR_US   (3600 * US_PER_S)
+
+/* With its entry in the map, about. */
+#define PARTITION_BYTES (sizeof(struct partition) + sizeof(struct map_entry) + 24)
 
 void rows_init(struct rows *rows, size_t *memory_bytes)
 {
     *rows = (struct rows){.memory_bytes = memory_bytes};
+    map_init(&rows->by_hour);
     leaf_init(&rows->rescued, PARQUET_STRING, 1, 0, memory_bytes);
 }
 
@@ -20,8 +26,9 @@ void rows_clear(struct rows *rows)
     mem_free(rows->origin);
     mem_free(rows->partition);
     mem_free(rows->partitions);
+    map_fini(&rows->by_hour);
     if (rows->memory_bytes)
-        *rows->memory_bytes -= rows->capacity * ROW_BYTES;
+        *rows->memory_bytes -= rows->capacity * ROW_BYTES + rows->partition_count * PARTITION_BYTES;
     rows_init(rows, rows->memory_bytes);
 }
 
@@ -56,6 +63,11 @@ static int64_t hour_of(int64_t us)
     return us % HOUR_US < 0 ? hour - 1 : hour;
 }
 
+static struct bytes hour_key(const int64_t *hour)
+{
+    return bytes_from((const uint8_t *)hour, sizeof(*hour));
+}
+
 static bool partition_find(struct rows *rows, int64_t hour, uint32_t *ret_index)
 {
     if (rows->partition_last < rows->partition_count &&
@@ -63,13 +75,11 @@ static bool partition_find(struct rows *rows, int64_t hour, uint32_t *ret_index)
         *ret_index = rows->partition_last;
         return true;
     }
-    for (uint32_t i = 0; i < rows->partition_count; i++) {
-        if (rows->partitions[i].hour == hour) {
-            *ret_index = rows->partition_last = i;
-            return true;
-        }
-    }
-    return false;
+    uintptr_t found = (uintptr_t)map_get(&rows->by_hour, hour_key(&hour));
+    if (found == 0)
+        return false;
+    *ret_index = rows->partition_last = (uint32_t)found - 1;
+    return true;
 }
 
 static enum err partition_add(struct rows *rows, int64_t hour, struct position position,
@@ -83,6 +93,11 @@ static enum err partition_add(struct rows *rows, int64_t hour, struct position p
         rows->partitions = grown;
         rows->partition_capacity = capacity;
     }
+    enum err err =
+        map_put(&rows->by_hour, hour_key(&hour), (void *)((uintptr_t)rows->partition_count + 1));
+    if (err != ERR_OK)
+        return err;
+    *rows->memory_bytes += PARTITION_BYTES;
     *ret_index = rows->partition_last = rows->partition_count++;
     rows->partitions[*ret_index] = (struct partition){hour, position};
     return ERR_OK;
@@ -97,12 +112,7 @@ static enum err partition_get(struct rows *rows, const struct row_time *time,
                               struct position position, uint32_t *ret_index)
 {
     int64_t hour = hour_of(time->partition_us);
-    bool found = partition_find(rows, hour, ret_index);
-    if (!found && rows->partition_count >= ROWS_PARTITIONS_MAX) {
-        hour = hour_of(time->arrival_us);
-        found = partition_find(rows, hour, ret_index);
-    }
-    if (!found)
+    if (!partition_find(rows, hour, ret_index))
         return partition_add(rows, hour, position, ret_index);
     if (is_before(position, rows->partitions[*ret_index].first))
         rows->partitions[*ret_index].first = position;
@@ -139,7 +149,92 @@ void rows_truncate(struct rows *rows, size_t count, uint32_t partition_count)
 {
     if (rows->count > count)
         rows->count = count;
-    if (rows->partition_count > partition_count)
-        rows->partition_count = partition_count;
+    while (rows->partition_count > partition_count) {
+        map_remove(&rows->by_hour, hour_key(&rows->partitions[--rows->partition_count].hour));
+        *rows->memory_bytes -= PARTITION_BYTES;
+    }
     leaf_truncate(&rows->rescued, count);
+}
+
+/* --- at the cut ---------------------------------------------------------------------------- */
+
+static int by_first(const void *a, const void *b)
+{
+    const struct partition *left = *(const struct partition *const *)a;
+    const struct partition *right = *(const struct partition *const *)b;
+    if (is_before(left->first, right->first))
+        return -1;
+    if (is_before(right->first, left->first))
+        return 1;
+    return (left->hour > right->hour) - (left->hour < right->hour); /* of one message */
+}
+
+/* Moves the row into its arrival's hour, which it makes if need be. */
+static enum err row_by_arrival(const struct rows *rows, struct rows *settled, size_t row)
+{
+    int64_t hour = hour_of(rows->arrival_us[row]);
+    struct position first = rows->partitions[rows->partition[row]].first;
+    uint32_t index;
+    if (!partition_find(settled, hour, &index)) {
+        enum err err = partition_add(settled, hour, first, &index);
+        if (err != ERR_OK)
+            return err;
+    }
+    if (is_before(first, settled->partitions[index].first))
+        settled->partitions[index].first = first;
+    settled->partition[row] = index;
+    return ERR_OK;
+}
+
+/* kept: by the old index, the new one + 1; 0: by arrival. */
+static enum err partitions_keep(const struct rows *rows, struct rows *settled, uint32_t *kept,
+                                const struct partition **order)
+{
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < rows->partition_count; i++)
+        order[i] = &rows->partitions[i];
+    qsort(order, rows->partition_count, sizeof(order[0]), by_first);
+    for (uint32_t i = 0; i < ROWS_PARTITIONS_MAX && err == ERR_OK; i++) {
+        uint32_t index;
+        err = partition_add(settled, order[i]->hour, order[i]->first, &index);
+        kept[order[i] - rows->partitions] = index + 1;
+    }
+    for (size_t i = 0; i < rows->count && err == ERR_OK; i++) {
+        uint32_t index = kept[rows->partition[i]];
+        if (index > 0)
+            settled->partition[i] = index - 1;
+        else
+            err = row_by_arrival(rows, settled, i);
+    }
+    return err;
+}
+
+enum err rows_settle(const struct rows *rows, struct rows *ret_settled)
+{
+    *ret_settled = *rows;
+    if (rows->partition_count <= ROWS_PARTITIONS_MAX)
+        return ERR_OK;
+    ret_settled->partitions = NULL;
+    ret_settled->partition_count = ret_settled->partition_capacity = 0;
+    map_init(&ret_settled->by_hour);
+    ret_settled->partition = mem_alloc(rows->count * sizeof(uint32_t));
+    uint32_t *kept = mem_zalloc(rows->partition_count, sizeof(*kept));
+    const struct partition **order =
+        mem_zalloc(rows->partition_count, sizeof(const struct partition *));
+    enum err err = ret_settled->partition && kept && order
+                       ? partitions_keep(rows, ret_settled, kept, order)
+                       : ERR_NO_MEMORY;
+    mem_free(order);
+    mem_free(kept);
+    return err;
+}
+
+void rows_settled_fini(const struct rows *rows, struct rows *settled)
+{
+    if (settled->partitions == rows->partitions)
+        return;
+    *settled->memory_bytes -= settled->partition_count * PARTITION_BYTES;
+    mem_free(settled->partitions);
+    mem_free(settled->partition);
+    map_fini(&settled->by_hour);
 }

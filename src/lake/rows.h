@@ -6,10 +6,14 @@
  * A partition is an hour of event time (or arrival); rows of all partitions stand together in order
  * of arrival, and are told apart at the cut, since nearly every cut has but one.
  */
+#include "base/map.h"
 #include "journal/position.h"
 #include "lake/columns.h"
 
-/* A clock gone mad cannot open more partitions than this; further rows go by arrival. */
+/* A clock gone mad cannot make more files than this (and those of the arrivals): the rows of
+ * further hours go by arrival. Which hours those are is decided at the cut, by the rows alone and
+ * not by the order in which they came in: a cut that is made again after a crash must place each
+ * row where the first one did, whatever had to wait for its columns then. */
 #define ROWS_PARTITIONS_MAX 256
 
 struct partition {
@@ -28,6 +32,7 @@ struct rows {
     uint32_t partition_count;
     uint32_t partition_capacity;
     uint32_t partition_last; /* found last */
+    struct map by_hour;      /* hour -> index + 1 */
     struct leaf rescued;     /* top-level, optional text */
     size_t *memory_bytes;
 };
@@ -46,3 +51,8 @@ enum err rows_add(struct rows *rows, const struct row_time *time, uint32_t origi
                   struct position position, struct bytes rescued) ERR_MUST_USE;
 /* Takes out rows and partitions from these counts on. */
 void rows_truncate(struct rows *rows, size_t count, uint32_t partition_count);
+
+/* The rows as the cut places them: shares all but the partitions with rows, which stay as they are.
+ * rows_settled_fini frees what is not shared; fine after a failure. */
+enum err rows_settle(const struct rows *rows, struct rows *ret_settled) ERR_MUST_USE;
+void rows_settled_fini(const struct rows *rows, struct rows *settled);
