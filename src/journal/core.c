@@ -239,13 +239,18 @@ static enum err room_make(struct core *core, const struct core_item *items, size
     if (segment) {
         uint64_t kept_back = is_data ? segment->size_bytes / CORE_CONTROL_PART : 0;
         uint64_t end = core->offset + core->staging_size + group_bytes + kept_back;
-        if (end <= segment->size_bytes)
+        if (end <= segment->size_bytes) {
+            core->no_room = core->no_room && !is_data; /* blocks of data come in their order */
             return ERR_OK;
+        }
         err = written_commit(core, items, written, done, diag);
     }
     if (err == ERR_OK && core->file)
         err = core_sync(core, true, diag);
-    return err == ERR_OK ? core_roll_for(core, group_bytes, 0, is_data, diag) : err;
+    if (err == ERR_OK)
+        err = core_roll_for(core, group_bytes, 0, is_data, diag);
+    core->no_room = err == ERR_NO_SPACE;
+    return err;
 }
 
 enum err core_append(struct core *core, const struct core_item *items, size_t count,

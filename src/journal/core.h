@@ -63,7 +63,7 @@ struct core {
     uint64_t orphan_bytes; /* files that cannot be read and are left alone */
 
     bool paused, past_half;
-    bool no_room;   /* the last segment that was wanted could not be begun for want of room */
+    bool no_room;   /* something waits that found no room for its segment */
     bool held_back; /* and that only because cuts need what there is */
     char pause_reason[192];
     int64_t space_checked_ns;

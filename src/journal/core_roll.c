@@ -314,7 +314,6 @@ enum err core_roll_for(struct core *core, uint64_t size_bytes, uint64_t carried_
     uint64_t wanted = least < core->options.segment_bytes ? core->options.segment_bytes : least;
     if (err == ERR_OK)
         err = opening_file(core, &opening, wanted, least, diag);
-    core->no_room = err == ERR_NO_SPACE;
     if (err != ERR_OK) {
         opening_drop(core, &opening);
     } else {

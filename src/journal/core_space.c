@@ -50,11 +50,35 @@ static void file_system_measure(struct core *core)
     core->space_checked_ns = clock_monotonic_ns(options->clock);
 }
 
-uint64_t core_room(struct core *core)
+/* All that is on disk: what is preallocated counts. */
+static uint64_t disk_bytes(const struct core *core)
+{
+    const struct journal_options *options = &core->options;
+    uint64_t bytes = core->orphan_bytes;
+    for (size_t i = 0; i < core->segment_count; i++)
+        bytes += core->segments[i].size_bytes;
+    for (size_t i = 0; i < core->free_count; i++)
+        bytes += core->free_slots[i].size_bytes;
+    return bytes + (options->spool_bytes ? options->spool_bytes(options->ctx) : 0);
+}
+
+static uint64_t limit_room(const struct core *core)
+{
+    uint64_t taken = disk_bytes(core), limit = core->options.size_max_bytes - reserve_bytes(core);
+    return limit > taken ? limit - taken : 0;
+}
+
+static uint64_t file_system_room(struct core *core)
 {
     uint64_t unlanded = unlanded_bytes(core);
-    file_system_measure(core);
     return core->file_system_free > unlanded ? (core->file_system_free - unlanded) / 2 : 0;
+}
+
+uint64_t core_room(struct core *core)
+{
+    file_system_measure(core);
+    uint64_t room = file_system_room(core), limit = limit_room(core);
+    return room < limit ? room : limit;
 }
 
 void core_space(struct core *core)
@@ -65,10 +89,15 @@ void core_space(struct core *core)
     int64_t now_ns = clock_monotonic_ns(options->clock);
     if (core->space_checked_ns == 0 || now_ns - core->space_checked_ns >= SPACE_CHECK_NS)
         file_system_measure(core);
-    if (core->file_system_free / 2 >= unlanded / 2 + options->segment_bytes)
-        core->no_room = false;
     uint64_t room_wanted = core->paused ? unlanded + unlanded / 10 : unlanded;
     bool full = space_short(core, taken, &limit);
+    uint64_t room = file_system_room(core), room_limited = limit_room(core);
+    if (room >= options->segment_bytes && room_limited >= options->segment_bytes)
+        core->no_room = false;
+    if (core->no_room && room_limited <= room) {
+        full = true;
+        taken = disk_bytes(core);
+    }
     bool no_room = core->file_system_free < room_wanted || core->no_room;
     core->paused = full || no_room;
     core->past_half = core->paused || taken >= options->size_max_bytes / 2;

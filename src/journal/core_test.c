@@ -142,10 +142,12 @@ static void test_pause_and_resume(void **state)
 {
     (void)state;
     rig_open();
+    enum err err = ERR_OK;
     for (int i = 0; i < 1000 && !rig_core.paused; i++) {
-        rig_append("a", 30000);
+        err = rig_try_append("a", 3000);
         core_space(&rig_core);
     }
+    assert_true(err == ERR_OK || err == ERR_NO_SPACE);
     assert_true(rig_core.paused && rig_core.past_half);
     assert_non_null(strstr(rig_core.pause_reason, "JOURNAL_MAX_BYTES"));
     struct journal_stats stats;
@@ -164,6 +166,38 @@ static void test_pause_and_resume(void **state)
     core_stats(&rig_core, &stats);
     assert_true(stats.size_bytes <= 6 * SEGMENT_BYTES);
     assert_int_equal(rig_replayed(), 0);
+    core_fini(&rig_core);
+}
+
+/* Whoever does not heed the pause waits: what is preallocated, free files and the spool counted,
+ * the files never take more than JOURNAL_MAX_BYTES. */
+static void test_limit_is_kept(void **state)
+{
+    (void)state;
+    uint64_t free_bytes, taken = 0, most = 0;
+    rig_open();
+    for (int round = 0; round < 20; round++) {
+        enum err err = ERR_OK;
+        rig_spool = (uint64_t)(round % 4) * SEGMENT_BYTES;
+        for (int i = 0; i < 1000 && err == ERR_OK; i++) {
+            err = rig_try_append("a", 3000 + (size_t)round * 1000);
+            assert_int_equal(fs_free_space(rig_core.options.fs, FOLDER, &free_bytes, NULL), ERR_OK);
+            taken = 64 * MIB - free_bytes + rig_spool;
+            most = taken > most ? taken : most;
+            assert_true(taken <= rig_core.options.size_max_bytes);
+        }
+        assert_int_equal(err, ERR_NO_SPACE);
+        core_space(&rig_core);
+        assert_true(rig_core.paused);
+        assert_non_null(strstr(rig_core.pause_reason, "JOURNAL_MAX_BYTES"));
+        rig_land("a", rig_core.ledger.applied_through);
+        rig_uploaded(rig_core.ledger.cut_id_last);
+        rig_spool = 0;
+        core_space(&rig_core);
+        assert_int_equal(core_free_space(&rig_core, NULL), ERR_OK);
+        core_space(&rig_core);
+    }
+    assert_true(most > rig_core.options.size_max_bytes / 2); /* and it is used */
     core_fini(&rig_core);
 }
 
@@ -342,6 +376,7 @@ int main(void)
         TEST(test_group_is_whole),
         TEST(test_sync_off),
         TEST(test_pause_and_resume),
+        TEST(test_limit_is_kept),
         TEST(test_spool_counts),
         TEST(test_room_of_file_system),
         TEST(test_full_disk_takes_control),

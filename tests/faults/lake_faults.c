@@ -317,6 +317,18 @@ static void step(struct lake_run *run)
         crash(run, true);
 }
 
+/* At the limit blocks wait until what LANDED and UPLOADED make free is there. */
+static void queue_write(struct lake_run *run)
+{
+    for (int tries = 0; run->journal.queue_count > 0 && tries < 3; tries++) {
+        enum err err = core_journal_step(&run->journal, CORE_JOURNAL_QUEUE_MAX);
+        PROMISE(err == ERR_OK || err == ERR_NO_SPACE, "the simulation itself failed: %s",
+                err_text(err));
+        if (err != ERR_OK)
+            PROMISE(lake_run_housekeep(run), "the journal cannot free space");
+    }
+}
+
 /* All goes well from here: what is left must come through. */
 static void drain(struct lake_run *run)
 {
@@ -333,11 +345,9 @@ static void drain(struct lake_run *run)
         worker_step(run->worker);
         while (run->job_count > 0)
             lake_run_land(run);
-        while (run->journal.queue_count > 0)
-            need(core_journal_step(&run->journal, CORE_JOURNAL_QUEUE_MAX));
+        queue_write(run);
         lake_run_upload(run, 1000);
-        while (run->journal.queue_count > 0)
-            need(core_journal_step(&run->journal, CORE_JOURNAL_QUEUE_MAX));
+        queue_write(run);
         lake_run_upload(run, 1000);
         if (lake_outstanding(&run->model) == 0)
             return;

@@ -97,7 +97,7 @@ def full(request, broker, store, make_service, small_disk):
 
 def store_returns(store, service):
     store.start()
-    wait_stored(service, 1, 120)
+    wait_stored(service, 1)
     wait_until(lambda: store.count_seqs() == MESSAGES, "all to be in the lake", 300)
     wait_healthy(service)
     service.stop()

@@ -193,6 +193,21 @@ static struct core_request queue_pop(struct core_journal *journal)
     return first;
 }
 
+/* As journal.c does on a full disk. While the segment goes on, nothing of the queue is in it. */
+static void control_first(struct core_journal *journal)
+{
+    struct core_request sorted[CORE_JOURNAL_QUEUE_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < journal->queue_count; i++)
+        if (journal->queue[i].kind == BLOCK_CONTROL)
+            sorted[count++] = journal->queue[i];
+    for (size_t i = 0; i < journal->queue_count; i++)
+        if (journal->queue[i].kind != BLOCK_CONTROL)
+            sorted[count++] = journal->queue[i];
+    memcpy(journal->queue, sorted, count * sizeof(*sorted));
+    journal->batch_count = 0;
+}
+
 enum err core_journal_step(struct core_journal *journal, size_t count)
 {
     struct core_item items[CORE_JOURNAL_QUEUE_MAX];
@@ -222,6 +237,8 @@ enum err core_journal_step(struct core_journal *journal, size_t count)
             "the core has applied blocks up to %llu, %llu are done",
             (unsigned long long)journal->core.ledger.applied_through,
             (unsigned long long)journal->acknowledged);
+    if (err == ERR_NO_SPACE && journal->core.file)
+        control_first(journal);
     return err;
 }
 
