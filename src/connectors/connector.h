@@ -20,6 +20,7 @@
  */
 #include "base/bytes.h"
 #include "base/err.h"
+#include "os/loop.h"
 #include "pipeline/ingest.h"
 
 #include <jansson.h>
@@ -59,6 +60,27 @@ struct connector_display {
     bool real_time;
 };
 
+/* What somebody hands to a source over HTTP. The API makes it and keeps it, with all that it points
+ * to, until done was called. */
+struct connector_push {
+    struct bytes body;         /* compression undone */
+    const char *content_type;  /* these may be NULL */
+    const char *authorization; /* "Bearer …" */
+    const char *signature;     /* "sha256=<hex>", an HMAC-SHA-256 of the body */
+    const char *idempotency_key;
+    int64_t arrival_us;
+
+    /* The answer, filled in before done. */
+    unsigned status; /* of HTTP: 202 only when everything is durable */
+    uint64_t count;  /* records */
+    char message[256];
+    void (*done)(struct connector_push *push); /* on the I/O loop; may free it */
+    void *ctx;
+
+    struct connector_push *next; /* the connector's */
+    struct letter letter;        /* the host's */
+};
+
 struct connector_ops {
     /* Begins to open the session; the answer is on_connected or on_failed. An error return is the
      * same as on_failed with diag's text. */
@@ -70,6 +92,12 @@ struct connector_ops {
     void (*health)(void *state, json_t *object);
     /* Optional: whether connect could take this configuration. Any thread; needs no instance. */
     enum err (*check)(const json_t *config, struct diag *diag);
+    /* Optional: takes a push, while it is started. Calls push->done once, at the latest from
+     * disconnect. */
+    void (*push)(void *state, struct connector_push *push);
+    /* Optional: the source is being deleted: stop and then end what the other side keeps for it (an
+     * MQTT session). Called instead of stop; ends with on_stopped all the same. */
+    void (*forget)(void *state);
 };
 
 struct connector {

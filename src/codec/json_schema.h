@@ -1,0 +1,52 @@
+#pragma once
+/*
+ * JSON Schema 2020-12 on jansson values, the vocabulary that connectors may use: type, enum, const,
+ * properties, required, additionalProperties, items, minItems, maxItems, oneOf, anyOf, minimum,
+ * maximum, minLength, maxLength, pattern, format (uri, hostname), default, writeOnly; title,
+ * description and other annotations are ignored. Boolean schemas are schemas. A schema that uses a
+ * validation keyword that is not listed (allOf, $ref, …) is refused at compile time: better no
+ * schema than one that checks less than it says.
+ *
+ * A compiled schema is immutable; any thread. Lengths count Unicode code points (RFC 8259 strings);
+ * pattern is ECMA-262 as far as PCRE2 agrees, unanchored, with a match limit. Depth and time are
+ * bounded by the value's size and LIMIT_JSON_DEPTH.
+ */
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct json_schema;
+
+/* schema is borrowed and must outlive the result (patterns are compiled once). ERR_INVALID: diag
+ * names the keyword and where it stands. ERR_NO_MEMORY. */
+enum err json_schema_compile(const json_t *schema, struct json_schema **ret_schema,
+                             struct diag *diag) ERR_MUST_USE;
+void json_schema_free(struct json_schema *schema); /* NULL is fine */
+
+/* One thing that is wrong. path: JSON Pointer of the offending value ("" the whole; for a missing
+ * or an unknown property the pointer of that property). keyword: "required", "type", "maximum", …
+ * message: a sentence with the rule, what was found, and for an unknown property or enum value the
+ * nearest known one; never the value of a writeOnly property. Live for the call. */
+typedef void (*json_schema_on_error)(void *ctx, const char *path, const char *keyword,
+                                     const char *message);
+
+/* ERR_OK: valid. ERR_INVALID: not, on_error (may be NULL) was called for each error, at most 20.
+ * Under oneOf/anyOf one error tells what the alternatives want. ERR_NO_MEMORY. */
+enum err json_schema_validate(const struct json_schema *schema, const json_t *value,
+                              json_schema_on_error on_error, void *ctx) ERR_MUST_USE;
+
+/* Puts the schema's defaults where properties lack (recursively through properties; not through
+ * oneOf/anyOf). value is an object, changed in place. */
+enum err json_schema_defaults(const struct json_schema *schema, json_t *value) ERR_MUST_USE;
+
+/* A deep copy of value in which every non-null value of a property marked "writeOnly": true is
+ * replaced by "********" (wherever the schema can reach it: properties, items,
+ * additionalProperties, oneOf, anyOf). A reference ("${env:NAME}", "${file:…}") is no secret and
+ * stays. */
+enum err json_schema_mask(const struct json_schema *schema, const json_t *value,
+                          json_t **ret_masked) ERR_MUST_USE;
+/* The way back: a copy of value in which a writeOnly property that holds the mask gets what stands
+ * at the same place in stored (nothing there: the property is left out). */
+enum err json_schema_unmask(const struct json_schema *schema, const json_t *value,
+                            const json_t *stored, json_t **ret_value) ERR_MUST_USE;
