@@ -44,7 +44,9 @@ static char *placement(const struct cut *cut)
         bool seen[HOURS] = {false};
         while ((at = memmem(at, (size_t)(end - at), "\"n\":", 4))) {
             at += 4;
-            seen[atoi(at)] = true; /* NOLINT */
+            long n = strtol(at, NULL, 10);
+            assert_true(n >= 0 && n < HOURS);
+            seen[n] = true;
             rows++;
         }
         buf_printf(&text, "%s:", cut->files[i].key);

@@ -18,11 +18,13 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/limits.h"
+#include "os/clock.h"
 #include "os/thread.h"
 
 #include <stdio.h>
 
-#define REPORT_SIZE 1024
+#define REPORT_SIZE    1024
+#define RECOVER_ASK_NS (10 * NS_PER_S)
 
 /* cut->done says which files are good. */
 struct redo {
@@ -252,7 +254,9 @@ struct recovering {
     struct landed_cut **cuts;
     size_t count;
     size_t capacity;
-    struct map keep; /* spool names */
+    struct map keep;   /* spool names */
+    bool store_silent; /* it did not answer once: it is not asked again */
+    int64_t asked_ns;  /* spent on asking it */
     struct landing_recovery *result;
     struct diag *diag;
 };
@@ -276,18 +280,27 @@ static enum err note_pending(void *ctx, const struct landed *landed)
     return ERR_OK;
 }
 
-static enum err ask_store(const struct landing *landing, const struct landed_file *file,
+/* A start waits for the store once at most, and not for long where each answer takes its time: what
+ * it does not say now, the upload asks later. */
+static enum err ask_store(struct recovering *recovering, const struct landed_file *file,
                           enum store_presence *ret_presence)
 {
+    const struct landing *landing = recovering->landing;
     char path[SPOOL_PATH_SIZE];
     struct store *store = landing->options.store;
+    if (recovering->store_silent || recovering->asked_ns > RECOVER_ASK_NS)
+        return ERR_AGAIN;
     enum err err = spool_path(landing->options.spool, file->key, path);
     if (err != ERR_OK)
         return err;
     struct store_object object = {
         .key = (const char *)file->key.data, .spool_path = path, .size_bytes = file->size_bytes};
     memcpy(object.sha256, file->sha256, sizeof(object.sha256));
-    return store->ops->check(store, &object, ret_presence, NULL);
+    int64_t from_ns = clock_monotonic_ns(&clock_system);
+    err = store->ops->check(store, &object, ret_presence, NULL);
+    recovering->asked_ns += clock_monotonic_ns(&clock_system) - from_ns;
+    recovering->store_silent = err_class(err) == ERR_CLASS_RETRY && err != ERR_NO_MEMORY;
+    return err;
 }
 
 /* Sets done[i] for each file that is good, in the spool or at its key. */
@@ -306,7 +319,7 @@ static enum err judge_files(struct recovering *recovering, struct landed_cut *cu
         /* A disk that cannot read it has lost it as much as one that reads it wrongly. */
         cut->done[i] = err == ERR_OK;
         if (!cut->done[i]) {
-            *ret_unknown |= ask_store(landing, &cut->files[i], &presence) != ERR_OK;
+            *ret_unknown |= ask_store(recovering, &cut->files[i], &presence) != ERR_OK;
             cut->done[i] = presence == STORE_SAME;
         }
         *ret_bad_count += !cut->done[i];

@@ -61,7 +61,8 @@ struct landing_recovery {
 /* Checks every LANDED without UPLOADED against the spool. Good ones go to the upload. Where a file
  * is missing or damaged and not at its key, the cut's range is asked for again (landing_land then
  * keeps those of its files that are good), or, if the journal has it no more, the file is reported
- * lost and the rest goes on. Deletes all other spool files. When the store cannot be asked now, the
- * upload does it later, and what is nowhere is made again at the next start. */
+ * lost and the rest goes on. Deletes all other spool files. When the store cannot be asked now
+ * (it is tried once, and for ten seconds in all), the upload does it later, and what is nowhere is
+ * made again at the next start. */
 enum err landing_recover(struct landing *landing, struct landing_recovery *ret_recovery,
                          struct diag *diag) ERR_MUST_USE;
