@@ -174,8 +174,12 @@ static enum err group_prepare(struct core *core, const struct core_item *items, 
 {
     enum err err = ERR_OK;
     core_ledger_lock(core);
-    for (size_t i = 0; i < count && err == ERR_OK; i++)
-        err = ledger_prepare(&core->ledger, items[i].block, diag);
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        if (items[i].kind == BLOCK_CONTROL)
+            err = ledger_check_landed(&core->ledger, items[i].block, diag);
+        if (err == ERR_OK)
+            err = ledger_prepare(&core->ledger, items[i].block, diag);
+    }
     core_ledger_unlock(core);
     return err;
 }

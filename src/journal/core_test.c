@@ -136,6 +136,40 @@ static void test_sync_off(void **state)
     core_fini(&rig_core);
 }
 
+/* A cut must not pass over messages that no cut before it has. */
+static void test_landed_leaves_no_gap(void **state)
+{
+    (void)state;
+    rig_open();
+    for (int i = 0; i < 6; i++)
+        rig_append("a", 10);
+    assert_int_equal(rig_try_land("a", 2, (struct position){3, 0}, 4), ERR_CORRUPT);
+    assert_int_equal(rig_core.ledger.pending_count, 0);
+    assert_int_equal(rig_try_land("a", 0, (struct position){1, 0}, 2), ERR_OK);
+    assert_int_equal(rig_try_land("a", 2, (struct position){3, 0}, 4), ERR_OK);
+    assert_int_equal(rig_try_land("a", 5, (struct position){6, 0}, 6), ERR_CORRUPT);
+    assert_int_equal(rig_try_land("a", 4, (struct position){5, 0}, 6), ERR_OK);
+    core_fini(&rig_core);
+}
+
+/* A range from 0 on, of a dataset that was forgotten meanwhile: only what it counts is made again.
+ */
+static void test_redo_of_a_range_from_zero(void **state)
+{
+    (void)state;
+    uint64_t redo_cut;
+    rig_open();
+    rig_append("a", 10);
+    rig_append("b", 10);
+    rig_append("a", 10);
+    assert_int_equal(rig_try_land("a", 0, (struct position){3, 0}, 3), ERR_OK);
+    assert_int_equal(core_redo(&rig_core, rig_core.ledger.cut_id_last), ERR_OK);
+    assert_false(ledger_wanted(&rig_core.ledger, BYTES_LITERAL("a"), 1, &redo_cut));
+    assert_true(ledger_wanted(&rig_core.ledger, BYTES_LITERAL("a"), 3, &redo_cut));
+    assert_int_equal(redo_cut, rig_core.ledger.cut_id_last);
+    core_fini(&rig_core);
+}
+
 /* ---- space ---- */
 
 static void test_pause_and_resume(void **state)
@@ -375,6 +409,8 @@ int main(void)
         TEST(test_tail_is_carried),
         TEST(test_group_is_whole),
         TEST(test_sync_off),
+        TEST(test_landed_leaves_no_gap),
+        TEST(test_redo_of_a_range_from_zero),
         TEST(test_pause_and_resume),
         TEST(test_limit_is_kept),
         TEST(test_spool_counts),

@@ -52,6 +52,7 @@ struct journal {
     struct open_group *groups;
     size_t group_count;
     bool stopping; /* nothing more is taken */
+    bool refused;  /* nor after a record that could not be taken: what follows must not pass it */
 
     struct mutex journal_mutex; /* the ledger, and: */
     struct journal_stats stats;
@@ -140,7 +141,7 @@ static void batch_finish(struct journal *journal, struct item_list *batch, size_
         item_finish(item_list_pop(batch), err);
 }
 
-/* The group can never be taken: its submitter is told, the others go on. */
+/* The group can never be taken. */
 static bool is_refusal(enum err err)
 {
     return err == ERR_CORRUPT || err == ERR_TOO_MANY || err == ERR_TOO_LARGE;
@@ -148,6 +149,8 @@ static bool is_refusal(enum err err)
 
 static void failure_note(struct journal *journal, const struct diag *diag, enum err err)
 {
+    if (journal->refused)
+        return;
     journal->failing = err != ERR_OK;
     if (err != ERR_OK)
         snprintf(journal->failure, sizeof(journal->failure), "%.255s",
@@ -164,6 +167,23 @@ static void retry_wait(struct journal *journal, int64_t *wait_ns)
         (void)condition_wait_for(&journal->queue_changed, &journal->queue_mutex, left_ns);
     mutex_unlock(&journal->queue_mutex);
     *wait_ns = *wait_ns * 2 < RETRY_LAST_NS ? *wait_ns * 2 : RETRY_LAST_NS;
+}
+
+/* What comes after a record that can never be taken must not become durable: an acknowledgement of
+ * it, or a later cut, would pass over the gap. */
+static void refuse(struct journal *journal, struct item_list *batch, const struct diag *diag,
+                   enum err err)
+{
+    snprintf(journal->failure, sizeof(journal->failure),
+             "stopped, nothing more is acknowledged until the next start: %.180s", diag->text);
+    journal->failing = true;
+    mutex_lock(&journal->queue_mutex);
+    journal->refused = true;
+    item_list_move(batch, &journal->ready);
+    mutex_unlock(&journal->queue_mutex);
+    stats_publish(journal);
+    batch_finish(journal, batch, item_group_length(batch->first), err);
+    batch_finish(journal, batch, batch->count, ERR_STOPPED);
 }
 
 static enum err batch_append(struct journal *journal, struct item_list *batch, struct diag *diag)
@@ -183,7 +203,7 @@ static enum err batch_append(struct journal *journal, struct item_list *batch, s
     if (done > 0)
         batch_finish(journal, batch, done, ERR_OK);
     if (is_refusal(err))
-        batch_finish(journal, batch, item_group_length(batch->first), err);
+        refuse(journal, batch, diag, err);
     return is_refusal(err) ? ERR_OK : err;
 }
 
@@ -410,7 +430,7 @@ static enum err item_submit(struct journal *journal, struct block *take_block, e
                           .on_durable = on_durable,
                           .ctx = ctx};
     mutex_lock(&journal->queue_mutex);
-    enum err err = journal->stopping ? ERR_STOPPED : ERR_OK;
+    enum err err = journal->stopping || journal->refused ? ERR_STOPPED : ERR_OK;
     if (err == ERR_OK && (flags & BLOCK_MORE || group != 0)) {
         err = group_push(journal, item);
     } else if (err == ERR_OK) {

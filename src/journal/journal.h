@@ -111,7 +111,8 @@ void journal_stop(struct journal *journal);
 /* Takes the block (a reference), gives it the next number, writes it with whatever else is waiting
  * in one sync, then calls on_durable on the journal thread, in order: err ERR_OK, or the journal
  * has failed for good (ERR_STOPPED at stop). On a write or sync error the journal writes again
- * elsewhere and tries for as long as it takes; journal_stats says so. */
+ * elsewhere and tries for as long as it takes; journal_stats says so. A block whose records make no
+ * sense or pass a limit is told so, and ends the journal: what comes after it gets ERR_STOPPED. */
 typedef void (*journal_on_durable)(void *ctx, struct block *block, enum err err);
 enum err journal_submit(struct journal *journal, struct block *take_block, uint16_t flags,
                         uint64_t group, journal_on_durable on_durable, void *ctx) ERR_MUST_USE;

@@ -245,11 +245,6 @@ static enum err stage(struct ledger *ledger, void *object)
     return ERR_OK;
 }
 
-struct staged_item {
-    struct buf *value;              /* STATE */
-    struct ledger_pending *pending; /* LANDED */
-};
-
 static void staged_free(struct staged_item *item)
 {
     if (!item)

@@ -44,6 +44,12 @@ struct ledger_source {
     struct map states; /* key -> struct buf, heap */
 };
 
+/* Made by ledger_prepare, taken by ledger_apply. */
+struct staged_item {
+    struct buf *value;              /* STATE */
+    struct ledger_pending *pending; /* LANDED */
+};
+
 struct ledger {
     uint64_t applied_through; /* all blocks up to here are in it */
     uint64_t cut_id_last;
@@ -66,6 +72,10 @@ void ledger_fini(struct ledger *ledger);
  * blocks may be prepared before they are applied, in the same order. */
 enum err ledger_prepare(struct ledger *ledger, const struct block *block,
                         struct diag *diag) ERR_MUST_USE;
+/* ERR_CORRUPT: a LANDED in it passes over messages that no one before it, prepared ones included,
+ * covers. For blocks that are to be written; what recovery reads may lack a damaged one. */
+enum err ledger_check_landed(const struct ledger *ledger, const struct block *block,
+                             struct diag *diag) ERR_MUST_USE;
 /* The block was prepared, is durable, and has number applied_through + 1 or higher (damage). */
 void ledger_apply(struct ledger *ledger, const struct block *block);
 /* Forgets what was prepared and not applied: the blocks were not written. */

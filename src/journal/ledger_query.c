@@ -1,6 +1,8 @@
 /* What the ledger is asked. */
 #include "journal/ledger.h"
 
+#include "base/alloc.h"
+
 static uint64_t oldest_find(const struct ledger *ledger)
 {
     uint64_t oldest = UINT64_MAX;
@@ -54,7 +56,10 @@ bool ledger_wanted(const struct ledger *ledger, struct bytes dataset_id, uint64_
     *ret_redo_cut = 0;
     for (size_t i = 0; i < ledger->pending_count && ledger->redo_count > 0; i++) {
         const struct ledger_pending *pending = ledger->pending[i];
+        /* A range may begin at 0 (ledger_trim had forgotten the dataset), and what comes back with
+         * an older checkpoint below its first message is not in its files. */
         if (pending->redo && block_number > pending->landed.after &&
+            block_number >= pending->landed.first.block &&
             block_number <= pending->landed.through &&
             bytes_equal(pending->landed.dataset_id, dataset_id)) {
             *ret_redo_cut = pending->landed.cut_id;
@@ -87,4 +92,44 @@ void ledger_identities(const struct ledger *ledger, struct bytes source_id,
         else if (at->block)
             on_identity(ctx, (uint16_t)id, at->hash, at->block, at->qos_2);
     }
+}
+
+static uint64_t landed_or_staged(const struct ledger *ledger, struct bytes dataset_id,
+                                 uint64_t landed_through)
+{
+    for (size_t i = ledger->staged_taken; i < ledger->staged_count; i++) {
+        const struct staged_item *item = ledger->staged[i];
+        const struct landed *landed = item->pending ? &item->pending->landed : NULL;
+        if (landed && landed->through > landed_through &&
+            bytes_equal(landed->dataset_id, dataset_id))
+            landed_through = landed->through;
+    }
+    return landed_through;
+}
+
+enum err ledger_check_landed(const struct ledger *ledger, const struct block *block,
+                             struct diag *diag)
+{
+    struct record_view record;
+    size_t cursor = 0;
+    while (block_record_next(block, &cursor, &record)) {
+        struct landed landed;
+        struct landed_file *files;
+        if (record.kind != RECORD_LANDED)
+            continue;
+        enum err err = record_landed_decode(record.body, &landed, &files);
+        if (err != ERR_OK)
+            return diag_set(diag, err, "a LANDED record makes no sense");
+        mem_free(files);
+        const struct ledger_dataset *dataset = map_get(&ledger->datasets, landed.dataset_id);
+        if (!dataset || dataset->oldest == 0 || dataset->oldest > landed.after)
+            continue;
+        uint64_t through = landed_or_staged(ledger, landed.dataset_id, dataset->landed_through);
+        if (through < landed.after)
+            return diag_set(diag, ERR_CORRUPT,
+                            "a cut of %.*s begins after block %llu, it has landed up to %llu",
+                            (int)landed.dataset_id.size, (const char *)landed.dataset_id.data,
+                            (unsigned long long)landed.after, (unsigned long long)through);
+    }
+    return ERR_OK;
 }

@@ -91,14 +91,15 @@ void rig_append(const char *dataset, size_t padding)
     assert_int_equal(rig_try_append(dataset, padding), ERR_OK);
 }
 
-void rig_land(const char *dataset, uint64_t through)
+enum err rig_try_land(const char *dataset, uint64_t after, struct position first, uint64_t through)
 {
     struct block *block = NULL;
     struct buf body;
     struct core_item item = {.kind = BLOCK_CONTROL};
     struct landed landed = {.dataset_id = bytes_from_text(dataset),
+                            .after = after,
                             .through = through,
-                            .first = {1, 0},
+                            .first = first,
                             .cut_id = rig_core.ledger.cut_id_last + 1};
     size_t done;
     buf_init(&body, 4096);
@@ -106,9 +107,15 @@ void rig_land(const char *dataset, uint64_t through)
     assert_int_equal(block_new(4096, &block), ERR_OK);
     assert_int_equal(block_add_record(block, RECORD_LANDED, buf_bytes(&body)), ERR_OK);
     item.block = block;
-    assert_int_equal(core_append(&rig_core, &item, 1, &done, NULL), ERR_OK);
+    enum err err = core_append(&rig_core, &item, 1, &done, NULL);
     block_unref(block);
     buf_fini(&body);
+    return err;
+}
+
+void rig_land(const char *dataset, uint64_t through)
+{
+    assert_int_equal(rig_try_land(dataset, 0, (struct position){1, 0}, through), ERR_OK);
 }
 
 void rig_uploaded(uint64_t cut_id)

@@ -18,6 +18,7 @@ void rig_open(void);
 struct block *rig_block(const char *dataset, size_t padding);
 enum err rig_try_append(const char *dataset, size_t padding);
 void rig_append(const char *dataset, size_t padding);
+enum err rig_try_land(const char *dataset, uint64_t after, struct position first, uint64_t through);
 void rig_land(const char *dataset, uint64_t through);
 void rig_uploaded(uint64_t cut_id);
 enum err rig_count(void *ctx, struct block *block);
