@@ -12,6 +12,9 @@
 
 #define HEALTH_LOG_EVERY_NS (NS_PER_S / 2)
 
+/* A store that takes so long to answer is told, before the time-out is over. */
+#define STORE_SILENT_NS (3 * NS_PER_S)
+
 /* A loop that has not gone round for so long is stuck. */
 #define LIVE_STUCK_NS (15 * NS_PER_S)
 
@@ -69,6 +72,10 @@ static void store_fill(struct service *service, struct api_health *health)
     else if (uploads.consecutive_failures > 0 || uploads.aside_cuts > 0)
         degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s",
                 uploads.last_error);
+    else if (store.silent_ns > STORE_SILENT_NS)
+        degrade(health, API_DEGRADED, health->object_store,
+                "unhealthy: %s has not answered for %lld s", store.description,
+                (long long)(store.silent_ns / NS_PER_S));
     else if (store.probed && store.err != ERR_OK)
         degrade(health, API_DEGRADED, health->object_store, "unhealthy: %.560s", store.sentence);
     inherit_stats_get(service->inherit, &inherit);
@@ -185,7 +192,8 @@ void health_ready(void *ctx, struct api_ready *ret_ready)
     bool started = service->sources_started && !service->stopping;
     mutex_unlock(&service->lock);
     uploader_health_get(service->uploader, &store_health);
-    bool store = store_health.probed && store_health.err == ERR_OK;
+    bool store = store_health.probed && store_health.err == ERR_OK &&
+                 store_health.silent_ns <= STORE_SILENT_NS;
     sources_fill(service, &health);
     /* A store or a broker away is told, and does not make the service unready: it goes on. */
     *ret_ready = (struct api_ready){

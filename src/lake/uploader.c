@@ -22,6 +22,7 @@ struct uploader {
     bool probed;
     enum err probe_err;
     int64_t probe_ns;
+    int64_t probe_begun_ns; /* 0: none runs */
     struct diag probe_diag;
 };
 
@@ -45,7 +46,7 @@ enum err uploader_new(const struct uploader_options *options, struct uploader **
     if (uploader->options.thread_count > THREADS_MAX)
         uploader->options.thread_count = THREADS_MAX;
     if (uploader->options.probe_interval_ms == 0)
-        uploader->options.probe_interval_ms = 30000;
+        uploader->options.probe_interval_ms = 5000;
     struct upload_options upload = options->upload;
     upload.on_work = on_work;
     upload.work_ctx = uploader;
@@ -93,9 +94,11 @@ static void run_probe(void *ctx)
     mutex_lock(&uploader->lock);
     while (!uploader->stopping) {
         struct diag diag = {0};
+        uploader->probe_begun_ns = clock_monotonic_ns(clock);
         mutex_unlock(&uploader->lock);
         enum err err = store->ops->probe(store, &diag);
         mutex_lock(&uploader->lock);
+        uploader->probe_begun_ns = 0;
         uploader->probed = true;
         uploader->probe_err = err;
         uploader->probe_diag = diag;
@@ -187,6 +190,8 @@ void uploader_health_get(struct uploader *uploader, struct uploader_health *ret_
     ret_health->err = uploader->probe_err;
     if (uploader->probed)
         ret_health->age_ns = clock_monotonic_ns(clock) - uploader->probe_ns;
+    if (uploader->probe_begun_ns != 0)
+        ret_health->silent_ns = clock_monotonic_ns(clock) - uploader->probe_begun_ns;
     if (uploader->probe_err != ERR_OK)
         snprintf(ret_health->sentence, sizeof(ret_health->sentence), "%s",
                  uploader->probe_diag.text[0] ? uploader->probe_diag.text

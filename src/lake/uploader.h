@@ -14,7 +14,7 @@ struct uploader;
 struct uploader_options {
     struct upload_options upload; /* its on_work is set here */
     uint32_t thread_count;        /* 0: 4 */
-    uint32_t probe_interval_ms;   /* 0: 30,000; while it fails, a fifth of it */
+    uint32_t probe_interval_ms;   /* 0: 5,000; while it fails, a fifth of it */
 };
 
 enum err uploader_new(const struct uploader_options *options,
@@ -35,6 +35,7 @@ struct uploader_health {
     bool probed;           /* false: no answer yet */
     enum err err;          /* of the last probe */
     int64_t age_ns;        /* of that answer */
+    int64_t silent_ns;     /* for so long a probe has waited for its answer; 0: none does */
     char description[256]; /* of the store */
     char sentence[512];    /* why not, "" when it is well */
 };

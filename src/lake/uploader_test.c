@@ -28,6 +28,8 @@ static enum err moody_probe(struct store *store, struct diag *diag)
 {
     struct moody_store *moody = (struct moody_store *)store;
     atomic_fetch_add(&moody->probes, 1);
+    while (atomic_load(&moody->hangs) && !atomic_load(&moody->cancelled))
+        sched_yield();
     return atomic_load(&moody->away) ? diag_set(diag, ERR_NETWORK, "nobody there") : ERR_OK;
 }
 
@@ -219,12 +221,35 @@ static void test_stop_cuts_off(void **state)
     tear_down(&fixture);
 }
 
+/* A store that takes the connection and says nothing: that is told while it lasts. */
+static void test_silence_is_told(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct uploader_health health;
+    set_up(&fixture);
+    atomic_store(&fixture.store.hangs, true);
+    assert_int_equal(uploader_start(fixture.uploader, NULL), ERR_OK);
+    do
+        uploader_health_get(fixture.uploader, &health);
+    while (health.silent_ns < NS_PER_MS);
+    assert_false(health.probed);
+    atomic_store(&fixture.store.hangs, false);
+    do
+        uploader_health_get(fixture.uploader, &health);
+    while (!health.probed);
+    assert_int_equal(health.err, ERR_OK);
+    uploader_stop(fixture.uploader, 0);
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_arrive),
         cmocka_unit_test(test_stop_while_away),
         cmocka_unit_test(test_stop_cuts_off),
+        cmocka_unit_test(test_silence_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
