@@ -2,7 +2,7 @@
 
 #include "app/config_print.h"
 #include "app/config_table.h"
-#include "app/nearest.h"
+#include "base/nearest.h"
 #include "app/simulate.h"
 #include "base/limits.h"
 #include "journal/inspect.h"

@@ -4,7 +4,7 @@
 #include "app/config_sources.h"
 #include "app/config_table.h"
 #include "app/config_yaml.h"
-#include "app/nearest.h"
+#include "base/nearest.h"
 #include "base/alloc.h"
 #include "os/machine.h"
 

@@ -1,7 +1,7 @@
 #include "app/config_sources.h"
 
 #include "app/config_yaml.h"
-#include "app/nearest.h"
+#include "base/nearest.h"
 #include "connectors/registry.h"
 
 #include <strings.h>

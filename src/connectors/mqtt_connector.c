@@ -201,14 +201,6 @@ static void mqtt_health(void *state, json_t *object)
     health_counts(mqtt, object);
 }
 
-static enum err mqtt_check(const json_t *json, struct diag *diag)
-{
-    struct mqtt_config config = {0};
-    enum err err = mqtt_config_init(&config, json, diag);
-    mqtt_config_fini(&config);
-    return err;
-}
-
 static const char *const formats[] = {"JSON", "Plain Text", NULL};
 
 const struct connector mqtt_connector = {
@@ -229,5 +221,5 @@ const struct connector mqtt_connector = {
             .stop = mqtt_stop,
             .disconnect = mqtt_disconnect,
             .health = mqtt_health,
-            .check = mqtt_check},
+            .check = mqtt_config_check},
 };

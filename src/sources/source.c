@@ -57,7 +57,8 @@ struct source {
     void *state;
     enum source_step step;
     int events;
-    bool wanted; /* start was asked for, stop was not */
+    bool wanted;  /* start was asked for, stop was not */
+    bool restart; /* started again before the stop was over */
     bool timers_open;
     int timers_closing;
     int64_t active_since_ns;
@@ -65,14 +66,15 @@ struct source {
     uv_timer_t soon;    /* acts on events after the stack has unwound */
     uv_timer_t retry;   /* back-off, and the stop's time-out */
     uv_timer_t refresh; /* the health copy */
-    struct letter start_letter;
-    struct letter stop_letter;
 
     /* shared */
     struct mutex lock;
     struct condition stopped_condition;
     struct source_status status;
     json_t *health;
+    struct letter letter; /* carries wish to the loop; on its way while posted */
+    bool posted;
+    bool wish;     /* the last of source_start and source_stop */
     bool finished; /* nothing is left on the loop */
 };
 
@@ -210,16 +212,29 @@ static void connection_free(struct source *source)
     source->events = 0;
 }
 
+/* Unless a letter is on its way, which then says it, or begins again. */
+static void finished_set(struct source *source)
+{
+    mutex_lock(&source->lock);
+    source->finished = !source->wish && !source->posted;
+    condition_broadcast(&source->stopped_condition);
+    mutex_unlock(&source->lock);
+}
+
+static void timers_open(struct source *source);
+
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct source *source = handle->data;
     if (--source->timers_closing > 0)
         return;
-    mutex_lock(&source->lock);
     source->timers_open = false;
-    source->finished = true;
-    condition_broadcast(&source->stopped_condition);
-    mutex_unlock(&source->lock);
+    if (!source->wanted) {
+        finished_set(source);
+        return;
+    }
+    timers_open(source);
+    begin(source);
 }
 
 static void finish(struct source *source)
@@ -317,6 +332,11 @@ static void closed(struct source *source)
         finish(source);
         return;
     }
+    if (source->restart) {
+        source->restart = false;
+        begin(source);
+        return;
+    }
     if (was_healthy)
         backoff_reset(&source->backoff);
     retry_later(source);
@@ -354,30 +374,47 @@ static void act(struct source *source)
     }
 }
 
-static void on_start_letter(struct letter *letter)
+static void timers_open(struct source *source)
 {
-    struct source *source =
-        (struct source *)((char *)letter - offsetof(struct source, start_letter));
-    if (source->wanted)
-        return;
+    uv_timer_init(&source->loop->uv, &source->soon);
+    uv_timer_init(&source->loop->uv, &source->retry);
+    uv_timer_init(&source->loop->uv, &source->refresh);
+    source->soon.data = source->retry.data = source->refresh.data = source;
+    source->timers_open = true;
+    uv_timer_start(&source->refresh, on_refresh, SOURCE_HEALTH_MS, SOURCE_HEALTH_MS);
+}
+
+static void start_wanted(struct source *source)
+{
     source->wanted = true;
-    if (!source->timers_open) {
-        uv_timer_init(&source->loop->uv, &source->soon);
-        uv_timer_init(&source->loop->uv, &source->retry);
-        uv_timer_init(&source->loop->uv, &source->refresh);
-        source->soon.data = source->retry.data = source->refresh.data = source;
-        source->timers_open = true;
-        uv_timer_start(&source->refresh, on_refresh, SOURCE_HEALTH_MS, SOURCE_HEALTH_MS);
-    }
+    source->restart = source->step != STEP_IDLE;
+    if (source->restart || source->timers_closing > 0)
+        return; /* closed, or the last timer's end, goes on */
+    if (!source->timers_open)
+        timers_open(source);
     begin(source);
 }
 
-static void on_stop_letter(struct letter *letter)
+static void stop_wanted(struct source *source)
 {
-    struct source *source =
-        (struct source *)((char *)letter - offsetof(struct source, stop_letter));
-    source->wanted = false;
-    act(source);
+    source->wanted = source->restart = false;
+    if (source->timers_open)
+        act(source);
+    else
+        finished_set(source);
+}
+
+static void on_letter(struct letter *letter)
+{
+    struct source *source = (struct source *)((char *)letter - offsetof(struct source, letter));
+    mutex_lock(&source->lock);
+    source->posted = false;
+    bool wish = source->wish;
+    mutex_unlock(&source->lock);
+    if (wish && !source->wanted)
+        start_wanted(source);
+    else if (!wish)
+        stop_wanted(source);
 }
 
 /* --- the other threads' side --- */
@@ -393,8 +430,7 @@ enum err source_new(const struct source_options *options, struct source **ret_so
     source->loop = options->loop;
     source->ingest = options->ingest;
     source->finished = true;
-    source->start_letter.run = on_start_letter;
-    source->stop_letter.run = on_stop_letter;
+    source->letter.run = on_letter;
     source->name = mem_strdup(options->name);
     source->ingestion_id = mem_strdup(options->ingestion_id);
     source->replica_id = mem_strdup(options->replica_id);
@@ -425,21 +461,28 @@ void source_free(struct source *source)
     mem_free(source);
 }
 
-void source_start(struct source *source)
+/* However often, from however many threads: one letter is on its way, and the last wish counts. */
+static void wish_set(struct source *source, bool wish)
 {
     mutex_lock(&source->lock);
-    source->finished = false;
+    source->wish = wish;
+    if (wish)
+        source->finished = false;
+    bool post = !source->posted && !source->finished;
+    source->posted = source->posted || post;
     mutex_unlock(&source->lock);
-    loop_post(source->loop, &source->start_letter);
+    if (post)
+        loop_post(source->loop, &source->letter);
+}
+
+void source_start(struct source *source)
+{
+    wish_set(source, true);
 }
 
 void source_stop(struct source *source)
 {
-    mutex_lock(&source->lock);
-    bool finished = source->finished;
-    mutex_unlock(&source->lock);
-    if (!finished)
-        loop_post(source->loop, &source->stop_letter);
+    wish_set(source, false);
 }
 
 bool source_wait_stopped(struct source *source, int64_t deadline_ns)

@@ -41,6 +41,7 @@ enum err source_new(const struct source_options *options, struct source **ret_so
 /* Stopped, or never started. */
 void source_free(struct source *source);
 
+/* Both from any thread, as often as you like: the last wish counts. */
 void source_start(struct source *source);
 /* Begins to stop; source_wait_stopped returns when it is over (false: the deadline came first). */
 void source_stop(struct source *source);

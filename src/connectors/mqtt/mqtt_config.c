@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/nearest.h"
 #include "codec/mqtt_text.h"
 
 #include <stdio.h>
@@ -282,6 +283,16 @@ static void read_session(struct reader *reader)
         refuse(reader, ERR_INVALID, "password without username: MQTT 3.1.1 has no such thing");
 }
 
+/* What the contract has and this version has not. */
+static bool is_later(const char *key)
+{
+    static const char *const later[] = {"tls", "websocket", "columns", "dedupe_key"};
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        if (strcmp(key, later[i]) == 0)
+            return true;
+    return false;
+}
+
 static void refuse_later(struct reader *reader)
 {
     const json_t *tls = member(reader, "tls");
@@ -307,6 +318,41 @@ static void check_shared(struct reader *reader)
             refuse(reader, ERR_INVALID,
                    "connections over 1 needs a shared subscription, else each connection gets "
                    "every message: set use_shared_subscription to true");
+}
+
+static enum err refuse_unknown(const json_t *properties, const char *key, struct diag *diag)
+{
+    struct nearest nearest = {0};
+    const char *known;
+    json_t *schema;
+    json_object_foreach((json_t *)(uintptr_t)properties, known, schema)
+        nearest_offer(&nearest, key, known);
+    if (nearest.word)
+        return diag_set(diag, ERR_INVALID, "unknown key \"%.100s\"; did you mean \"%s\"?", key,
+                        nearest.word);
+    return diag_set(diag, ERR_INVALID,
+                    "unknown key \"%.100s\": no setting of an MQTT source is "
+                    "called so",
+                    key);
+}
+
+enum err mqtt_config_check(const json_t *json, struct diag *diag)
+{
+    struct mqtt_config config = {0};
+    const char *key;
+    json_t *value;
+    json_t *schema = json_loads(mqtt_config_schema, 0, NULL);
+    const json_t *properties = json_object_get(schema, "properties");
+    enum err err = schema ? ERR_OK : ERR_NO_MEMORY;
+    json_object_foreach((json_t *)(uintptr_t)json, key,
+                        value) if (err == ERR_OK && !json_object_get(properties, key) &&
+                                   !is_later(key)) err = refuse_unknown(properties, key, diag);
+    json_decref(schema);
+    if (err != ERR_OK)
+        return err;
+    err = mqtt_config_init(&config, json, diag);
+    mqtt_config_fini(&config);
+    return err;
 }
 
 enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct diag *diag)

@@ -4,10 +4,11 @@
  * again although the host has validated it, because rules such as overlapping filters are beyond a
  * schema. Pure but for the environment variable MQTT_SHARED_GROUP; one thread at a time.
  *
- * Texts live in the configuration's own arena until mqtt_config_fini. Unknown members are ignored:
- * a source of an old database runs as well as it can. Known ones that are not honoured yet are
- * refused, never ignored. Errors are ERR_INVALID or ERR_UNSUPPORTED with a sentence that names the
- * member, what was found and what is allowed.
+ * Texts live in the configuration's own arena until mqtt_config_fini. mqtt_config_check, for what a
+ * user writes now, refuses members that mqtt_config_schema does not have; mqtt_config_init ignores
+ * them: a source of an old database runs as well as it can. Known ones that are not honoured yet
+ * are refused by both, never ignored. Errors are ERR_INVALID or ERR_UNSUPPORTED with a sentence
+ * that names the member, what was found and what is allowed.
  */
 #include "base/arena.h"
 #include "base/bytes.h"
@@ -57,6 +58,7 @@ struct mqtt_config {
 
 enum err mqtt_config_init(struct mqtt_config *config, const json_t *json,
                           struct diag *diag) ERR_MUST_USE;
+enum err mqtt_config_check(const json_t *json, struct diag *diag) ERR_MUST_USE;
 /* Safe on zeroed and half-made ones. */
 void mqtt_config_fini(struct mqtt_config *config);
 

@@ -191,6 +191,28 @@ static void every_failed_allocation_is_told(void **state)
     }
 }
 
+static void assert_check(const char *text, const char *word)
+{
+    struct diag diag = {0};
+    json_t *json = json_loads(text, 0, NULL);
+    enum err err = mqtt_config_check(json, &diag);
+    json_decref(json);
+    assert_int_equal(err, word ? ERR_INVALID : ERR_OK);
+    if (word && !strstr(diag.text, word))
+        fail_msg("\"%s\" is not in: %s", word, diag.text);
+}
+
+static void an_unknown_key_is_named_with_the_nearest(void **state)
+{
+    (void)state;
+    assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"qos\":1}", NULL);
+    assert_check("{\"broker\":\"b\",\"topic\":\"t\"}", "\"topic\"; did you mean \"topics\"?");
+    assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"user-name\":\"u\"}",
+                 "did you mean \"username\"?");
+    assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"zzzzzzzz\":1}", "unknown key \"zzzzzzzz\"");
+    assert_refused("{\"broker\":\"b\",\"topics\":\"t\",\"tls\":{}}", ERR_UNSUPPORTED, "tls");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +223,7 @@ int main(void)
         cmocka_unit_test(client_ids_are_stable_and_differ),
         cmocka_unit_test(the_schema_is_json_and_knows_every_option),
         cmocka_unit_test(every_failed_allocation_is_told),
+        cmocka_unit_test(an_unknown_key_is_named_with_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

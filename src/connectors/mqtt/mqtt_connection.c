@@ -78,44 +78,10 @@ enum err mqtt_connection_send(struct mqtt_connection *connection)
     return err;
 }
 
-static void stall_warn(struct mqtt_connection *connection)
-{
-    char text[300];
-    connection->stall_told = true;
-    snprintf(text, sizeof(text),
-             "the broker waits whenever %u messages are unacknowledged, which slows this source: "
-             "raise its limit (Mosquitto: max_inflight_messages 0; EMQX: max_inflight; VerneMQ: "
-             "max_inflight_messages; HiveMQ: client receive maximum)",
-             connection->stall_size);
-    connection->ops->on_warning(connection->ctx, text);
-}
-
-/* unacknowledged: before these PUBACKs. Always the same number, and at once new messages when it
- * sinks: that is the broker's window. */
-static void stall_count(struct mqtt_connection *connection, uint32_t unacknowledged)
-{
-    connection->acknowledged_ms = mqtt_connection_now_ms(connection);
-    if (connection->stall_told || unacknowledged >= connection->config->receive_maximum)
-        return;
-    connection->stall_armed = false;
-    if (unacknowledged > connection->stall_size || connection->stall_hits == 0) {
-        connection->stall_size = unacknowledged;
-        connection->stall_hits = 1;
-    } else if (unacknowledged == connection->stall_size) {
-        connection->stall_hits++;
-        connection->stall_armed = true;
-    } else if (unacknowledged * 2 < connection->stall_size) {
-        connection->stall_hits--;
-    }
-    if (connection->stall_hits >= MQTT_STALL_HITS && connection->stall_size >= MQTT_STALL_MIN)
-        stall_warn(connection);
-}
-
 void mqtt_connection_acknowledge(struct mqtt_connection *connection)
 {
     if (connection->state != MQTT_STATE_READY && connection->state != MQTT_STATE_SUBSCRIBING)
         return;
-    uint32_t before = mqtt_session_unacknowledged(&connection->session);
     enum err err = mqtt_session_acknowledge(&connection->session, &connection->out);
     if (err == ERR_OK && connection->out.size == 0)
         return;
@@ -127,7 +93,7 @@ void mqtt_connection_acknowledge(struct mqtt_connection *connection)
                              err == ERR_TOO_LARGE ? "it does not read" : err_text(err));
         return;
     }
-    stall_count(connection, before);
+    mqtt_stall_acknowledged(&connection->stall, mqtt_connection_now_ms(connection));
     idle_check(connection);
 }
 
@@ -380,7 +346,6 @@ void mqtt_connection_close(struct mqtt_connection *connection)
 void mqtt_connection_ready(struct mqtt_connection *connection)
 {
     connection->state = MQTT_STATE_READY;
-    connection->acknowledged_ms = mqtt_connection_now_ms(connection);
     if (!connection->started)
         stream_read_stop(&connection->stream);
     uv_timer_start(&connection->tick, on_tick, tick_ms(connection), tick_ms(connection));

@@ -21,6 +21,7 @@
 #include "connectors/mqtt/mqtt_config.h"
 #include "connectors/mqtt/mqtt_routes.h"
 #include "connectors/mqtt/mqtt_session.h"
+#include "connectors/mqtt/mqtt_stall.h"
 #include "net/stream.h"
 
 #define MQTT_CONNECT_TIMEOUT_MS  10000 /* TCP, and again for CONNACK and each SUBACK */
@@ -35,8 +36,6 @@
 #define MQTT_HEAD_BYTES_MAX      (384 * KIB) /* topic, properties and kept payload of an oversize */
 #define MQTT_USER_PROPERTIES_MAX 256
 #define MQTT_USER_JSON_BYTES_MAX (256 * KIB)
-#define MQTT_STALL_MIN           10
-#define MQTT_STALL_HITS          50
 
 enum mqtt_state {
     MQTT_STATE_TCP,
@@ -119,15 +118,9 @@ struct mqtt_connection {
     uint64_t deadline_ms; /* of the handshake's step, or of settling */
     uint64_t sent_ms;
     uint64_t received_ms;
-    uint64_t acknowledged_ms;
     uint64_t ping_ms;
 
-    /* a broker that never has more than N unacknowledged */
-    uint32_t stall_size;
-    uint32_t stall_hits;
-    bool stall_armed;
-    bool stall_told;
-
+    struct mqtt_stall stall;
     uint64_t messages;
     uint64_t repeated;
     uint64_t oversize;

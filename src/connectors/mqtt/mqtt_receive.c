@@ -441,15 +441,15 @@ static size_t receive_packet(struct mqtt_connection *connection, struct bytes in
     return frame.total_size;
 }
 
-/* The first data after acknowledgements: a broker that waited for them sends at once. */
-static void stall_watch(struct mqtt_connection *connection)
+static void stall_warn(struct mqtt_connection *connection)
 {
-    if (!connection->stall_armed)
-        return;
-    connection->stall_armed = false;
-    if (mqtt_connection_now_ms(connection) - connection->acknowledged_ms > 50 &&
-        connection->stall_hits > 0)
-        connection->stall_hits--;
+    char text[300];
+    snprintf(text, sizeof(text),
+             "the broker waits whenever %u messages are unacknowledged, which slows this source: "
+             "raise its limit (Mosquitto: max_inflight_messages 0; EMQX: max_inflight; VerneMQ: "
+             "max_inflight_messages; HiveMQ: client receive maximum)",
+             connection->stall.size);
+    connection->ops->on_warning(connection->ctx, text);
 }
 
 size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
@@ -457,7 +457,8 @@ size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
     int64_t arrival_us = clock_realtime_us(&clock_system);
     size_t done = 0;
     connection->received_ms = mqtt_connection_now_ms(connection);
-    stall_watch(connection);
+    if (mqtt_stall_data(&connection->stall, connection->received_ms))
+        stall_warn(connection);
     if (connection->skip_bytes > 0)
         done = skip(connection, data.size);
     while (done < data.size && may_go_on(connection)) {
@@ -470,6 +471,8 @@ size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
     if (connection->state == MQTT_STATE_FAILED || connection->state == MQTT_STATE_CLOSING)
         return data.size;
     ingest_end_of_read(connection->source);
+    mqtt_stall_received(&connection->stall, mqtt_session_unacknowledged(&connection->session),
+                        connection->config->receive_maximum);
     mqtt_connection_acknowledge(connection);
     if (connection->paused && connection->stream.bytes_read >= connection->pause_at_bytes)
         stream_read_stop(&connection->stream);
