@@ -202,6 +202,24 @@ static void assert_check(const char *text, const char *word)
         fail_msg("\"%s\" is not in: %s", word, diag.text);
 }
 
+static void check_knows_what_the_schema_has(void **state)
+{
+    (void)state;
+    json_t *schema = json_loads(mqtt_config_schema, 0, NULL);
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(schema, "properties"), key, value)
+    {
+        struct diag diag = {0};
+        json_t *json = json_object();
+        json_object_set_new(json, key, json_null());
+        assert_int_not_equal(mqtt_config_check(json, &diag), ERR_OK); /* broker is missing */
+        assert_null(strstr(diag.text, "unknown"));
+        json_decref(json);
+    }
+    json_decref(schema);
+}
+
 static void an_unknown_key_is_named_with_the_nearest(void **state)
 {
     (void)state;
@@ -223,6 +241,7 @@ int main(void)
         cmocka_unit_test(client_ids_are_stable_and_differ),
         cmocka_unit_test(the_schema_is_json_and_knows_every_option),
         cmocka_unit_test(every_failed_allocation_is_told),
+        cmocka_unit_test(check_knows_what_the_schema_has),
         cmocka_unit_test(an_unknown_key_is_named_with_the_nearest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
