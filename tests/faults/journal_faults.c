@@ -522,7 +522,7 @@ static const struct journal_options *options_of(struct run *run)
     options = (struct journal_options){.fs = sim_disk_fs(run->disk),
                                        .clock = sim_disk_clock(run->disk),
                                        .folder = FOLDER,
-                                       .size_max_bytes = 16 * SEGMENT_BYTES,
+                                       .size_max_bytes = (run->seed % 4 ? 64 : 16) * SEGMENT_BYTES,
                                        .segment_bytes = SEGMENT_BYTES};
     return &options;
 }
@@ -656,8 +656,8 @@ static uint32_t run_seed(uint64_t seed)
     if (!run)
         abort();
     run->seed = seed;
-    run->disk = sim_disk_new(seed, 64 * SEGMENT_BYTES);
-    uint64_t steps = 10 + draw(run, 90);
+    run->disk = sim_disk_new(seed, 256 * SEGMENT_BYTES);
+    uint64_t steps = 10 + draw(run, 90); /* few get to the limit, where all waits */
     recover(run);
     for (uint64_t i = 0; i < steps && run->acked + BATCH_MAX < LOG_MAX; i++) {
         step(run);
