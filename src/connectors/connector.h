@@ -68,6 +68,7 @@ struct connector_push {
     const char *authorization; /* "Bearer …" */
     const char *signature;     /* "sha256=<hex>", an HMAC-SHA-256 of the body */
     const char *idempotency_key;
+    const char *remote; /* the sender's address */
     int64_t arrival_us;
 
     /* The answer, filled in before done. */
