@@ -1,13 +1,15 @@
 #pragma once
 /*
- * The HTTP API (contract/http-api.md) on libmicrohttpd: two threads of its own, epoll.
+ * The HTTP API (contract/http-api.md) on libmicrohttpd: two threads of its own, epoll; and eight
+ * workers for requests that may block (a database, a connection to be tried).
  *
  * What the routes need from the service comes through one narrow table, struct api_services; app/
  * fills it. Its callbacks run on the API threads, any number at once, and must not block: health
  * and ready answer from the last known result, never by probing.
  *
  * api_start listens before it returns; api_stop stops listening, lets running requests end (at most
- * two seconds), then closes all connections. Limits: base/limits.h LIMIT_API_*; a connection must
+ * two seconds; a worker's handler as long as it takes, at most some ten), answers what waits with a
+ * 503, then closes all connections. Limits: base/limits.h LIMIT_API_*; a connection must
  * bring a whole request within request_timeout_ms of its last one, however slowly it trickles.
  */
 #include "base/err.h"
@@ -59,6 +61,10 @@ struct api_ready {
     struct api_check checks[API_CHECKS_MAX];
 };
 
+struct manager;
+struct stream_hub;
+struct body_budget;
+
 struct api_services {
     const char *version;
     struct recent *recent;
@@ -67,6 +73,10 @@ struct api_services {
     void (*ready)(void *ctx, struct api_ready *ret_ready);
     bool (*live)(void *ctx); /* false: a loop is stuck */
     void *ctx;
+    struct manager *manager; /* NULL: the data-source routes answer 503 */
+    /* Set by api_start. */
+    struct stream_hub *stream;
+    struct body_budget *bodies;
 };
 
 struct api_options {

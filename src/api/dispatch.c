@@ -202,7 +202,7 @@ static enum err answer(const struct api_services *services, struct api_request *
 {
     if (!request->route)
         return no_route(request, response);
-    if (request->route->body != API_BODY_NONE) {
+    if (request->route->body == API_BODY_DICT || request->route->body == API_BODY_MODEL) {
         bool good;
         enum err err = body_parse(request, response, &good);
         if (err != ERR_OK || !good)
@@ -228,14 +228,25 @@ static void answer_failure(enum err err, struct api_response *response)
     }
 }
 
-void api_dispatch(const struct api_services *services, struct api_request *request,
+bool api_dispatch(const struct api_services *services, struct api_request *request,
                   struct api_response *response)
 {
+    bool slow = request->route && request->route->slow;
     enum err err = answer(services, request, response);
+    if (err == ERR_AGAIN && slow)
+        return false;
     if (err == ERR_OK)
         err = response->body.err;
     if (err != ERR_OK)
         answer_failure(err, response);
+    return true;
+}
+
+void api_dispatch_busy(struct api_response *response, const char *sentence)
+{
+    if (api_fail(response, 503, "%s", sentence) != ERR_OK)
+        answer_failure(ERR_NO_MEMORY, response);
+    api_response_header(response, "Retry-After", "1");
 }
 
 void api_dispatch_no_memory(struct api_response *response)

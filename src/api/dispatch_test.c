@@ -78,7 +78,12 @@ static int setup(void **state)
     add_messages("b", "t/b", b);
     add_messages("a", "t/a", a);
     add_messages("c", "t/c", none);
-    services = (struct api_services){"1.0", recent, metrics, on_health, on_ready, on_live, NULL};
+    services = (struct api_services){.version = "1.0",
+                                     .recent = recent,
+                                     .metrics = metrics,
+                                     .health = on_health,
+                                     .ready = on_ready,
+                                     .live = on_live};
     status = API_HEALTHY;
     return 0;
 }

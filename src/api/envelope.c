@@ -37,6 +37,19 @@ void api_list_end(struct buf *out, const char *message, const char *error, uint6
     buf_printf(out, ",\"total\":%llu,\"page\":null,\"page_size\":null}", (unsigned long long)total);
 }
 
+void api_message(struct buf *out, const char *message)
+{
+    buf_text(out, "{\"status\":\"success\"");
+    api_named_end(out, message);
+}
+
+void api_named_end(struct buf *out, const char *message)
+{
+    buf_text(out, ",\"message\":");
+    append_text_or_null(out, message);
+    buf_byte(out, '}');
+}
+
 static int append_dumped(const char *text, size_t size, void *ctx)
 {
     return buf_append(ctx, text, size) == ERR_OK ? 0 : -1;
@@ -131,9 +144,14 @@ enum err api_invalid_answer(struct api_invalid *invalid, struct api_response *re
     enum err err = invalid->detail.err;
     if (err == ERR_OK)
         err = fail(response, 422, buf_bytes(&invalid->sentence), buf_bytes(&invalid->detail));
+    api_invalid_fini(invalid);
+    return err;
+}
+
+void api_invalid_fini(struct api_invalid *invalid)
+{
     buf_fini(&invalid->detail);
     buf_fini(&invalid->sentence);
-    return err;
 }
 
 enum err api_invalid_body(struct api_response *response, const char *field, const char *message,

@@ -14,6 +14,11 @@ void api_data_begin(struct buf *out);
 void api_data_end(struct buf *out, const char *message);
 void api_list_end(struct buf *out, const char *message, const char *error, uint64_t total);
 
+/* {"status", "message"}, all of the answer. */
+void api_message(struct buf *out, const char *message);
+/* The end of {"status", "data", "message"}, begun by api_data_begin. */
+void api_named_end(struct buf *out, const char *message);
+
 /* A jansson value as compact JSON. */
 enum err api_append_json(struct buf *out, const json_t *json) ERR_MUST_USE;
 
@@ -33,6 +38,8 @@ void api_invalid_add(struct api_invalid *invalid, const char *where, struct byte
                      const char *message, const char *type, struct bytes input);
 /* Makes the 422 and frees invalid. */
 enum err api_invalid_answer(struct api_invalid *invalid, struct api_response *response);
+/* Nothing came of it: frees invalid. */
+void api_invalid_fini(struct api_invalid *invalid);
 /* The one-problem case, for a body's field. */
 enum err api_invalid_body(struct api_response *response, const char *field, const char *message,
                           const char *type);

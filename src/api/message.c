@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <sys/random.h>
 
@@ -15,6 +16,9 @@ void api_request_fini(struct api_request *request)
 {
     json_decref(request->json);
     request->json = NULL;
+    if (request->deferral.release)
+        request->deferral.release(request->deferral.ctx);
+    request->deferral = (struct api_deferral){0};
     arena_fini(&request->arena);
 }
 
@@ -30,6 +34,7 @@ void api_response_fini(struct api_response *response)
         response->stream_free(response->stream);
     response->stream_free = NULL;
     response->next = NULL;
+    response->wait = NULL;
     buf_fini(&response->body);
 }
 
@@ -37,6 +42,12 @@ void api_response_reset(struct api_response *response)
 {
     api_response_fini(response);
     api_response_init(response);
+}
+
+void api_response_header(struct api_response *response, const char *name, const char *value)
+{
+    assert(response->header_count < API_HEADERS_MAX);
+    response->headers[response->header_count++] = (struct api_header){name, value};
 }
 
 static bool id_well_formed(const char *id)

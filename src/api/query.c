@@ -1,8 +1,12 @@
 #include "api/query.h"
 
 #include "base/utf8.h"
+#include "codec/timestamp.h"
 
 #include <stdio.h>
+#include <strings.h>
+
+#define INT_PARSING "Input should be a valid integer, unable to parse string as an integer"
 
 static int hex_value(uint8_t byte)
 {
@@ -133,6 +137,16 @@ bool api_integer_parse(struct bytes text, int64_t *ret_value)
     return true;
 }
 
+static void invalid_add(struct api_invalid *invalid, const char *where, const char *name,
+                        struct bytes text, const char *message, const char *type)
+{
+    struct buf input;
+    buf_init(&input, 64 * 1024);
+    buf_json_string(&input, text);
+    api_invalid_add(invalid, where, bytes_from_text(name), message, type, buf_bytes(&input));
+    buf_fini(&input);
+}
+
 enum err api_query_integer(struct api_request *request, const char *name, int64_t minimum,
                            int64_t *ret_value, struct api_invalid *invalid)
 {
@@ -142,7 +156,7 @@ enum err api_query_integer(struct api_request *request, const char *name, int64_
     if (err != ERR_OK || !present)
         return err;
     int64_t value;
-    char message[80] = "Input should be a valid integer, unable to parse string as an integer";
+    char message[80] = INT_PARSING;
     const char *type = "int_parsing";
     if (api_integer_parse(text, &value)) {
         if (value >= minimum) {
@@ -153,10 +167,56 @@ enum err api_query_integer(struct api_request *request, const char *name, int64_
                  (long long)minimum);
         type = "greater_than_equal";
     }
-    struct buf input;
-    buf_init(&input, 64 * 1024);
-    buf_json_string(&input, text);
-    api_invalid_add(invalid, "query", bytes_from_text(name), message, type, buf_bytes(&input));
-    buf_fini(&input);
+    invalid_add(invalid, "query", name, text, message, type);
     return ERR_OK;
+}
+
+bool api_boolean_parse(struct bytes text, bool *ret_value)
+{
+    static const char *const words[2][6] = {{"0", "off", "f", "false", "n", "no"},
+                                            {"1", "on", "t", "true", "y", "yes"}};
+    for (int value = 0; value < 2; value++) {
+        for (size_t i = 0; i < 6; i++) {
+            if (text.size != strlen(words[value][i]) ||
+                strncasecmp((const char *)text.data, words[value][i], text.size) != 0)
+                continue;
+            *ret_value = value == 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err api_query_boolean(struct api_request *request, const char *name, bool *ret_value,
+                           struct api_invalid *invalid)
+{
+    bool present;
+    struct bytes text;
+    enum err err = api_query_get(request, name, &present, &text);
+    if (err == ERR_OK && present && !api_boolean_parse(text, ret_value))
+        invalid_add(invalid, "query", name, text,
+                    "Input should be a valid boolean, unable to interpret input", "bool_parsing");
+    return err;
+}
+
+enum err api_query_moment(struct api_request *request, const char *name, int64_t *ret_us,
+                          struct api_invalid *invalid)
+{
+    bool present;
+    struct bytes text;
+    enum err err = api_query_get(request, name, &present, &text);
+    if (err == ERR_OK && present && !timestamp_parse(text, ret_us))
+        invalid_add(invalid, "query", name, text,
+                    "Input should be a valid datetime: ISO 8601, such as 2026-01-31T12:00:00Z, or "
+                    "a Unix time",
+                    "datetime_parsing");
+    return err;
+}
+
+void api_path_integer(const struct api_request *request, size_t index, const char *name,
+                      int64_t *ret_value, struct api_invalid *invalid)
+{
+    *ret_value = 0;
+    if (!api_integer_parse(request->parameters[index], ret_value))
+        invalid_add(invalid, "path", name, request->parameters[index], INT_PARSING, "int_parsing");
 }

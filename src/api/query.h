@@ -21,3 +21,16 @@ bool api_integer_parse(struct bytes text, int64_t *ret_value);
  * invalid. */
 enum err api_query_integer(struct api_request *request, const char *name, int64_t minimum,
                            int64_t *ret_value, struct api_invalid *invalid) ERR_MUST_USE;
+
+/* A boolean as pydantic reads it from text: true, on, yes, y, t, 1 and their opposites. */
+bool api_boolean_parse(struct bytes text, bool *ret_value);
+enum err api_query_boolean(struct api_request *request, const char *name, bool *ret_value,
+                           struct api_invalid *invalid) ERR_MUST_USE;
+
+/* A moment: ISO 8601 or a Unix time; absent: *ret_us stays. */
+enum err api_query_moment(struct api_request *request, const char *name, int64_t *ret_us,
+                          struct api_invalid *invalid) ERR_MUST_USE;
+
+/* The path's parameter of that index, as an integer. name: as the path calls it. */
+void api_path_integer(const struct api_request *request, size_t index, const char *name,
+                      int64_t *ret_value, struct api_invalid *invalid);

@@ -67,8 +67,7 @@ static enum err limit_get(struct api_request *request, const char *name, uint32_
     *ret_limit = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
     if (err == ERR_OK && invalid.count > 0)
         return api_invalid_answer(&invalid, response);
-    buf_fini(&invalid.detail);
-    buf_fini(&invalid.sentence);
+    api_invalid_fini(&invalid);
     return err;
 }
 
@@ -336,13 +335,13 @@ static enum err topic_analysis_get(const struct api_services *services, struct a
 }
 
 static const struct api_parameter data_parameters[] = {
-    {"limit_per_partition", "The newest N rows of each partition; 0 = all", 0},
-    {NULL, NULL, 0},
+    {.name = "limit_per_partition", .description = "The newest N rows of each partition; 0 = all"},
+    {0},
 };
 
 static const struct api_parameter partition_parameters[] = {
-    {"limit", "The newest N rows; 0 = all", 0},
-    {NULL, NULL, 0},
+    {.name = "limit", .description = "The newest N rows; 0 = all"},
+    {0},
 };
 
 static const unsigned invalid_value[] = {400, 0};

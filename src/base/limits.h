@@ -42,4 +42,8 @@
 #define LIMIT_API_ANSWER_BYTES     (256 * MIB) /* built in memory; larger ones are streamed */
 #define LIMIT_API_JSON_DEPTH       64
 #define LIMIT_API_CONNECTIONS      512
+#define LIMIT_API_PUSH_BYTES       (16 * MIB)  /* one body of records, inflated too */
+#define LIMIT_API_BODIES_BYTES     (256 * MIB) /* all bodies on their way in, inflated too */
+#define LIMIT_API_STREAM_CLIENTS   256
+#define LIMIT_API_STREAM_BYTES     (64 * MIB) /* held for slow clients of /api/stream, all of them */
 #define LIMIT_METRICS_ANSWER_BYTES (256 * MIB)

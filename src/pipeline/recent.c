@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "lake/row.h"
 #include "os/thread.h"
+#include "pipeline/clump.h"
 
 #include <stdlib.h>
 
@@ -18,22 +19,6 @@
  *                         |        |
  *                         +--------+--> route             (shared as long as it stays the same)
  */
-
-struct route_copy {
-    _Atomic uint32_t references;
-    size_t size;
-    struct route_view view; /* into record */
-    uint8_t record[];
-};
-
-struct clump {
-    _Atomic uint32_t references;
-    struct clump *younger;
-    struct route_copy *route;
-    uint32_t count;
-    size_t size_bytes;
-    struct message_view messages[]; /* their bytes follow */
-};
 
 struct dataset {
     struct dataset *colder; /* got its last clump before */
@@ -56,6 +41,11 @@ struct recent {
     uint64_t size_bytes;
     int64_t ttl_ns;
     _Atomic uint32_t rows_max;
+
+    _Atomic bool subscribed; /* a hint, so that nobody locks when nobody listens */
+    struct mutex subscriber_lock;
+    void (*on_clump)(void *ctx, struct clump *clump);
+    void *on_clump_ctx;
 };
 
 enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
@@ -65,25 +55,12 @@ enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock 
     if (!recent)
         return ERR_NO_MEMORY;
     mutex_init(&recent->lock);
+    mutex_init(&recent->subscriber_lock);
     recent->clock = clock;
     recent->rows_max = rows_max ? rows_max : 1;
     recent->ttl_ns = (int64_t)ttl_seconds * NS_PER_S;
     *ret_recent = recent;
     return ERR_OK;
-}
-
-static void route_unref(struct route_copy *route)
-{
-    if (route && atomic_fetch_sub(&route->references, 1) == 1)
-        mem_free(route);
-}
-
-static void clump_unref(struct clump *clump)
-{
-    if (!clump || atomic_fetch_sub(&clump->references, 1) != 1)
-        return;
-    route_unref(clump->route);
-    mem_free(clump);
 }
 
 static void clumps_unref(struct clump *clump)
@@ -106,80 +83,9 @@ void recent_free(struct recent *recent)
         dataset = warmer;
     }
     map_fini(&recent->datasets);
+    mutex_fini(&recent->subscriber_lock);
     mutex_fini(&recent->lock);
     mem_free(recent);
-}
-
-static void rebase(struct bytes *bytes, const uint8_t *from, size_t size, const uint8_t *to)
-{
-    if (bytes->data >= from && bytes->data <= from + size)
-        bytes->data = to + (bytes->data - from);
-}
-
-static struct route_copy *route_copy_new(const struct block *block, uint32_t route_index)
-{
-    const uint8_t *record = block->image + block->routes[route_index].offset;
-    size_t size = load_u32(record);
-    struct route_copy *route = mem_alloc(sizeof(*route) + size);
-    if (!route)
-        return NULL;
-    route->references = 1;
-    route->size = size;
-    memcpy(route->record, record, size);
-    block_route_get(block, route_index, &route->view);
-    struct bytes *all[] = {&route->view.source_id,       &route->view.dataset_id,
-                           &route->view.source_type,     &route->view.topic,
-                           &route->view.content_type,    &route->view.timestamp_field,
-                           &route->view.sensor_id_field, NULL};
-    for (struct bytes **bytes = all; *bytes; bytes++)
-        rebase(*bytes, record, size, route->record);
-    for (uint32_t i = 0; i < route->view.field_count; i++) {
-        rebase(&route->view.fields[i].name, record, size, route->record);
-        rebase(&route->view.fields[i].constant, record, size, route->record);
-    }
-    return route;
-}
-
-static struct bytes bytes_place(struct bytes bytes, uint8_t **at)
-{
-    if (bytes.size > 0)
-        memcpy(*at, bytes.data, bytes.size);
-    struct bytes placed = {*at, bytes.size};
-    *at += bytes.size;
-    return placed;
-}
-
-/* The newest rows_max messages of the route's chain; dead letters are no rows. */
-static struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_t rows_max)
-{
-    const struct block_route *route = &block->routes[route_index];
-    uint32_t index = route->message_first;
-    for (uint32_t i = rows_max; i < route->message_count; i++)
-        index = block->messages[index].next;
-    struct message_view message;
-    size_t size = sizeof(struct clump);
-    uint32_t count = 0;
-    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
-        block_message_get(block, i, &message);
-        if (message.flags & MESSAGE_DEAD_LETTER)
-            continue;
-        size += sizeof(message) + message.payload.size + message.extras.size;
-        count++;
-    }
-    struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
-    if (!clump)
-        return NULL;
-    *clump = (struct clump){.references = 1, .size_bytes = size};
-    uint8_t *at = (uint8_t *)&clump->messages[count];
-    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
-        block_message_get(block, i, &message);
-        if (message.flags & MESSAGE_DEAD_LETTER)
-            continue;
-        message.payload = bytes_place(message.payload, &at);
-        message.extras = bytes_place(message.extras, &at);
-        clump->messages[clump->count++] = message;
-    }
-    return clump;
 }
 
 /* The functions down to recent_add are called with the lock. */
@@ -271,6 +177,24 @@ static void clump_link(struct recent *recent, struct dataset *dataset, struct cl
     bytes_limit(recent, dropped);
 }
 
+static void publish(struct recent *recent, struct clump *clump)
+{
+    mutex_lock(&recent->subscriber_lock);
+    if (recent->on_clump)
+        recent->on_clump(recent->on_clump_ctx, clump);
+    mutex_unlock(&recent->subscriber_lock);
+}
+
+void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct clump *clump),
+                      void *ctx)
+{
+    mutex_lock(&recent->subscriber_lock);
+    recent->on_clump = on_clump;
+    recent->on_clump_ctx = ctx;
+    atomic_store(&recent->subscribed, on_clump != NULL);
+    mutex_unlock(&recent->subscriber_lock);
+}
+
 /* The route of the dataset's youngest clump if it says the same, referenced; else NULL. */
 static struct route_copy *route_reuse(const struct recent *recent, struct bytes id,
                                       struct bytes record)
@@ -298,11 +222,18 @@ void recent_add(struct recent *recent, const struct block *block, uint32_t route
     if (!clump->route)
         clump->route = route_copy_new(block, route_index);
 
+    bool publishing = atomic_load_explicit(&recent->subscribed, memory_order_relaxed);
+    if (publishing)
+        clump_ref(clump);
     mutex_lock(&recent->lock);
     struct dataset *dataset = clump->route ? dataset_get(recent, view.dataset_id) : NULL;
     if (dataset)
         clump_link(recent, dataset, clump, &dropped);
     mutex_unlock(&recent->lock);
+    if (publishing && dataset)
+        publish(recent, clump);
+    if (publishing)
+        clump_unref(clump);
     if (!dataset)
         clump_unref(clump);
     clumps_unref(dropped);
@@ -480,7 +411,7 @@ static enum err clumps_take(struct recent *recent, struct bytes id, struct clump
     if (*ret_clumps) {
         size_t i = 0;
         for (struct clump *clump = dataset->oldest; clump; clump = clump->younger) {
-            atomic_fetch_add(&clump->references, 1);
+            clump_ref(clump);
             (*ret_clumps)[i++] = clump;
         }
     }

@@ -33,6 +33,13 @@ enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, st
 enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
                      enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;
 
+/* At most one subscriber: on_clump (clump.h) is called by the threads that add, after each
+ * addition, and must not block; it refs what it keeps. NULL ends it: no call comes after the
+ * return. */
+struct clump;
+void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct clump *clump),
+                      void *ctx);
+
 struct recent_stats {
     uint64_t datasets;
     uint64_t rows; /* entries over all datasets */

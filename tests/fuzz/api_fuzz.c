@@ -4,6 +4,7 @@
  * JSON, parses.
  */
 #include "api/dispatch.h"
+#include "api/stream_hub.h"
 #include "base/limits.h"
 
 #include <stdlib.h>
@@ -59,8 +60,11 @@ static void call(const char *method, const char *target, const char *type, struc
     request.body = body;
     must(api_request_route(&request) == ERR_OK);
     api_dispatch(&services, &request, &response);
-    while (response.next && !done)
-        must(response.next(response.stream, &response.body, &done) == ERR_OK);
+    while (response.next && !done) {
+        enum err err = response.next(response.stream, &response.body, &done);
+        must(err == ERR_OK || (err == ERR_AGAIN && response.wait));
+        done = done || err == ERR_AGAIN;
+    }
     check(&response);
     api_response_fini(&response);
     api_request_fini(&request);
@@ -72,6 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!services.recent) {
         must(recent_new(100, 0, &clock_system, &services.recent) == ERR_OK);
         must(metrics_new(&services.metrics) == ERR_OK);
+        must(stream_hub_new(services.recent, &clock_system, &services.stream) == ERR_OK);
     }
     size_t length = 0;
     while (length < size && length < sizeof(line) - 1 && data[length] != '\n' && data[length] != 0)

@@ -147,8 +147,13 @@ int main(int argc, char **argv)
 
     struct api *api = NULL;
     struct diag diag = {0};
-    const struct api_services services = {"0.0-tool", tool.recent, tool.metrics, on_health,
-                                          on_ready,   on_live,     &tool};
+    const struct api_services services = {.version = "0.0-tool",
+                                          .recent = tool.recent,
+                                          .metrics = tool.metrics,
+                                          .health = on_health,
+                                          .ready = on_ready,
+                                          .live = on_live,
+                                          .ctx = &tool};
     err = api_start(&options, &services, &api, &diag);
     if (err != ERR_OK)
         fprintf(stderr, "%s\n", diag.text);

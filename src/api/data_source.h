@@ -1,0 +1,49 @@
+#pragma once
+/*
+ * What the routes of data sources share: the manager's errors as answers, and the schemas of
+ * /openapi.json. On an API worker: the calls behind these routes may block.
+ */
+#include "api/envelope.h"
+#include "api/route.h"
+#include "sources/registry_api.h"
+
+/* Answers what the registry could not do. id < 0: no id is meant. action: a failure that is neither
+ * the caller's nor the database's is the connector's (500, "start"); NULL: the database's (503). */
+enum err data_source_refused(struct api_response *response, enum err err, const struct diag *diag,
+                             int64_t id);
+enum err data_source_failed(struct api_response *response, enum err err, const struct diag *diag,
+                            int64_t id);
+
+/* The path's {id}. *ret_good false: answered, also when there is no manager. */
+enum err data_source_id(const struct api_services *services, struct api_request *request,
+                        int64_t *ret_id, struct api_response *response, bool *ret_good);
+
+/* {name, type_name, config, enabled=true, created_by="api"}; *ret_good false: answered. */
+enum err data_source_wish(const struct api_services *services, struct api_request *request,
+                          struct registry_wish *ret_wish, struct api_response *response,
+                          bool *ret_good);
+
+#define DATA_SOURCE_SCHEMA                                                                         \
+    "{\"type\":\"object\",\"required\":[\"id\",\"name\",\"type_name\",\"type_display_name\","      \
+    "\"config\",\"ingestion_id\",\"enabled\",\"status\",\"created_by\",\"last_connection\","       \
+    "\"last_error\",\"created_at\",\"updated_at\"],\"properties\":{"                               \
+    "\"id\":{\"type\":\"integer\"},\"name\":{\"type\":\"string\"},"                                \
+    "\"type_name\":{\"type\":\"string\"},\"type_display_name\":{\"type\":\"string\"},"             \
+    "\"config\":{\"type\":\"object\"},\"ingestion_id\":{\"type\":\"string\"},"                     \
+    "\"enabled\":{\"type\":\"boolean\"},\"status\":{\"type\":\"string\",\"enum\":[\"inactive\","   \
+    "\"connecting\",\"active\",\"error\",\"stopped\"]},"                                           \
+    "\"created_by\":{\"type\":[\"string\",\"null\"]},"                                             \
+    "\"last_connection\":{\"type\":[\"string\",\"null\"]},"                                        \
+    "\"last_error\":{\"type\":[\"string\",\"null\"]},"                                             \
+    "\"created_at\":{\"type\":[\"string\",\"null\"]},"                                             \
+    "\"updated_at\":{\"type\":[\"string\",\"null\"]}}}"
+
+#define DATA_SOURCE_WISH_SCHEMA                                                                    \
+    "{\"type\":\"object\",\"required\":[\"name\",\"type_name\",\"config\"],\"properties\":{"       \
+    "\"name\":{\"type\":\"string\",\"examples\":[\"Factory broker\"]},"                            \
+    "\"type_name\":{\"type\":\"string\",\"description\":\"A name of "                              \
+    "/api/data-sources/types\",\"examples\":[\"mqtt\"]},"                                          \
+    "\"config\":{\"type\":\"object\",\"description\":\"As the type's config_schema says\","        \
+    "\"examples\":[{\"broker\":\"localhost\",\"topics\":[\"factory/#\"]}]},"                       \
+    "\"enabled\":{\"type\":\"boolean\",\"default\":true},"                                         \
+    "\"created_by\":{\"type\":\"string\",\"default\":\"api\"}}}"

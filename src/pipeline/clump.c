@@ -1,0 +1,105 @@
+#include "pipeline/clump.h"
+
+#include "base/alloc.h"
+#include "lake/row.h"
+
+void clump_ref(struct clump *clump)
+{
+    atomic_fetch_add(&clump->references, 1);
+}
+
+static void route_unref(struct route_copy *route)
+{
+    if (route && atomic_fetch_sub(&route->references, 1) == 1)
+        mem_free(route);
+}
+
+void clump_unref(struct clump *clump)
+{
+    if (!clump || atomic_fetch_sub(&clump->references, 1) != 1)
+        return;
+    route_unref(clump->route);
+    mem_free(clump);
+}
+
+static void rebase(struct bytes *bytes, const uint8_t *from, size_t size, const uint8_t *to)
+{
+    if (bytes->data >= from && bytes->data <= from + size)
+        bytes->data = to + (bytes->data - from);
+}
+
+struct route_copy *route_copy_new(const struct block *block, uint32_t route_index)
+{
+    const uint8_t *record = block->image + block->routes[route_index].offset;
+    size_t size = load_u32(record);
+    struct route_copy *route = mem_alloc(sizeof(*route) + size);
+    if (!route)
+        return NULL;
+    route->references = 1;
+    route->size = size;
+    memcpy(route->record, record, size);
+    block_route_get(block, route_index, &route->view);
+    struct bytes *all[] = {&route->view.source_id,       &route->view.dataset_id,
+                           &route->view.source_type,     &route->view.topic,
+                           &route->view.content_type,    &route->view.timestamp_field,
+                           &route->view.sensor_id_field, NULL};
+    for (struct bytes **bytes = all; *bytes; bytes++)
+        rebase(*bytes, record, size, route->record);
+    for (uint32_t i = 0; i < route->view.field_count; i++) {
+        rebase(&route->view.fields[i].name, record, size, route->record);
+        rebase(&route->view.fields[i].constant, record, size, route->record);
+    }
+    return route;
+}
+
+static struct bytes bytes_place(struct bytes bytes, uint8_t **at)
+{
+    if (bytes.size > 0)
+        memcpy(*at, bytes.data, bytes.size);
+    struct bytes placed = {*at, bytes.size};
+    *at += bytes.size;
+    return placed;
+}
+
+struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_t rows_max)
+{
+    const struct block_route *route = &block->routes[route_index];
+    uint32_t index = route->message_first;
+    for (uint32_t i = rows_max; i < route->message_count; i++)
+        index = block->messages[index].next;
+    struct message_view message;
+    size_t size = sizeof(struct clump);
+    uint32_t count = 0;
+    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
+        block_message_get(block, i, &message);
+        if (message.flags & MESSAGE_DEAD_LETTER)
+            continue;
+        size += sizeof(message) + message.payload.size + message.extras.size;
+        count++;
+    }
+    struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
+    if (!clump)
+        return NULL;
+    *clump = (struct clump){.references = 1, .size_bytes = size};
+    if (route->message_count > rows_max)
+        clump->skipped = route->message_count - rows_max;
+    uint8_t *at = (uint8_t *)&clump->messages[count];
+    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
+        block_message_get(block, i, &message);
+        if (message.flags & MESSAGE_DEAD_LETTER)
+            continue;
+        message.payload = bytes_place(message.payload, &at);
+        message.extras = bytes_place(message.extras, &at);
+        clump->messages[clump->count++] = message;
+    }
+    return clump;
+}
+
+enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),
+                    void *ctx)
+{
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < clump->count && err == ERR_OK; i++)
+        err = row_render(&clump->route->view, &clump->messages[i], on_row, ctx);
+    return err;
+}
