@@ -41,6 +41,8 @@
 #define LIMIT_API_REQUEST_BYTES    (1 * MIB)   /* of memory for one request's path and query */
 #define LIMIT_API_ANSWER_BYTES     (256 * MIB) /* built in memory; larger ones are streamed */
 #define LIMIT_API_JSON_DEPTH       64
+#define LIMIT_SCHEMA_DEPTH         64 /* of a JSON Schema's subschemas */
+#define LIMIT_SCHEMA_ERRORS        20 /* told of one value */
 #define LIMIT_API_CONNECTIONS      512
 #define LIMIT_API_PUSH_BYTES       (16 * MIB)  /* one body of records, inflated too */
 #define LIMIT_API_BODIES_BYTES     (256 * MIB) /* all bodies on their way in, inflated too */
