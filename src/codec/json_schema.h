@@ -1,15 +1,18 @@
 #pragma once
 /*
  * JSON Schema 2020-12 on jansson values, the vocabulary that connectors may use: type, enum, const,
- * properties, required, additionalProperties, items, minItems, maxItems, oneOf, anyOf, minimum,
- * maximum, minLength, maxLength, pattern, format (uri, hostname), default, writeOnly; title,
- * description and other annotations are ignored. Boolean schemas are schemas. A schema that uses a
- * validation keyword that is not listed (allOf, $ref, …) is refused at compile time: better no
- * schema than one that checks less than it says.
+ * properties, required, dependentRequired, additionalProperties, minProperties, maxProperties,
+ * items, minItems, maxItems, uniqueItems, allOf, anyOf, oneOf, not, minimum, maximum,
+ * exclusiveMinimum, exclusiveMaximum, multipleOf, minLength, maxLength, pattern, format (uri,
+ * hostname, ipv4, ipv6), default, writeOnly; title, description and other annotations, and whatever
+ * begins with x-, are ignored. Boolean schemas are schemas. A schema that uses another keyword
+ * ($ref, if, …) is refused at compile time: better no schema than one that checks less than it
+ * says.
  *
  * A compiled schema is immutable; any thread. Lengths count Unicode code points (RFC 8259 strings);
- * pattern is ECMA-262 as far as PCRE2 agrees, unanchored, with a match limit. Depth and time are
- * bounded by the value's size and LIMIT_JSON_DEPTH.
+ * pattern is ECMA-262 as far as PCRE2 agrees, unanchored, with a limit of steps and memory beyond
+ * which the value is refused ("too costly"). Time is bounded by the schema's nodes times the
+ * value's; a value deeper than LIMIT_JSON_DEPTH is invalid (mask, unmask: ERR_TOO_DEEP).
  */
 #include "base/err.h"
 
@@ -27,7 +30,8 @@ void json_schema_free(struct json_schema *schema); /* NULL is fine */
 /* One thing that is wrong. path: JSON Pointer of the offending value ("" the whole; for a missing
  * or an unknown property the pointer of that property). keyword: "required", "type", "maximum", …
  * message: a sentence with the rule, what was found, and for an unknown property or enum value the
- * nearest known one; never the value of a writeOnly property. Live for the call. */
+ * nearest known one; never the value of a writeOnly property. Names over 100 bytes are cut, in path
+ * too, and end in "…". Live for the call. */
 typedef void (*json_schema_on_error)(void *ctx, const char *path, const char *keyword,
                                      const char *message);
 
