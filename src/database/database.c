@@ -96,3 +96,14 @@ enum err database_transaction_query(struct database_transaction *transaction, co
     return transaction->database->ops->query(transaction->database, sql, parameters,
                                              parameter_count, on_row, ctx, ret_changes, diag);
 }
+
+enum err database_lock(struct database *database, int32_t number, struct diag *diag)
+{
+    return database->ops->lock ? database->ops->lock(database, number, diag) : ERR_OK;
+}
+
+void database_unlock(struct database *database, int32_t number)
+{
+    if (database->ops->unlock)
+        database->ops->unlock(database, number);
+}

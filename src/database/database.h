@@ -1,7 +1,9 @@
 #pragma once
 /*
- * One small interface to a relational database, SQLite now and PostgreSQL later. SQL is written in
- * the subset both speak, with parameters $1, $2, … in order.
+ * One small interface to a relational database, SQLite or PostgreSQL. SQL is written in the subset
+ * both speak, with parameters $1, $2, … in order, and for types in table definitions the words of
+ * database/dialect.h. Dates are texts (database/database_date.h), booleans the integers 0 and 1,
+ * JSON is text.
  *
  * Any thread: one mutex per handle, held for a statement or a whole transaction (never call
  * database_* on the same handle from inside a transaction: use the transaction). Calls block, at
@@ -14,6 +16,7 @@
  */
 #include "base/bytes.h"
 #include "base/err.h"
+#include "database/dialect.h"
 #include "os/thread.h"
 
 #define DATABASE_BUSY_TIMEOUT_MS 5000
@@ -95,8 +98,15 @@ enum err database_transaction_query(struct database_transaction *transaction, co
                                     database_on_row on_row, void *ctx, int64_t *ret_changes,
                                     struct diag *diag) ERR_MUST_USE;
 
+/* A lock of that number that one process at a time holds, over all that use the database, until it
+ * unlocks it, closes the database or dies. Asking again for one that is held tells whether it still
+ * is: ERR_BUSY when the connection broke and another took it. SQLite: always given. */
+enum err database_lock(struct database *database, int32_t number, struct diag *diag) ERR_MUST_USE;
+void database_unlock(struct database *database, int32_t number);
+
 /* What a driver fills in. Called under the mutex. */
 struct database_ops {
+    const struct dialect *dialect;
     enum err (*exec)(struct database *database, const char *sql, struct diag *diag);
     enum err (*query)(struct database *database, const char *sql,
                       const struct database_value *parameters, size_t parameter_count,
@@ -104,6 +114,9 @@ struct database_ops {
     enum err (*begin)(struct database *database, struct diag *diag);
     enum err (*commit)(struct database *database, struct diag *diag);
     void (*rollback)(struct database *database);
+    /* Both NULL: locks are always given. Called without the mutex. */
+    enum err (*lock)(struct database *database, int32_t number, struct diag *diag);
+    void (*unlock)(struct database *database, int32_t number);
     void (*close)(struct database *database); /* frees the handle */
 };
 

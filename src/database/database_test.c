@@ -139,6 +139,20 @@ static void test_values(void **state)
     database_close(database);
 }
 
+/* A parameter's number counts, not where it stands. */
+static void test_parameter_numbers(void **state)
+{
+    (void)state;
+    struct database *database = open_ok("numbers.db");
+    const struct database_value values[2] = {database_integer(1), database_integer(2)};
+    int64_t found = 0;
+    assert_int_equal(database_query(database, "SELECT $2 * 100 + $1 * 10 + $2", values, 2,
+                                    on_integer, &found, NULL, NULL),
+                     ERR_OK);
+    assert_int_equal(found, 212);
+    database_close(database);
+}
+
 static void test_wrong_sql(void **state)
 {
     (void)state;
@@ -153,6 +167,10 @@ static void test_wrong_sql(void **state)
     assert_int_equal(database_query(database, "SELECT 1", &value, 1, NULL, NULL, NULL, NULL),
                      ERR_INVALID);
     assert_int_equal(database_query(database, "SELECT $1", NULL, 0, NULL, NULL, NULL, NULL),
+                     ERR_INVALID);
+    assert_int_equal(database_query(database, "SELECT $2", &value, 1, NULL, NULL, NULL, NULL),
+                     ERR_INVALID);
+    assert_int_equal(database_query(database, "SELECT ?", &value, 1, NULL, NULL, NULL, NULL),
                      ERR_INVALID);
     assert_int_equal(get_integer(database, "PRAGMA foreign_keys"), 1);
     database_close(database);
@@ -223,11 +241,13 @@ static void test_damaged_and_missing(void **state)
 /* What the Python service (SQLAlchemy) leaves. */
 static const char python_database[] =
     "CREATE TABLE data_source_types (id INTEGER NOT NULL, name VARCHAR(50) NOT NULL, "
-    "PRIMARY KEY (id), UNIQUE (name));"
+    "display_name VARCHAR(100) NOT NULL, PRIMARY KEY (id));"
+    "CREATE UNIQUE INDEX ix_data_source_types_name ON data_source_types (name);"
     "CREATE TABLE data_sources (id INTEGER NOT NULL, name VARCHAR NOT NULL, type_id INTEGER, "
+    "ingestion_id VARCHAR(100) NOT NULL, "
     "PRIMARY KEY (id), FOREIGN KEY(type_id) REFERENCES data_source_types (id));"
-    "INSERT INTO data_source_types VALUES (1, 'mqtt'); "
-    "INSERT INTO data_sources VALUES (7, 'old', 1)";
+    "INSERT INTO data_source_types VALUES (1, 'mqtt', 'MQTT'); "
+    "INSERT INTO data_sources VALUES (7, 'old', 1, 'old_mqtt')";
 
 static void test_migrations(void **state)
 {
@@ -298,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_parameter_numbers),
         cmocka_unit_test(test_wrong_sql),
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_failures_are_told_apart),

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <sqlite3.h>
+#include <stdlib.h>
 
 struct sqlite {
     struct database base;
@@ -93,12 +94,22 @@ static int bind(sqlite3_stmt *statement, int index, const struct database_value 
     }
 }
 
+/* To SQLite "$2" is a name, numbered by where it stands first; here it is the second parameter. */
+static size_t parameter_number(sqlite3_stmt *statement, int index)
+{
+    const char *name = sqlite3_bind_parameter_name(statement, index);
+    return name && name[0] == '$' ? strtoul(name + 1, NULL, 10) : 0;
+}
+
 static int bind_all(sqlite3_stmt *statement, const struct database_value *parameters, size_t count)
 {
     if (sqlite3_bind_parameter_count(statement) != (int)count)
         return SQLITE_RANGE;
-    for (size_t i = 0; i < count; i++) {
-        int code = bind(statement, (int)i + 1, &parameters[i]);
+    for (int i = 1; i <= (int)count; i++) {
+        size_t number = parameter_number(statement, i);
+        if (number < 1 || number > count)
+            return SQLITE_RANGE;
+        int code = bind(statement, i, &parameters[number - 1]);
         if (code != SQLITE_OK)
             return code;
     }
@@ -210,6 +221,7 @@ static void sqlite_close(struct database *database)
 }
 
 static const struct database_ops sqlite_ops = {
+    .dialect = &dialect_sqlite,
     .exec = sqlite_exec,
     .query = sqlite_query,
     .begin = sqlite_begin,

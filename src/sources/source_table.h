@@ -4,7 +4,8 @@
  * the database (never call from an I/O loop). A database of the Python service is taken as it is:
  * its date texts, JSON texts and NOT NULL columns are read and written in its own way, so that the
  * Python service can go back to it; rows whose config or dates cannot be read are skipped with a
- * warning in the log, never deleted.
+ * warning in the log, never deleted (so are those whose type this program has no connector for);
+ * source_table_get answers ERR_CORRUPT for them, and a reason.
  *
  * Errors are those of database/database.h; ERR_NOT_FOUND; ERR_CONFLICT (the ingestion id is taken).
  * Each call is one transaction: a kill at any moment leaves a row whole or not there.
@@ -39,7 +40,8 @@ enum err source_table_prepare(struct database *database, struct diag *diag) ERR_
 enum err source_table_types(struct database *database, json_t **ret_types,
                             struct diag *diag) ERR_MUST_USE;
 
-/* By id, ascending. The callback takes the row over (source_row_fini). */
+/* By id, ascending. The callback takes the row over (source_row_fini); it is called with the
+ * database in use and must not call into it. */
 typedef enum err (*source_table_on_row)(void *ctx, struct source_row *take_row);
 enum err source_table_each(struct database *database, source_table_on_row on_row, void *ctx,
                            struct diag *diag) ERR_MUST_USE;
