@@ -5,95 +5,50 @@
 #include "base/limits.h"
 #include "base/nearest.h"
 #include "codec/mqtt_text.h"
+#include "connectors/config_reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* One pass over the members: the first thing wrong stands in diag, the rest is read all the same.
- */
 struct reader {
     struct mqtt_config *config;
-    const json_t *json;
-    struct diag *diag;
-    enum err err;
+    struct config_reader members;
 };
 
 static void refuse(struct reader *reader, enum err err, const char *sentence)
 {
-    if (reader->err == ERR_OK)
-        reader->err = diag_set(reader->diag, err, "%s", sentence);
+    config_refuse(&reader->members, err, sentence);
 }
 
 static void refuse_member(struct reader *reader, const char *name, const char *allowed)
 {
-    char sentence[300];
-    char *found = json_dumps(json_object_get(reader->json, name), JSON_ENCODE_ANY | JSON_COMPACT);
-    snprintf(sentence, sizeof(sentence), "%s must be %s, not %.80s", name, allowed,
-             found ? found : "what it is");
-    free(found); /* jansson's own */
-    refuse(reader, ERR_INVALID, sentence);
+    config_refuse_member(&reader->members, name, allowed);
 }
 
-/* NULL when absent or null. */
 static const json_t *member(const struct reader *reader, const char *name)
 {
-    const json_t *value = json_object_get(reader->json, name);
-    return json_is_null(value) ? NULL : value;
+    return config_member(&reader->members, name);
 }
 
 static const char *text_keep(struct reader *reader, const char *text, size_t size)
 {
-    const char *kept = arena_dup(&reader->config->arena, text, size);
-    if (!kept)
-        refuse(reader, ERR_NO_MEMORY, "out of memory while reading the configuration");
-    return kept;
+    return config_keep(&reader->members, text, size);
 }
 
-/* A text without U+0000, or NULL when absent. */
 static const char *read_text(struct reader *reader, const char *name, size_t size_max)
 {
-    const json_t *value = member(reader, name);
-    if (!value)
-        return NULL;
-    size_t size = json_string_length(value);
-    if (!json_is_string(value) || size == 0 || size > size_max ||
-        !mqtt_text_valid(bytes_from(json_string_value(value), size))) {
-        char allowed[80];
-        snprintf(allowed, sizeof(allowed), "a text of 1 to %zu bytes without NUL", size_max);
-        if (strcmp(name, "password") == 0)
-            refuse(reader, ERR_INVALID, "password must be a text of 1 to 65535 bytes without NUL");
-        else
-            refuse_member(reader, name, allowed);
-        return NULL;
-    }
-    return text_keep(reader, json_string_value(value), size);
+    return config_text(&reader->members, name, size_max);
 }
 
 static uint64_t read_number(struct reader *reader, const char *name, uint64_t min, uint64_t max,
                             uint64_t otherwise)
 {
-    const json_t *value = member(reader, name);
-    if (!value)
-        return otherwise;
-    json_int_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < 0 || (uint64_t)number < min || (uint64_t)number > max) {
-        char allowed[80];
-        snprintf(allowed, sizeof(allowed), "a whole number from %llu to %llu",
-                 (unsigned long long)min, (unsigned long long)max);
-        refuse_member(reader, name, allowed);
-        return otherwise;
-    }
-    return (uint64_t)number;
+    return config_number(&reader->members, name, min, max, otherwise);
 }
 
 static bool read_flag(struct reader *reader, const char *name, bool otherwise)
 {
-    const json_t *value = member(reader, name);
-    if (!value)
-        return otherwise;
-    if (!json_is_boolean(value))
-        refuse_member(reader, name, "true or false");
-    return json_is_true(value);
+    return config_flag(&reader->members, name, otherwise);
 }
 
 static void read_broker(struct reader *reader)
@@ -185,7 +140,7 @@ static void read_topic(struct reader *reader, const json_t *value)
     if (!topic.data)
         return;
     struct bytes filter = filter_make(reader, topic);
-    for (size_t i = 0; i < config->topic_count && reader->err == ERR_OK; i++) {
+    for (size_t i = 0; i < config->topic_count && *reader->members.err == ERR_OK; i++) {
         if (!mqtt_filters_overlap(filter_plain(config->filters[i]), filter_plain(filter)))
             continue;
         snprintf(sentence, sizeof(sentence),
@@ -213,62 +168,15 @@ static void read_topics(struct reader *reader)
         refuse(reader, ERR_NO_MEMORY, "out of memory while reading the configuration");
         return;
     }
-    for (size_t i = 0; i < count && reader->err == ERR_OK; i++)
+    for (size_t i = 0; i < count && *reader->members.err == ERR_OK; i++)
         read_topic(reader, json_is_array(value) ? json_array_get(value, i) : value);
-}
-
-static void read_format(struct reader *reader)
-{
-    static const char *const later[] = {"cbor", "senml", "csv", "msgpack", NULL};
-    const char *format = read_text(reader, "format", 20);
-    if (!format || strcmp(format, "auto") == 0)
-        return;
-    if (strcmp(format, "json") == 0)
-        reader->config->format = CONTENT_JSON;
-    else if (strcmp(format, "text") == 0)
-        reader->config->format = CONTENT_TEXT;
-    for (size_t i = 0; later[i]; i++)
-        if (strcmp(format, later[i]) == 0)
-            refuse(reader, ERR_UNSUPPORTED, "format: only auto, json and text are supported yet");
-    if (reader->config->format == CONTENT_AUTO)
-        refuse_member(reader, "format", "auto, json or text");
-}
-
-/* Whether a brace of a dataset's pattern opens one of {source}, {topic}, {topic[0]} … {topic[999]}.
- */
-static bool placeholder_known(const char *at)
-{
-    if (strncmp(at, "{source}", 8) == 0 || strncmp(at, "{topic}", 7) == 0)
-        return true;
-    if (strncmp(at, "{topic[", 7) != 0)
-        return false;
-    size_t digits = strspn(at + 7, "0123456789");
-    return digits >= 1 && digits <= 3 && strncmp(at + 7 + digits, "]}", 2) == 0;
-}
-
-static void read_routing(struct reader *reader)
-{
-    struct mqtt_config *config = reader->config;
-    config->dataset_levels = (uint32_t)read_number(reader, "dataset_levels", 1, 1000, 0);
-    config->dataset = read_text(reader, "dataset", 1000);
-    if (config->dataset && config->dataset_levels)
-        refuse(reader, ERR_INVALID, "dataset and dataset_levels exclude each other: give one");
-    for (const char *at = config->dataset; at && (at = strchr(at, '{')); at++)
-        if (!placeholder_known(at))
-            refuse(reader, ERR_INVALID,
-                   "dataset: only {source}, {topic} and {topic[n]} may stand in braces");
-    config->timestamp_field = read_text(reader, "timestamp_field", 255);
-    config->sensor_id_field = read_text(reader, "sensor_id_field", 255);
-    config->message_max_bytes = (size_t)read_number(
-        reader, "max_message_bytes", 1, LIMIT_MESSAGE_BYTES_MAX, LIMIT_MESSAGE_BYTES_DEFAULT);
-    read_format(reader);
 }
 
 static void read_session(struct reader *reader)
 {
     struct mqtt_config *config = reader->config;
     config->username = read_text(reader, "username", 65535);
-    config->password = read_text(reader, "password", 65535);
+    config->password = config_secret(&reader->members, "password", 65535);
     config->qos = (uint8_t)read_number(reader, "qos", 0, 2, 1);
     config->client_id = read_text(reader, "client_id", 1000);
     config->clean_start = read_flag(reader, "clean_start", false);
@@ -302,10 +210,6 @@ static void refuse_later(struct reader *reader)
     if (member(reader, "websocket"))
         refuse(reader, ERR_UNSUPPORTED,
                "websocket is not supported yet: use the broker's plain TCP port");
-    if (member(reader, "columns"))
-        refuse(reader, ERR_UNSUPPORTED, "columns is not supported yet: leave it out");
-    if (member(reader, "dedupe_key"))
-        refuse(reader, ERR_UNSUPPORTED, "dedupe_key is not supported yet: leave it out");
 }
 
 static void check_shared(struct reader *reader)
@@ -379,7 +283,11 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct
 {
     *config = (struct mqtt_config){0};
     arena_init(&config->arena, MQTT_CONFIG_BYTES_MAX);
-    struct reader reader = {.config = config, .json = json, .diag = diag};
+    enum err err = ERR_OK;
+    struct reader reader = {
+        .config = config,
+        .members = {.arena = &config->arena, .json = json, .diag = diag, .err = &err, .within = ""},
+    };
     if (!json_is_object(json))
         return diag_set(diag, ERR_INVALID, "the configuration must be a JSON object");
     refuse_later(&reader);
@@ -388,9 +296,9 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct
     read_group(&reader);
     read_topics(&reader);
     read_session(&reader);
-    read_routing(&reader);
+    common_options_read(&config->common, &reader.members);
     check_shared(&reader);
-    return reader.err;
+    return err;
 }
 
 void mqtt_config_fini(struct mqtt_config *config)

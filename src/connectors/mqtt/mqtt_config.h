@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "codec/mqtt.h"
+#include "connectors/common_options.h"
 #include "journal/block.h"
 
 #include <jansson.h>
@@ -47,13 +48,7 @@ struct mqtt_config {
     uint16_t keep_alive_seconds; /* 0: none */
     uint16_t receive_maximum;
     uint32_t connections;
-    size_t message_max_bytes;
-    /* routing and decoding */
-    uint32_t dataset_levels;
-    const char *dataset; /* template, NULL: none */
-    enum content_format format;
-    const char *timestamp_field; /* NULL: the default */
-    const char *sensor_id_field;
+    struct common_options common;
 };
 
 enum err mqtt_config_init(struct mqtt_config *config, const json_t *json,

@@ -46,7 +46,7 @@ static void defaults_are_those_of_the_contract(void **state)
     assert_int_equal(config.keep_alive_seconds, 60);
     assert_int_equal(config.receive_maximum, 65535);
     assert_int_equal(config.connections, 1);
-    assert_int_equal(config.message_max_bytes, 16 * MIB);
+    assert_int_equal(config.common.message_max_bytes, 16 * MIB);
     assert_false(config.clean_start);
     assert_string_equal(config.shared_group, "ingestor-group");
     assert_true(bytes_equal_text(config.filters[0], "$share/ingestor-group/a/#"));

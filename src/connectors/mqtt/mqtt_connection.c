@@ -275,7 +275,7 @@ static enum err stream_begin(struct mqtt_connection *connection, struct diag *di
         .host = connection->target_host,
         .port = connection->target_port,
         .connect_timeout_ms = MQTT_CONNECT_TIMEOUT_MS,
-        .read_max_bytes = connection->config->message_max_bytes + MQTT_HEAD_BYTES_MAX,
+        .read_max_bytes = connection->config->common.message_max_bytes + MQTT_HEAD_BYTES_MAX,
     };
     connection->state = MQTT_STATE_TCP;
     enum err err = stream_open(&connection->stream, connection->host->loop, &options, &stream_ops,

@@ -271,7 +271,7 @@ static enum head head_read(struct mqtt_connection *connection, const struct mqtt
         mqtt_connection_refuse(connection, fault.reason, fault.text);
         return HEAD_BAD;
     }
-    if (ret_publish->payload_size <= connection->config->message_max_bytes &&
+    if (ret_publish->payload_size <= connection->config->common.message_max_bytes &&
         frame->total_size <= connection->stream.options.read_max_bytes)
         return HEAD_FITS;
     size_t keep = ret_publish->payload_size < LIMIT_DEAD_LETTER_BYTES ? ret_publish->payload_size
@@ -289,7 +289,7 @@ static void receive_oversize(struct mqtt_connection *connection, const struct mq
     if (!publish_allowed(connection, publish) || !topic_resolve(connection, publish))
         return;
     snprintf(detail, sizeof(detail), "payload of %zu bytes is over max_message_bytes %zu",
-             publish->payload_size, connection->config->message_max_bytes);
+             publish->payload_size, connection->config->common.message_max_bytes);
     connection->messages++;
     connection->oversize++;
     uint64_t size = publish->payload_size;
@@ -407,7 +407,7 @@ static size_t receive_packet(struct mqtt_connection *connection, struct bytes in
 {
     struct mqtt_frame frame;
     struct mqtt_fault fault;
-    enum err err = mqtt_frame(in, connection->config->message_max_bytes, &frame, &fault);
+    enum err err = mqtt_frame(in, connection->config->common.message_max_bytes, &frame, &fault);
     if (err == ERR_AGAIN)
         return 0;
     if (err == ERR_PROTOCOL) {

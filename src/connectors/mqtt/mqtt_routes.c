@@ -35,115 +35,8 @@ void mqtt_routes_fini(struct mqtt_routes *routes)
     *routes = (struct mqtt_routes){0};
 }
 
-/* --- dataset ids -------------------------------------------------------------------------------
- */
-
-static void append_topic(struct buf *out, struct bytes topic)
-{
-    for (size_t i = 0; i < topic.size; i++) {
-        if (topic.data[i] == '#')
-            buf_text(out, "wildcard");
-        else if (topic.data[i] == '+')
-            buf_text(out, "plus");
-        else
-            buf_byte(out, topic.data[i] == '/' ? '_' : topic.data[i]);
-    }
-}
-
-/* Level n, from 0; empty when the topic is shorter. */
-static struct bytes topic_level(struct bytes topic, unsigned n)
-{
-    size_t start = 0;
-    for (size_t i = 0; i <= topic.size; i++) {
-        if (i < topic.size && topic.data[i] != '/')
-            continue;
-        if (n-- == 0)
-            return bytes_from(topic.data + start, i - start);
-        start = i + 1;
-    }
-    return (struct bytes){0};
-}
-
-/* Placeholders were checked when the configuration was read. */
-static const char *append_placeholder(struct buf *out, const char *at, const char *source_id,
-                                      struct bytes topic)
-{
-    if (strncmp(at, "{source}", 8) == 0) {
-        buf_text(out, source_id);
-        return at + 8;
-    }
-    if (strncmp(at, "{topic}", 7) == 0) {
-        append_topic(out, topic);
-        return at + 7;
-    }
-    unsigned level = 0;
-    for (at += 7; *at >= '0' && *at <= '9'; at++)
-        level = level * 10 + (unsigned)(*at - '0');
-    append_topic(out, topic_level(topic, level));
-    return at + 2;
-}
-
-/* As ingest_dataset_id does: cut, and ended by a hash of the whole. */
-static enum err cut_long_id(struct buf *out, size_t start)
-{
-    if (out->err != ERR_OK || out->size - start <= LIMIT_DATASET_ID_BYTES)
-        return out->err;
-    uint64_t hash = hash_bytes(bytes_from(out->data + start, out->size - start));
-    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
-    return buf_printf(out, "_%016llx", (unsigned long long)hash);
-}
-
-enum err mqtt_routes_dataset_id(const struct mqtt_config *config, const char *source_id,
-                                struct bytes topic, struct buf *out)
-{
-    if (!config->dataset)
-        return ingest_dataset_id(bytes_from_text(source_id), topic, config->dataset_levels, out);
-    size_t start = out->size;
-    for (const char *at = config->dataset; *at;) {
-        if (*at == '{')
-            at = append_placeholder(out, at, source_id, topic);
-        else
-            buf_byte(out, (uint8_t)*at++);
-    }
-    if (out->size == start)
-        buf_text(out, source_id);
-    return cut_long_id(out, start);
-}
-
 /* --- making a route ----------------------------------------------------------------------------
  */
-
-/* What a content type says about decoding, unless the source's format says it. JSON and text types
- * stay "auto": devices label text as JSON and the other way round. */
-static enum content_format content_format_of(const struct mqtt_config *config,
-                                             struct bytes content_type)
-{
-    static const struct {
-        const char *type;
-        enum content_format format;
-    } known[] = {
-        {"application/cbor", CONTENT_CBOR},
-        {"application/senml+json", CONTENT_SENML_JSON},
-        {"application/senml+cbor", CONTENT_SENML_CBOR},
-    };
-    if (config->format != CONTENT_AUTO)
-        return config->format;
-    const uint8_t *end =
-        content_type.size > 0 ? memchr(content_type.data, ';', content_type.size) : NULL;
-    size_t size = end ? (size_t)(end - content_type.data) : content_type.size;
-    while (size > 0 && content_type.data[size - 1] == ' ')
-        size--;
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (size == strlen(known[i].type) &&
-            strncasecmp((const char *)content_type.data, known[i].type, size) == 0)
-            return known[i].format;
-    return CONTENT_AUTO;
-}
-
-static struct bytes text_or_empty(const char *text)
-{
-    return text ? bytes_from_text(text) : (struct bytes){0};
-}
 
 static struct route_field text_field(const char *name, struct bytes text)
 {
@@ -161,39 +54,33 @@ static enum err ingest_route_make(struct mqtt_routes *routes, struct mqtt_route 
     uint8_t retain = route->variant & 1;
     struct buf id;
     buf_init(&id, 4 * (size_t)LIMIT_TOPIC_BYTES + 64 * KIB);
-    enum err err = mqtt_routes_dataset_id(config, routes->source_id, topic, &id);
-    if (err == ERR_OK)
-        err = ingest_route_new(
-            routes->source,
-            &(struct route_view){
-                .dataset_id = buf_bytes(&id),
-                .topic = topic,
-                .content_type = content_type,
-                .timestamp_field = text_or_empty(config->timestamp_field),
-                .sensor_id_field = text_or_empty(config->sensor_id_field),
-                .format = content_format_of(config, content_type),
-                .partition_by = PARTITION_BY_EVENT,
-                .partition_window_hours = 24,
-                .field_count = content_type.size > 0 ? MQTT_FIELD_CONTENT_TYPE + 1
-                                                     : MQTT_FIELD_USER_PROPERTIES + 1,
-                .fields =
-                    {
-                        text_field("topic", topic),
-                        {.name = BYTES_LITERAL("qos"),
-                         .type = FIELD_DOUBLE,
-                         .constant = bytes_from(&qos, sizeof(qos))},
-                        {.name = BYTES_LITERAL("retain"),
-                         .type = FIELD_BOOLEAN,
-                         .constant = bytes_from(&retain, 1)},
-                        text_field("broker", bytes_from_text(config->broker)),
-                        text_field("original_source_id", bytes_from_text(routes->source_id)),
-                        {.name = BYTES_LITERAL("user_properties"),
-                         .type = FIELD_STRING,
-                         .per_message = true},
-                        text_field("content_type", content_type),
-                    },
+    enum err err = common_options_dataset_id(&config->common, routes->source_id, topic, &id);
+    struct route_view view = {
+        .dataset_id = buf_bytes(&id),
+        .topic = topic,
+        .content_type = content_type,
+        .field_count =
+            content_type.size > 0 ? MQTT_FIELD_CONTENT_TYPE + 1 : MQTT_FIELD_USER_PROPERTIES + 1,
+        .fields =
+            {
+                text_field("topic", topic),
+                {.name = BYTES_LITERAL("qos"),
+                 .type = FIELD_DOUBLE,
+                 .constant = bytes_from(&qos, sizeof(qos))},
+                {.name = BYTES_LITERAL("retain"),
+                 .type = FIELD_BOOLEAN,
+                 .constant = bytes_from(&retain, 1)},
+                text_field("broker", bytes_from_text(config->broker)),
+                text_field("original_source_id", bytes_from_text(routes->source_id)),
+                {.name = BYTES_LITERAL("user_properties"),
+                 .type = FIELD_STRING,
+                 .per_message = true},
+                text_field("content_type", content_type),
             },
-            &route->ingest);
+    };
+    common_options_route(&config->common, &view);
+    if (err == ERR_OK)
+        err = ingest_route_new(routes->source, &view, &route->ingest);
     buf_fini(&id);
     return err;
 }

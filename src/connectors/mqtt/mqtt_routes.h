@@ -49,7 +49,3 @@ void mqtt_routes_fini(struct mqtt_routes *routes);
 /* The pointer is good until the next call. */
 enum err mqtt_routes_get(struct mqtt_routes *routes, struct bytes topic, uint8_t qos, bool retain,
                          struct bytes content_type, struct mqtt_route **ret_route) ERR_MUST_USE;
-
-/* Appends the dataset's id of a topic (contract/data.md "DataMessage"). */
-enum err mqtt_routes_dataset_id(const struct mqtt_config *config, const char *source_id,
-                                struct bytes topic, struct buf *out) ERR_MUST_USE;

@@ -1,0 +1,178 @@
+#include "connectors/common_options.h"
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "pipeline/ingest.h"
+
+#include <string.h>
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static void refuse_later(struct config_reader *reader)
+{
+    static const char *const later[] = {"cbor", "senml", "csv", "msgpack", NULL};
+    const char *format = json_string_value(config_member(reader, "format"));
+    for (size_t i = 0; format && later[i]; i++)
+        if (strcmp(format, later[i]) == 0)
+            config_refuse(reader, ERR_UNSUPPORTED,
+                          "format: only auto, json and text are supported yet");
+    if (config_member(reader, "columns"))
+        config_refuse(reader, ERR_UNSUPPORTED, "columns is not supported yet: leave it out");
+    if (config_member(reader, "dedupe_key"))
+        config_refuse(reader, ERR_UNSUPPORTED, "dedupe_key is not supported yet: leave it out");
+}
+
+/* Whether a brace of a dataset's pattern opens one of {source}, {topic}, {topic[0]} … {topic[999]}.
+ */
+static bool placeholder_known(const char *at)
+{
+    if (strncmp(at, "{source}", 8) == 0 || strncmp(at, "{topic}", 7) == 0)
+        return true;
+    if (strncmp(at, "{topic[", 7) != 0)
+        return false;
+    size_t digits = strspn(at + 7, "0123456789");
+    return digits >= 1 && digits <= 3 && strncmp(at + 7 + digits, "]}", 2) == 0;
+}
+
+static void check_dataset(const struct common_options *options, struct config_reader *reader)
+{
+    if (options->dataset && options->dataset_levels)
+        config_refuse(reader, ERR_INVALID,
+                      "dataset and dataset_levels exclude each other: give one");
+    for (const char *at = options->dataset; at && (at = strchr(at, '{')); at++)
+        if (!placeholder_known(at))
+            config_refuse(reader, ERR_INVALID,
+                          "dataset: only {source}, {topic} and {topic[n]} may stand in braces");
+}
+
+void common_options_read(struct common_options *options, struct config_reader *reader)
+{
+    static const char *const words[] = {"auto", "json", "text", NULL};
+    static const enum content_format formats[] = {CONTENT_AUTO, CONTENT_JSON, CONTENT_TEXT};
+    refuse_later(reader);
+    *options = (struct common_options){
+        .format = formats[config_word(reader, "format", words, 0)],
+        .timestamp_field = config_text(reader, "timestamp_field", 255),
+        .sensor_id_field = config_text(reader, "sensor_id_field", 255),
+        .dataset = config_text(reader, "dataset", 1000),
+        .dataset_levels = (uint32_t)config_number(reader, "dataset_levels", 1, 1000, 0),
+        .message_max_bytes = (size_t)config_number(
+            reader, "max_message_bytes", 1, LIMIT_MESSAGE_BYTES_MAX, LIMIT_MESSAGE_BYTES_DEFAULT),
+    };
+    check_dataset(options, reader);
+}
+
+/* --- routes ----------------------------------------------------------------------------------- */
+
+/* What a content type says about decoding, unless the source's format says it. JSON and text types
+ * stay "auto": devices label text as JSON and the other way round. */
+static enum content_format format_of(const struct common_options *options,
+                                     struct bytes content_type)
+{
+    static const struct {
+        const char *type;
+        enum content_format format;
+    } known[] = {
+        {"application/cbor", CONTENT_CBOR},
+        {"application/senml+json", CONTENT_SENML_JSON},
+        {"application/senml+cbor", CONTENT_SENML_CBOR},
+    };
+    if (options->format != CONTENT_AUTO)
+        return options->format;
+    const uint8_t *end =
+        content_type.size > 0 ? memchr(content_type.data, ';', content_type.size) : NULL;
+    size_t size = end ? (size_t)(end - content_type.data) : content_type.size;
+    while (size > 0 && content_type.data[size - 1] == ' ')
+        size--;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (size == strlen(known[i].type) &&
+            strncasecmp((const char *)content_type.data, known[i].type, size) == 0)
+            return known[i].format;
+    return CONTENT_AUTO;
+}
+
+static struct bytes text_or_empty(const char *text)
+{
+    return text ? bytes_from_text(text) : (struct bytes){0};
+}
+
+void common_options_route(const struct common_options *options, struct route_view *route)
+{
+    route->format = format_of(options, route->content_type);
+    route->timestamp_field = text_or_empty(options->timestamp_field);
+    route->sensor_id_field = text_or_empty(options->sensor_id_field);
+}
+
+/* --- dataset ids ------------------------------------------------------------------------------ */
+
+static void append_topic(struct buf *out, struct bytes topic)
+{
+    for (size_t i = 0; i < topic.size; i++) {
+        if (topic.data[i] == '#')
+            buf_text(out, "wildcard");
+        else if (topic.data[i] == '+')
+            buf_text(out, "plus");
+        else
+            buf_byte(out, topic.data[i] == '/' ? '_' : topic.data[i]);
+    }
+}
+
+/* Level n, from 0; empty when the topic is shorter. */
+static struct bytes topic_level(struct bytes topic, unsigned n)
+{
+    size_t start = 0;
+    for (size_t i = 0; i <= topic.size; i++) {
+        if (i < topic.size && topic.data[i] != '/')
+            continue;
+        if (n-- == 0)
+            return bytes_from(topic.data + start, i - start);
+        start = i + 1;
+    }
+    return (struct bytes){0};
+}
+
+/* Placeholders were checked when the configuration was read. */
+static const char *append_placeholder(struct buf *out, const char *at, const char *source_id,
+                                      struct bytes topic)
+{
+    if (strncmp(at, "{source}", 8) == 0) {
+        buf_text(out, source_id);
+        return at + 8;
+    }
+    if (strncmp(at, "{topic}", 7) == 0) {
+        append_topic(out, topic);
+        return at + 7;
+    }
+    unsigned level = 0;
+    for (at += 7; *at >= '0' && *at <= '9'; at++)
+        level = level * 10 + (unsigned)(*at - '0');
+    append_topic(out, topic_level(topic, level));
+    return at + 2;
+}
+
+/* As ingest_dataset_id does: cut, and ended by a hash of the whole. */
+static enum err cut_long_id(struct buf *out, size_t start)
+{
+    if (out->err != ERR_OK || out->size - start <= LIMIT_DATASET_ID_BYTES)
+        return out->err;
+    uint64_t hash = hash_bytes(bytes_from(out->data + start, out->size - start));
+    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
+    return buf_printf(out, "_%016llx", (unsigned long long)hash);
+}
+
+enum err common_options_dataset_id(const struct common_options *options, const char *source_id,
+                                   struct bytes topic, struct buf *out)
+{
+    if (!options->dataset)
+        return ingest_dataset_id(bytes_from_text(source_id), topic, options->dataset_levels, out);
+    size_t start = out->size;
+    for (const char *at = options->dataset; *at;) {
+        if (*at == '{')
+            at = append_placeholder(out, at, source_id, topic);
+        else
+            buf_byte(out, (uint8_t)*at++);
+    }
+    if (out->size == start)
+        buf_text(out, source_id);
+    return cut_long_id(out, start);
+}

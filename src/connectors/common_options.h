@@ -1,0 +1,33 @@
+#pragma once
+/*
+ * The options that every source has (contract/connectors.md "Every source"), whatever its protocol:
+ * how its payloads are decoded, and which dataset they go to. Read once with the connector's own
+ * configuration, into the same arena. Pure; one thread at a time.
+ *
+ * Options that are not honoured yet (columns, dedupe_key, formats of later issues) are refused with
+ * ERR_UNSUPPORTED, never ignored.
+ */
+#include "base/buf.h"
+#include "connectors/config_reader.h"
+#include "journal/block.h"
+
+struct common_options {
+    enum content_format format;
+    const char *timestamp_field; /* NULL: the default */
+    const char *sensor_id_field;
+    const char *dataset;     /* template, NULL: none */
+    uint32_t dataset_levels; /* 0: all */
+    size_t message_max_bytes;
+};
+
+/* Errors go into the reader. */
+void common_options_read(struct common_options *options, struct config_reader *reader);
+
+/* Fills in what the options say of a route: format, timestamp_field, sensor_id_field. A format
+ * that is auto follows from the route's content type where that is certain. The partition rule is
+ * the pipeline's. */
+void common_options_route(const struct common_options *options, struct route_view *route);
+
+/* Appends the dataset's id of a topic (contract/data.md "DataMessage"). */
+enum err common_options_dataset_id(const struct common_options *options, const char *source_id,
+                                   struct bytes topic, struct buf *out) ERR_MUST_USE;
