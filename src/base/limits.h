@@ -28,6 +28,7 @@
 #define LIMIT_BLOCK_ALIGN_BYTES     4096
 #define LIMIT_BLOCK_BYTES           (56 * MIB)       /* one message of the largest kind fits */
 #define LIMIT_BLOCK_NUMBER          (UINT64_MAX / 4) /* so that sums cannot overflow */
+#define LIMIT_GROUP_BYTES           (112 * MIB)      /* of blocks that are durable together */
 #define LIMIT_SEGMENT_BYTES         (64 * MIB)
 #define LIMIT_JOURNAL_RESERVE_BYTES (64 * MIB) /* kept back for control records */
 

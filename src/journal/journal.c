@@ -393,7 +393,7 @@ static enum err group_push(struct journal *journal, struct item *item)
         return ERR_OK;
     }
     if (group &&
-        (group->items.bytes + block_padded_bytes(item->block) > LIMIT_BLOCKS_IN_FLIGHT_BYTES ||
+        (group->items.bytes + block_padded_bytes(item->block) > LIMIT_GROUP_BYTES ||
          group->items.count + 1 > BATCH_ITEMS_MAX))
         return ERR_TOO_LARGE;
     if (!group) {

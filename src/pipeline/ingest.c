@@ -69,6 +69,11 @@ struct ingest_loop {
     uint64_t open_serial;  /* grows with each block opened; 0 is no block's */
     uint64_t shipments_out;
     bool ack_waiting; /* somebody waits for the open block */
+    /* A group: blocks go out with BLOCK_MORE while grouping > 0 (how many sources are in one), and
+     * group_id (not 0 once the first is out) is theirs until the last, without it, went too. */
+    uint32_t grouping;
+    uint64_t group_id;
+    uint64_t group_next;
     bool linger_running;
     bool pressure_running;
     bool closing;
@@ -116,7 +121,7 @@ static void sources_check_pressure(struct ingest_loop *loop)
     if (any_paused && !loop->pressure_running && !loop->closing) {
         loop->pressure_running = true;
         uv_timer_again(&loop->pressure);
-    } else if (!any_paused && loop->pressure_running) {
+    } else if (!any_paused && loop->pressure_running && loop->group_id == 0) {
         loop->pressure_running = false;
         uv_timer_stop(&loop->pressure);
     }
@@ -124,9 +129,25 @@ static void sources_check_pressure(struct ingest_loop *loop)
 
 static void block_submit(struct ingest_loop *loop);
 
+static enum err block_ready(struct ingest_loop *loop);
+
+/* The group's blocks that are out wait in the journal for the last one. */
+static void group_close(struct ingest_loop *loop)
+{
+    if (loop->group_id == 0 || loop->grouping > 0)
+        return;
+    if (block_ready(loop) == ERR_OK)
+        block_submit(loop);
+    if (loop->group_id != 0 && !loop->pressure_running && !loop->closing) {
+        loop->pressure_running = true; /* tries again */
+        uv_timer_again(&loop->pressure);
+    }
+}
+
 static void on_pressure_timer(uv_timer_t *timer)
 {
     struct ingest_loop *loop = timer->data;
+    group_close(loop);
     if (loop->open && loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
         block_submit(loop); /* one that the sink did not take before */
     sources_check_pressure(loop);
@@ -155,7 +176,7 @@ static void on_shipment_durable(struct letter *letter)
     shipment->ack_count = 0;
     shipment_unref(shipment);
     loop->shipments_out--;
-    if (loop->open && loop->ack_waiting && disk_is_free(loop))
+    if (loop->open && loop->ack_waiting && loop->grouping == 0 && disk_is_free(loop))
         block_submit(loop);
     if (loop->pressure_running)
         sources_check_pressure(loop);
@@ -180,12 +201,26 @@ static enum err block_open(struct ingest_loop *loop)
     return ERR_OK;
 }
 
+/* Other loops number their groups too: the address tells them apart. */
+static uint64_t group_id_make(struct ingest_loop *loop)
+{
+    uint64_t parts[2] = {(uint64_t)(uintptr_t)loop, ++loop->group_next};
+    uint64_t id = hash_bytes(bytes_from(parts, sizeof(parts)));
+    return id ? id : 1;
+}
+
 static void block_submit(struct ingest_loop *loop)
 {
     struct shipment *shipment = loop->open;
     shipment->in_flight_bytes = shipment->block->capacity_bytes;
     atomic_fetch_add(loop->in_flight, shipment->in_flight_bytes);
-    enum err err = loop->sink.submit(loop->sink.ctx, shipment, 0, 0);
+    bool more = loop->grouping > 0;
+    if (more && loop->group_id == 0)
+        loop->group_id = group_id_make(loop);
+    enum err err =
+        loop->sink.submit(loop->sink.ctx, shipment, more ? BLOCK_MORE : 0, loop->group_id);
+    if (err == ERR_OK && !more)
+        loop->group_id = 0;
     if (err != ERR_OK) {
         atomic_fetch_sub(loop->in_flight, shipment->in_flight_bytes);
         shipment->in_flight_bytes = 0;
@@ -205,7 +240,7 @@ static void on_linger_timer(uv_timer_t *timer)
 {
     struct ingest_loop *loop = timer->data;
     loop->linger_running = false;
-    if (loop->open)
+    if (loop->open && loop->grouping == 0)
         block_submit(loop);
 }
 
@@ -438,7 +473,7 @@ void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)
 void ingest_end_of_read(struct ingest_source *source)
 {
     struct ingest_loop *loop = source->loop;
-    if (!loop->open || loop->closing)
+    if (!loop->open || loop->closing || loop->grouping > 0)
         return;
     if (loop->ack_waiting && disk_is_free(loop)) {
         block_submit(loop);
@@ -446,6 +481,22 @@ void ingest_end_of_read(struct ingest_source *source)
         loop->linger_running = true;
         uv_timer_start(&loop->linger, on_linger_timer, INGEST_LINGER_MS, 0);
     }
+}
+
+/* --- groups --- */
+
+void ingest_group_begin(struct ingest_source *source)
+{
+    source->loop->grouping++;
+}
+
+void ingest_group_end(struct ingest_source *source)
+{
+    struct ingest_loop *loop = source->loop;
+    assert(loop->grouping > 0);
+    loop->grouping--;
+    group_close(loop);
+    ingest_end_of_read(source);
 }
 
 /* --- state and sessions --- */
@@ -654,6 +705,7 @@ static void loop_tear_down(void *ctx)
 {
     struct ingest_loop *loop = ctx;
     loop->closing = true;
+    group_close(loop);
     if (loop->open && loop->open->block->record_count > 0)
         block_submit(loop);
     uv_close((uv_handle_t *)&loop->linger, on_handle_closed);

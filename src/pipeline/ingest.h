@@ -15,6 +15,7 @@
  */
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "journal/block.h"
 
 #include <stdbool.h>
@@ -77,6 +78,21 @@ void ingest_count_repeated(struct ingest_route *route, uint64_t bytes);
 /* The read is over: what was emitted may go to the disk now if the disk is idle. Call it once after
  * each batch of emissions. */
 void ingest_end_of_read(struct ingest_source *source);
+
+/* A group: all that this source emits and puts between begin and end becomes durable together or
+ * not at all, whatever number of blocks it takes (its messages and states, at most
+ * INGEST_GROUP_BYTES_MAX as ingest_group_bytes counts them). Begin, emit, put and end in one go:
+ * what others on the loop emit meanwhile joins the group and waits for its end. When an emission
+ * fails, keep the group open, and go on later where it failed. end is an ingest_end_of_read too. */
+#define INGEST_GROUP_BYTES_MAX    (96 * MIB) /* LIMIT_GROUP_BYTES without routes and padding */
+#define INGEST_MESSAGE_COST_BYTES 32
+void ingest_group_begin(struct ingest_source *source);
+void ingest_group_end(struct ingest_source *source);
+/* What so many messages with so many bytes of payload in all take of it, at most. */
+static inline uint64_t ingest_group_bytes(uint64_t messages, uint64_t payload_bytes)
+{
+    return payload_bytes + messages * INGEST_MESSAGE_COST_BYTES;
+}
 
 /* MQTT sessions. What the journal recovered of this source's session: the identities of its last
  * messages by packet identifier. Returns false and 0 identities when none is known. */

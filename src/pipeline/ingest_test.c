@@ -25,6 +25,8 @@ struct fixture {
     _Atomic uint64_t in_flight;
 
     struct shipment *submitted[SHIPMENTS_MAX];
+    uint16_t flags[SHIPMENTS_MAX];
+    uint64_t groups[SHIPMENTS_MAX];
     int submitted_count;
     int durable_count;
     bool busy;
@@ -42,11 +44,11 @@ static enum err sink_submit(void *ctx, struct shipment *take_shipment, uint16_t 
                             uint64_t group)
 {
     struct fixture *fixture = ctx;
-    (void)flags;
-    (void)group;
     if (fixture->refuse)
         return ERR_NO_MEMORY;
     assert_true(fixture->submitted_count < SHIPMENTS_MAX);
+    fixture->flags[fixture->submitted_count] = flags;
+    fixture->groups[fixture->submitted_count] = group;
     take_shipment->block->number = (uint64_t)fixture->submitted_count + 1;
     fixture->submitted[fixture->submitted_count++] = take_shipment;
     return ERR_OK;
@@ -321,6 +323,92 @@ static void test_refused_block_stays_and_goes_later(void **state)
     assert_int_equal(fixture->submitted[0]->block->message_count, 10);
 }
 
+struct group {
+    struct fixture *fixture;
+    int count;
+};
+
+static void group_on_loop(void *ctx)
+{
+    struct group *group = ctx;
+    struct fixture *fixture = group->fixture;
+    struct emission emission = {
+        .fixture = fixture, .count = group->count, .payload_bytes = 60 * 1024};
+    ingest_group_begin(fixture->source);
+    emit_on_loop(&emission);
+    assert_int_equal(emission.err, ERR_OK);
+    assert_int_equal(ingest_state_put(fixture->source, BYTES_LITERAL("cursor"), BYTES_LITERAL("1")),
+                     ERR_OK);
+    ingest_group_end(fixture->source);
+}
+
+/* More than one block: all but the last say that more follows, and nothing goes before the end. */
+static void test_group_of_blocks_is_one(void **state)
+{
+    struct fixture *fixture = *state;
+    loop_call(&fixture->loop, group_on_loop, &(struct group){fixture, 20});
+    int count = fixture->submitted_count;
+    assert_true(count >= 4);
+    assert_int_not_equal(fixture->groups[0], 0);
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(fixture->groups[i], fixture->groups[0]);
+        assert_int_equal(fixture->flags[i], i < count - 1 ? BLOCK_MORE : 0);
+    }
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+    assert_int_equal(fixture->acknowledged, 20);
+
+    loop_call(&fixture->loop, group_on_loop, &(struct group){fixture, 6});
+    assert_true(fixture->submitted_count > count);
+    assert_int_not_equal(fixture->groups[count], fixture->groups[0]);
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+}
+
+/* One that fits needs no mark, and shares its block. */
+static void test_small_group_needs_no_mark(void **state)
+{
+    struct fixture *fixture = *state;
+    loop_call(&fixture->loop, group_on_loop, &(struct group){fixture, 1});
+    loop_call(&fixture->loop, group_on_loop, &(struct group){fixture, 1});
+    assert_int_equal(fixture->submitted_count, 0);
+    assert_int_equal(emit(fixture, 1, true), ERR_OK);
+    assert_int_equal(fixture->submitted_count, 1);
+    assert_int_equal(fixture->flags[0], 0);
+    assert_int_equal(fixture->groups[0], 0);
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+}
+
+/* The last block of a group cannot go at first: it goes later, as the group's last. */
+static void refused_group_on_loop(void *ctx)
+{
+    struct fixture *fixture = ctx;
+    struct emission emission = {.fixture = fixture, .count = 6, .payload_bytes = 60 * 1024};
+    ingest_group_begin(fixture->source);
+    emit_on_loop(&emission);
+    assert_int_equal(fixture->submitted_count, 1);
+    fixture->refuse = true;
+    ingest_group_end(fixture->source);
+    assert_int_equal(fixture->submitted_count, 1);
+    fixture->refuse = false;
+}
+
+static void nothing_on_loop(void *ctx)
+{
+    (void)ctx;
+}
+
+static void test_refused_end_of_group_goes_later(void **state)
+{
+    struct fixture *fixture = *state;
+    loop_call(&fixture->loop, refused_group_on_loop, fixture);
+    while (fixture->submitted_count < 2)
+        loop_call(&fixture->loop, nothing_on_loop, NULL);
+    assert_int_equal(fixture->flags[0], BLOCK_MORE);
+    assert_int_equal(fixture->flags[1], 0);
+    assert_int_equal(fixture->groups[1], fixture->groups[0]);
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+    assert_int_equal(fixture->acknowledged, 6);
+}
+
 static void close_source_on_loop(void *ctx)
 {
     struct fixture *fixture = ctx;
@@ -443,6 +531,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_block_stays_and_goes_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_source_hears_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pressure_pauses_once_and_resumes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_group_of_blocks_is_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_small_group_needs_no_mark, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refused_end_of_group_goes_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_state, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_takes_all_or_nothing, set_up, tear_down),
         cmocka_unit_test(test_dataset_ids),
