@@ -23,9 +23,9 @@ void config_refuse_member(struct config_reader *reader, const char *name, const 
     config_refuse(reader, ERR_INVALID, sentence);
 }
 
-const json_t *config_member(const struct config_reader *reader, const char *name)
+json_t *config_member(const struct config_reader *reader, const char *name)
 {
-    const json_t *value = json_object_get(reader->json, name);
+    json_t *value = json_object_get(reader->json, name);
     return json_is_null(value) ? NULL : value;
 }
 

@@ -29,7 +29,7 @@ void config_refuse(struct config_reader *reader, enum err err, const char *sente
 void config_refuse_member(struct config_reader *reader, const char *name, const char *allowed);
 
 /* NULL when absent or null. */
-const json_t *config_member(const struct config_reader *reader, const char *name);
+json_t *config_member(const struct config_reader *reader, const char *name);
 /* A copy with a NUL after it; NULL and an error without memory. */
 const char *config_keep(struct config_reader *reader, const char *text, size_t size);
 /* UTF-8 without U+0000 of 1 to size_max bytes, or NULL when absent or refused. */
