@@ -1,6 +1,7 @@
 #include "app/config_sources.h"
 
 #include "app/config_yaml.h"
+#include "base/map.h"
 #include "base/nearest.h"
 #include "connectors/registry.h"
 
@@ -47,21 +48,13 @@ static const char *text_member(const json_t *source, const char *key, const char
 
 static void check_type(const char *type, const char *where, size_t index, struct buf *problems)
 {
-    static const char *const planned[] = {"rest_api", "coap", "http_push"};
-    if (strcmp(type, "mqtt") == 0)
+    if (registry_find(type))
         return;
-    for (size_t i = 0; i < sizeof(planned) / sizeof(planned[0]); i++) {
-        if (strcmp(type, planned[i]) == 0) {
-            buf_printf(problems,
-                       "%s: sources[%zu].type_name \"%s\" is planned but not in this version; only "
-                       "\"mqtt\" is\n",
-                       where, index, type);
-            return;
-        }
-    }
-    buf_printf(problems,
-               "%s: sources[%zu].type_name \"%.100s\" is no type of source; \"mqtt\" is\n", where,
-               index, type);
+    buf_printf(problems, "%s: sources[%zu].type_name \"%.100s\" is no type of source; there are",
+               where, index, type);
+    for (size_t i = 0; i < registry_count(); i++)
+        buf_printf(problems, "%s \"%s\"", i ? "," : "", registry_at(i)->name);
+    buf_byte(problems, '\n');
 }
 
 static void check_values(const json_t *source, const char *where, size_t index,
@@ -93,28 +86,27 @@ static void check_config(const char *type, const json_t *config, const char *whe
                    diag.text[0] ? diag.text : err_text(err));
 }
 
-static bool is_same(const json_t *a, const json_t *b)
+/* seen has "<type>\n<name>" of all sources so far. */
+static enum err check_twice(struct map *seen, const json_t *source, const char *where, size_t index,
+                            struct buf *problems)
 {
-    const char *a_name = json_string_value(json_object_get(a, "name"));
-    const char *b_name = json_string_value(json_object_get(b, "name"));
-    return a_name && b_name && strcmp(a_name, b_name) == 0 &&
-           json_equal(json_object_get(a, "type_name"), json_object_get(b, "type_name"));
+    const char *name = json_string_value(json_object_get(source, "name"));
+    const char *type = json_string_value(json_object_get(source, "type_name"));
+    struct buf key;
+    if (!name || !type)
+        return ERR_OK;
+    buf_init(&key, CONFIG_YAML_BYTES_MAX * 2);
+    enum err err = buf_printf(&key, "%s\n%s", type, name);
+    if (err == ERR_OK && map_get(seen, buf_bytes(&key)))
+        buf_printf(problems, "%s: sources[%zu] has the name and type of another one\n", where,
+                   index);
+    else if (err == ERR_OK)
+        err = map_put(seen, buf_bytes(&key), seen);
+    buf_fini(&key);
+    return err;
 }
 
-static void check_twice(const json_t *sources, const json_t *source, const char *where,
-                        size_t index, struct buf *problems)
-{
-    for (size_t i = 0; i < json_array_size(sources); i++) {
-        if (is_same(json_array_get(sources, i), source)) {
-            buf_printf(problems, "%s: sources[%zu] has the name and type of another one\n", where,
-                       index);
-            return;
-        }
-    }
-}
-
-static void check_source(const json_t *sources, json_t *source, const char *where, size_t index,
-                         struct buf *problems)
+static void check_source(json_t *source, const char *where, size_t index, struct buf *problems)
 {
     if (!json_is_object(source)) {
         buf_printf(problems, "%s: sources[%zu] is not a mapping with name, type_name and config\n",
@@ -135,7 +127,6 @@ static void check_source(const json_t *sources, json_t *source, const char *wher
     check_values(source, where, index, problems);
     if (type)
         check_config(type, json_object_get(source, "config"), where, index, problems);
-    check_twice(sources, source, where, index, problems);
 }
 
 /* Adds a copy with what may lack filled in. */
@@ -167,14 +158,20 @@ enum err config_sources_add(struct config *config, const json_t *node, const cha
         buf_printf(problems, "%s: sources has more than %d items\n", where, CONFIG_SOURCES_MAX);
         return ERR_OK;
     }
-    for (size_t i = 0; i < json_array_size(node); i++) {
+    struct map seen;
+    enum err err = ERR_OK;
+    map_init(&seen);
+    for (size_t i = 0; i < json_array_size(config->sources) && err == ERR_OK; i++)
+        err = check_twice(&seen, json_array_get(config->sources, i), where, i, problems);
+    for (size_t i = 0; i < json_array_size(node) && err == ERR_OK; i++) {
         json_t *source = json_array_get(node, i);
-        check_source(config->sources, source, where, i, problems);
-        enum err err = add_source(config->sources, source);
-        if (err)
-            return err;
+        check_source(source, where, i, problems);
+        err = check_twice(&seen, source, where, i, problems);
+        if (err == ERR_OK)
+            err = add_source(config->sources, source);
     }
-    return ERR_OK;
+    map_fini(&seen);
+    return err;
 }
 
 static bool is_secret(const char *key)

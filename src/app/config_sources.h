@@ -6,7 +6,7 @@
  */
 #include "app/config.h"
 
-#define CONFIG_SOURCES_MAX 1000
+#define CONFIG_SOURCES_MAX 10000
 
 /* Checks node (what stands under `sources:`; borrowed) and appends the bodies, with enabled and
  * created_by filled in, to config->sources. ERR_NO_MEMORY, or ERR_OK (also with problems). */

@@ -358,9 +358,10 @@ static void test_bad_sources(void **state)
     bad_yaml("sources: 5\n", "sources is not a list");
     bad_yaml("sources: [5]\n", "sources[0] is not a mapping");
     bad_yaml("sources: [{}]\n", "sources[0].name is missing");
-    bad_yaml("sources: [{name: a, type_name: coap, config: {}}]\n",
-             "\"coap\" is planned but not in this version; only \"mqtt\" is");
-    bad_yaml("sources: [{name: a, type_name: kafka, config: {}}]\n", "no type of source");
+    bad_yaml("sources: [{name: a, type_name: kafka, config: {}}]\n",
+             "\"kafka\" is no type of source; there are \"mqtt\"");
+    bad_yaml("sources: [{name: a, type_name: rest_api, config: {}}]\n",
+             "sources[0].config: url is missing");
     bad_yaml("sources: [{name: a, type_name: mqtt}]\n", "config is missing");
     bad_yaml("sources: [{name: a, type_name: mqtt, config: []}]\n", "config is not a mapping");
     bad_yaml("sources: [{name: a, type_name: mqtt, config: {broker: b}}]\n", "topics");
