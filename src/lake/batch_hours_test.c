@@ -112,6 +112,74 @@ static void test_redo_places_rows_alike(void **state)
     rig_fini(&rig);
 }
 
+#define MIXED       120
+#define MIXED_HOURS 7
+
+static void mixed_payload(int n, char *text, size_t size)
+{
+    long long time_s = RIG_ARRIVAL_US / 1000000 - (long long)(n % MIXED_HOURS) * 3600;
+    int used = snprintf(text, size, "{\"timestamp\":%lld,\"n\":%d,\"s\":\"s%d\"", time_s, n, n);
+    if (n % 3 == 0)
+        used += snprintf(text + used, size - (size_t)used, ",\"list\":[%d,%d]", n, n + 1);
+    if (n % 4 == 0)
+        used += snprintf(text + used, size - (size_t)used, ",\"o\":{\"b\":%s}",
+                         n % 8 ? "true" : "false");
+    snprintf(text + used, size - (size_t)used, "}");
+}
+
+static void mixed_check(const json_t *row, int *ret_n)
+{
+    char text[16];
+    int n = (int)json_number_value(json_object_get(row, "n"));
+    snprintf(text, sizeof(text), "s%d", n);
+    assert_string_equal(json_string_value(json_object_get(row, "s")), text);
+    const json_t *list = json_object_get(row, "list");
+    assert_int_equal(json_array_size(list), n % 3 == 0 ? 2 : 0);
+    if (n % 3 == 0)
+        assert_int_equal(json_number_value(json_array_get(list, 1)), n + 1);
+    const json_t *b = json_object_get(json_object_get(row, "o"), "b");
+    assert_true(n % 4 == 0 ? json_is_boolean(b) : !b || json_is_null(b));
+    assert_true(n % 4 != 0 || json_is_true(b) == (n % 8 != 0));
+    *ret_n = n;
+}
+
+/* Hours that take turns, with columns of each shape: every file has its own rows, in the order in
+ * which they came, and no other's values. */
+static void test_hours_that_take_turns(void **state)
+{
+    struct rig rig;
+    struct cut cut;
+    (void)state;
+    assert_int_equal(rig_init(&rig), ERR_OK);
+    assert_int_equal(rig_batch(&rig), ERR_OK);
+    assert_int_equal(rig_block(&rig), ERR_OK);
+    for (int n = 0; n < MIXED; n++) {
+        char text[160];
+        mixed_payload(n, text, sizeof(text));
+        assert_int_equal(rig_message(&rig, bytes_from_text(text), 0), ERR_OK);
+    }
+    assert_int_equal(rig_append(&rig), ERR_OK);
+    assert_int_equal(batch_cut(rig.batch, &cut, NULL), ERR_OK);
+    assert_int_equal(cut.file_count, MIXED_HOURS);
+    int seen = 0;
+    for (size_t i = 0; i < cut.file_count; i++) {
+        json_t *rows = rig_rows(&(struct cut){.files = &cut.files[i], .file_count = 1}, false);
+        assert_int_equal(json_array_size(rows), cut.files[i].rows);
+        int before = -1;
+        for (size_t k = 0; k < json_array_size(rows); k++) {
+            int n;
+            mixed_check(json_array_get(rows, k), &n);
+            assert_true(before < 0 || n == before + MIXED_HOURS);
+            before = n;
+            seen++;
+        }
+        json_decref(rows);
+    }
+    assert_int_equal(seen, MIXED);
+    cut_fini(&cut);
+    rig_fini(&rig);
+}
+
 static void test_no_memory(void **state)
 {
     struct rig rig;
@@ -139,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_redo_places_rows_alike),
+        cmocka_unit_test(test_hours_that_take_turns),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

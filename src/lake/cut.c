@@ -24,14 +24,18 @@ void cut_fini(struct cut *cut)
 
 /* --- one file ------------------------------------------------------------------------------ */
 
-/* One partition's rows: the batch's own arrays when there is but one, copies otherwise. */
-struct part {
+/* All rows, those of a partition one after the other: the batch's own arrays when there is but one
+ * partition, copies otherwise. Partitions are written in their order, and the cursors go on from
+ * one to the next. */
+struct ordered {
     struct own_rows rows;
-    const struct leaf **leaves; /* one for each leaf of the payload, in the file's order */
-    size_t leaf_count;
-    const struct leaf *rescued;
+    size_t *row_counts;         /* of each partition */
+    const struct leaf **leaves; /* of the payload in the file's order, then rescued's */
+    size_t leaf_count;          /* without rescued's */
+    struct leaf_cursor *cursors;
+    size_t row; /* where the cursors stand */
     /* of copies */
-    struct leaf *copies; /* leaf_count + 1, the last is rescued's */
+    struct leaf *copies;
     int64_t *event_us;
     int64_t *arrival_us;
     uint32_t *origin;
@@ -123,27 +127,27 @@ static struct own_rows rows_slice(const struct own_rows *rows, size_t from, size
                              count};
 }
 
-static enum err row_group_write(const struct layout *layout, const struct part *part,
-                                struct parquet_writer *writer, struct leaf_cursor *cursors,
-                                size_t from, size_t count)
+static enum err row_group_write(const struct layout *layout, struct ordered *ordered,
+                                struct parquet_writer *writer, size_t count)
 {
     struct parquet_leaf *leaves =
         mem_zalloc(layout->leaf_count + layout->own_count, sizeof(*leaves));
     struct own_column *own = mem_zalloc(layout->own_count, sizeof(*own));
     enum err err = leaves && own ? ERR_OK : ERR_NO_MEMORY;
     for (size_t i = 0; i < layout->leaf_count && err == ERR_OK; i++)
-        err = leaf_slice(part->leaves[i], &cursors[i], count, &leaves[i]);
-    struct own_rows rows = rows_slice(&part->rows, from, count);
+        err = leaf_slice(ordered->leaves[i], &ordered->cursors[i], count, &leaves[i]);
+    struct own_rows rows = rows_slice(&ordered->rows, ordered->row, count);
     for (size_t i = 0; i + 1 < layout->own_count && err == ERR_OK; i++) {
         err = own_column_init(&own[i], layout->input->schema, layout->input->origins, &rows,
                               layout->own[i]);
         leaves[layout->leaf_count + i] = own[i].leaf;
     }
     if (err == ERR_OK)
-        err = leaf_slice(part->rescued, &cursors[layout->leaf_count], count,
-                         &leaves[layout->leaf_count + layout->own_count - 1]);
+        err = leaf_slice(ordered->leaves[layout->leaf_count], &ordered->cursors[layout->leaf_count],
+                         count, &leaves[layout->leaf_count + layout->own_count - 1]);
     if (err == ERR_OK)
         err = parquet_writer_row_group(writer, count, leaves);
+    ordered->row += count;
     for (size_t i = 0; own && i < layout->own_count; i++)
         own_column_fini(&own[i]);
     mem_free(own);
@@ -162,19 +166,16 @@ static size_t group_rows(const struct cut_input *input)
     return rows ? rows : 1;
 }
 
-static enum err part_write(const struct layout *layout, const struct part *part,
-                           struct parquet_writer *writer)
+static enum err partition_rows_write(const struct layout *layout, struct ordered *ordered,
+                                     struct parquet_writer *writer, size_t count)
 {
-    struct leaf_cursor *cursors = mem_zalloc(layout->leaf_count + 1, sizeof(*cursors));
-    if (!cursors)
-        return ERR_NO_MEMORY;
     size_t group = group_rows(layout->input);
     enum err err = ERR_OK;
-    for (size_t from = 0; from < part->rows.count && err == ERR_OK; from += group) {
-        size_t left = part->rows.count - from;
-        err = row_group_write(layout, part, writer, cursors, from, left < group ? left : group);
+    for (size_t left = count; left > 0 && err == ERR_OK;) {
+        size_t rows = left < group ? left : group;
+        err = row_group_write(layout, ordered, writer, rows);
+        left -= rows;
     }
-    mem_free(cursors);
     return err;
 }
 
@@ -239,15 +240,17 @@ static enum err file_key(struct cut_file *file, struct buf *key)
     return file->key ? ERR_OK : ERR_NO_MEMORY;
 }
 
-static enum err part_file(const struct layout *layout, const struct part *part,
-                          const struct partition *partition, struct cut *cut)
+static enum err partition_file(const struct layout *layout, struct ordered *ordered, uint32_t index,
+                               struct cut *cut)
 {
+    const struct partition *partition = &layout->input->rows->partitions[index];
+
     const struct cut_input *input = layout->input;
     struct cut_file *file;
     enum err err = file_add(cut, &file);
     if (err != ERR_OK)
         return err;
-    file->rows = part->rows.count;
+    file->rows = ordered->row_counts[index];
     struct buf key;
     buf_init(&key, 4 * KIB);
     struct parquet_writer *writer = NULL;
@@ -259,7 +262,7 @@ static enum err part_file(const struct layout *layout, const struct part *part,
         err = parquet_writer_new(&input->options->parquet, layout->nodes, layout->node_count,
                                  on_bytes, &file->bytes, &writer);
     if (err == ERR_OK)
-        err = part_write(layout, part, writer);
+        err = partition_rows_write(layout, ordered, writer, file->rows);
     if (err == ERR_OK)
         err = writer_finish(input, writer, input->schema, file->rows);
     parquet_writer_free(writer);
@@ -269,100 +272,114 @@ static enum err part_file(const struct layout *layout, const struct part *part,
 
 /* --- partitions ---------------------------------------------------------------------------- */
 
-static void part_fini(struct part *part)
+static void ordered_fini(struct ordered *ordered)
 {
-    for (size_t i = 0; part->copies && i <= part->leaf_count; i++)
-        leaf_clear(&part->copies[i]);
-    mem_free(part->copies);
-    mem_free(part->leaves);
-    mem_free(part->event_us);
-    mem_free(part->arrival_us);
-    mem_free(part->origin);
+    for (size_t i = 0; ordered->copies && i <= ordered->leaf_count; i++)
+        leaf_clear(&ordered->copies[i]);
+    mem_free(ordered->copies);
+    mem_free(ordered->leaves);
+    mem_free(ordered->cursors);
+    mem_free(ordered->row_counts);
+    mem_free(ordered->event_us);
+    mem_free(ordered->arrival_us);
+    mem_free(ordered->origin);
 }
 
-static enum err whole_init(struct part *part, const struct layout *layout)
+/* from[i]: which row becomes the i-th. */
+static enum err rows_order(const struct rows *rows, struct ordered *ordered, uint32_t **ret_from)
 {
-    const struct rows *rows = layout->input->rows;
-    part->rows = (struct own_rows){rows->event_us, rows->arrival_us, rows->origin, rows->count};
-    for (size_t i = 0; i < layout->leaf_count; i++)
-        part->leaves[i] = layout->leaves[i];
-    part->rescued = &rows->rescued;
+    size_t *next = mem_zalloc(rows->partition_count, sizeof(*next));
+    uint32_t *from = mem_zalloc(rows->count, sizeof(*from));
+    *ret_from = from;
+    ordered->event_us = mem_zalloc(rows->count, sizeof(int64_t));
+    ordered->arrival_us = mem_zalloc(rows->count, sizeof(int64_t));
+    ordered->origin = mem_zalloc(rows->count, sizeof(uint32_t));
+    if (!next || !from || !ordered->event_us || !ordered->arrival_us || !ordered->origin) {
+        mem_free(next);
+        return ERR_NO_MEMORY;
+    }
+    for (uint32_t i = 1; i < rows->partition_count; i++)
+        next[i] = next[i - 1] + ordered->row_counts[i - 1];
+    for (size_t i = 0; i < rows->count; i++) {
+        size_t to = next[rows->partition[i]]++;
+        from[to] = (uint32_t)i;
+        ordered->event_us[to] = rows->event_us[i];
+        ordered->arrival_us[to] = rows->arrival_us[i];
+        ordered->origin[to] = rows->origin[i];
+    }
+    ordered->rows =
+        (struct own_rows){ordered->event_us, ordered->arrival_us, ordered->origin, rows->count};
+    mem_free(next);
     return ERR_OK;
 }
 
-static enum err leaf_gather(const struct leaf *leaf, struct leaf *copy, const struct rows *rows,
-                            uint32_t partition)
+/* Copies the leaf's rows in the order of from; at is room for a cursor a row. */
+static enum err leaf_order(const struct leaf *leaf, struct leaf *copy, const uint32_t *from,
+                           size_t count, struct leaf_cursor *at)
 {
     struct leaf_cursor cursor = {0};
-    size_t count = 0;
-    for (size_t i = 0; i < rows->count; i++) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
         struct parquet_leaf skipped;
-        enum err err = rows->partition[i] == partition ? leaf_copy_row(leaf, &cursor, copy, count++)
-                                                       : leaf_slice(leaf, &cursor, 1, &skipped);
-        if (err != ERR_OK)
-            return err;
+        at[i] = cursor;
+        err = leaf_slice(leaf, &cursor, 1, &skipped);
     }
-    return ERR_OK;
-}
-
-static enum err rows_gather(struct part *part, const struct rows *rows, uint32_t partition)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < rows->count; i++)
-        count += rows->partition[i] == partition;
-    part->event_us = mem_alloc(count * sizeof(int64_t));
-    part->arrival_us = mem_alloc(count * sizeof(int64_t));
-    part->origin = mem_alloc(count * sizeof(uint32_t));
-    if (!part->event_us || !part->arrival_us || !part->origin)
-        return ERR_NO_MEMORY;
-    size_t to = 0;
-    for (size_t i = 0; i < rows->count; i++) {
-        if (rows->partition[i] != partition)
-            continue;
-        part->event_us[to] = rows->event_us[i];
-        part->arrival_us[to] = rows->arrival_us[i];
-        part->origin[to++] = rows->origin[i];
-    }
-    part->rows = (struct own_rows){part->event_us, part->arrival_us, part->origin, count};
-    return ERR_OK;
-}
-
-static enum err gathered_init(struct part *part, const struct layout *layout, uint32_t partition,
-                              size_t *memory_bytes)
-{
-    const struct rows *rows = layout->input->rows;
-    part->copies = mem_zalloc(layout->leaf_count + 1, sizeof(*part->copies));
-    if (!part->copies)
-        return ERR_NO_MEMORY;
-    for (size_t i = 0; i <= layout->leaf_count; i++) {
-        const struct leaf *leaf = i < layout->leaf_count ? layout->leaves[i] : &rows->rescued;
-        leaf_init(&part->copies[i], leaf->kind, leaf->definition_max, leaf->repetition_max,
-                  memory_bytes);
-    }
-    enum err err = rows_gather(part, rows, partition);
-    for (size_t i = 0; i <= layout->leaf_count && err == ERR_OK; i++) {
-        const struct leaf *leaf = i < layout->leaf_count ? layout->leaves[i] : &rows->rescued;
-        err = leaf_gather(leaf, &part->copies[i], rows, partition);
-        if (i < layout->leaf_count)
-            part->leaves[i] = &part->copies[i];
-    }
-    part->rescued = &part->copies[layout->leaf_count];
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        err = leaf_copy_row(leaf, &at[from[i]], copy, i);
     return err;
 }
 
-static enum err partition_write(const struct layout *layout, uint32_t index, struct cut *cut)
+static enum err copies_init(const struct rows *rows, struct ordered *ordered, size_t *memory_bytes)
+{
+    uint32_t *from = NULL;
+    struct leaf_cursor *at = mem_zalloc(rows->count, sizeof(*at));
+    ordered->copies = mem_zalloc(ordered->leaf_count + 1, sizeof(*ordered->copies));
+    enum err err = at && ordered->copies ? rows_order(rows, ordered, &from) : ERR_NO_MEMORY;
+    for (size_t i = 0; i <= ordered->leaf_count && err == ERR_OK; i++) {
+        const struct leaf *leaf = ordered->leaves[i];
+        leaf_init(&ordered->copies[i], leaf->kind, leaf->definition_max, leaf->repetition_max,
+                  memory_bytes);
+        err = leaf_order(leaf, &ordered->copies[i], from, rows->count, at);
+        ordered->leaves[i] = &ordered->copies[i];
+    }
+    mem_free(from);
+    mem_free(at);
+    return err;
+}
+
+static enum err ordered_init(struct ordered *ordered, const struct layout *layout,
+                             size_t *memory_bytes)
+{
+    const struct rows *rows = layout->input->rows;
+    *ordered = (struct ordered){
+        .rows = {rows->event_us, rows->arrival_us, rows->origin, rows->count},
+        .leaf_count = layout->leaf_count,
+        .leaves = mem_zalloc(layout->leaf_count + 1, sizeof(const struct leaf *)),
+        .cursors = mem_zalloc(layout->leaf_count + 1, sizeof(struct leaf_cursor)),
+        .row_counts = mem_zalloc(rows->partition_count, sizeof(size_t)),
+    };
+    if (!ordered->leaves || !ordered->cursors || !ordered->row_counts)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < layout->leaf_count; i++)
+        ordered->leaves[i] = layout->leaves[i];
+    ordered->leaves[layout->leaf_count] = &rows->rescued;
+    for (size_t i = 0; i < rows->count; i++)
+        ordered->row_counts[rows->partition[i]]++;
+    return rows->partition_count > 1 ? copies_init(rows, ordered, memory_bytes) : ERR_OK;
+}
+
+static enum err partitions_write(const struct layout *layout, struct cut *cut)
 {
     const struct rows *rows = layout->input->rows;
     size_t memory_bytes = 0;
-    struct part part = {.leaf_count = layout->leaf_count};
-    part.leaves = mem_zalloc(layout->leaf_count, sizeof(const struct leaf *));
-    enum err err = ERR_NO_MEMORY;
-    if (part.leaves)
-        err = rows->partition_count == 1 ? whole_init(&part, layout)
-                                         : gathered_init(&part, layout, index, &memory_bytes);
-    if (err == ERR_OK && part.rows.count > 0)
-        err = part_file(layout, &part, &rows->partitions[index], cut);
-    part_fini(&part);
+    struct ordered ordered;
+    if (rows->count == 0)
+        return ERR_OK;
+    enum err err = ordered_init(&ordered, layout, &memory_bytes);
+    for (uint32_t i = 0; i < rows->partition_count && err == ERR_OK; i++)
+        if (ordered.row_counts[i] > 0)
+            err = partition_file(layout, &ordered, i, cut);
+    ordered_fini(&ordered);
     return err;
 }
 
@@ -414,8 +431,8 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
     layout.input = &placed;
     if (err == ERR_OK)
         err = rows_settle(input->rows, &settled);
-    for (uint32_t i = 0; err == ERR_OK && i < settled.partition_count; i++)
-        err = partition_write(&layout, i, ret_cut);
+    if (err == ERR_OK)
+        err = partitions_write(&layout, ret_cut);
     rows_settled_fini(input->rows, &settled);
     layout_fini(&layout);
     struct dead_ctx dead = {input, ret_cut};
