@@ -86,7 +86,13 @@ static void store_fill(struct service *service, struct api_health *health)
     if (pipeline.lander.last_error[0])
         degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.540s",
                 pipeline.lander.last_error);
-    if (pipeline.postponed_reason[0])
+    if (pipeline.memory_waiting)
+        degrade(health, API_DEGRADED, health->database,
+                "degraded: %llu datasets wait and hold %llu MiB of MEMORY_LIMIT_BYTES, so their "
+                "sources are paused; %.400s",
+                (unsigned long long)pipeline.postponed,
+                (unsigned long long)(pipeline.waiting_bytes / MIB), pipeline.postponed_reason);
+    else if (pipeline.postponed_reason[0])
         degrade(health, API_DEGRADED, health->database, "degraded: %.560s",
                 pipeline.postponed_reason);
     if (pipeline.paused)

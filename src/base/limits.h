@@ -34,6 +34,7 @@
 
 /* Memory between the sockets and the workers */
 #define LIMIT_BLOCKS_IN_FLIGHT_BYTES (64 * MIB)
+#define LIMIT_LANDERS_BYTES          (128 * MIB) /* encoded cuts that wait for the disk */
 
 /* What the API shows and takes */
 #define LIMIT_RECENT_BYTES         (64 * MIB) /* raw messages kept for /api/data, all datasets */

@@ -23,6 +23,7 @@ struct account {
     _Atomic uint64_t rejected;
     _Atomic uint64_t repeated;
     _Atomic int64_t last_received_us;
+    _Atomic uint64_t waiting_bytes; /* memory of its datasets whose cut waits for another side */
 };
 
 struct account_totals {

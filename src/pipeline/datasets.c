@@ -6,8 +6,12 @@
 
 #include <stdio.h>
 
-#define DATASETS_POSTPONE_NS NS_PER_S
+#define DATASETS_POSTPONE_NS NS_PER_S /* the first time; then twice as long, up to 8 times */
 #define DATASETS_MEMORY_CUTS 32
+#define DATASETS_RETRIES     256 /* of postponed cuts in one go */
+#define SIZE_NONE            UINT8_MAX
+/* What waits for a database or the store takes no more than this from what can be cut. */
+#define DATASETS_CUTTABLE_SHARE 4
 
 static int64_t now_ns(const struct datasets *datasets)
 {
@@ -19,6 +23,66 @@ void datasets_init(struct datasets *datasets, const struct worker_options *optio
     *datasets = (struct datasets){.options = options};
     map_init(&datasets->by_id);
 }
+
+/* --- lists --- */
+
+static void list_add(struct datasets *datasets, struct dataset *dataset, enum dataset_place place)
+{
+    struct dataset_list *list = &datasets->lists[place];
+    dataset->next = NULL;
+    dataset->previous = list->last;
+    *(list->last ? &list->last->next : &list->first) = dataset;
+    list->last = dataset;
+    dataset->place = place;
+    datasets->open_count += place != DATASET_IDLE;
+}
+
+static void list_remove(struct datasets *datasets, struct dataset *dataset)
+{
+    if (dataset->place == DATASET_NOWHERE)
+        return;
+    struct dataset_list *list = &datasets->lists[dataset->place];
+    *(dataset->previous ? &dataset->previous->next : &list->first) = dataset->next;
+    *(dataset->next ? &dataset->next->previous : &list->last) = dataset->previous;
+    datasets->open_count -= dataset_is_open(dataset);
+    dataset->place = DATASET_NOWHERE;
+}
+
+static void size_remove(struct datasets *datasets, struct dataset *dataset)
+{
+    if (dataset->size_class == SIZE_NONE)
+        return;
+    struct dataset **first = &datasets->sizes[dataset->size_class];
+    *(dataset->size_previous ? &dataset->size_previous->size_next : first) = dataset->size_next;
+    if (dataset->size_next)
+        dataset->size_next->size_previous = dataset->size_previous;
+    if (!*first)
+        datasets->sizes_used &= ~(UINT64_C(1) << dataset->size_class);
+    dataset->size_class = SIZE_NONE;
+}
+
+/* Where it belongs by now: nowhere unless it may be cut. */
+static void size_settle(struct datasets *datasets, struct dataset *dataset)
+{
+    uint8_t class = SIZE_NONE;
+    if (dataset->place == DATASET_OPEN && datasets_may_cut(datasets, dataset))
+        class = (uint8_t)(63 - __builtin_clzll((unsigned long long)dataset->memory_bytes | 1));
+    if (class == dataset->size_class)
+        return;
+    size_remove(datasets, dataset);
+    if (class == SIZE_NONE)
+        return;
+    struct dataset **first = &datasets->sizes[class];
+    dataset->size_previous = NULL;
+    dataset->size_next = *first;
+    if (*first)
+        (*first)->size_previous = dataset;
+    *first = dataset;
+    dataset->size_class = class;
+    datasets->sizes_used |= UINT64_C(1) << class;
+}
+
+/* --- datasets --- */
 
 static void dataset_free(struct dataset *dataset)
 {
@@ -35,6 +99,9 @@ static enum err dataset_new(struct datasets *datasets, const struct route_view *
     struct dataset *dataset = mem_zalloc(1, sizeof(*dataset));
     if (!dataset)
         return ERR_NO_MEMORY;
+    dataset->place = DATASET_NOWHERE;
+    dataset->size_class = SIZE_NONE;
+    dataset->used_ns = now_ns(datasets);
     dataset->id = mem_dup(route->dataset_id.data, route->dataset_id.size);
     dataset->id_size = route->dataset_id.size;
     dataset->hash = hash;
@@ -55,6 +122,7 @@ static enum err dataset_new(struct datasets *datasets, const struct route_view *
     }
     dataset->cut_through =
         datasets->options->landed_through(datasets->options->ctx, route->dataset_id);
+    list_add(datasets, dataset, DATASET_IDLE);
     *ret_dataset = dataset;
     return ERR_OK;
 }
@@ -73,36 +141,52 @@ enum err datasets_get(struct datasets *datasets, const struct block *block, uint
     return dataset_new(datasets, &route, block->routes[route_index].dataset_hash, ret_dataset);
 }
 
-static void open_remove(struct datasets *datasets, struct dataset *dataset)
+static bool is_postponed(const struct dataset *dataset)
 {
-    if (!dataset->open)
-        return;
-    *(dataset->open_previous ? &dataset->open_previous->open_next : &datasets->open_first) =
-        dataset->open_next;
-    *(dataset->open_next ? &dataset->open_next->open_previous : &datasets->open_last) =
-        dataset->open_previous;
-    dataset->open = false;
-    datasets->open_count--;
+    return dataset->place >= DATASET_POSTPONED && dataset->place < DATASET_PLACES;
+}
+
+static void sum_move(size_t *sum, size_t *part, size_t now)
+{
+    *sum += now - *part;
+    *part = now;
+}
+
+/* What of the dataset's memory is counted where. */
+static void memory_settle(struct datasets *datasets, struct dataset *dataset)
+{
+    size_t waiting = is_postponed(dataset) ? dataset->memory_bytes : 0;
+    size_t redo = dataset->redo_cut != 0 ? dataset->memory_bytes : 0;
+    /* before it is no more: another thread looks at the source's sum */
+    atomic_fetch_add_explicit(&dataset->account->waiting_bytes,
+                              (uint64_t)waiting - dataset->waiting_bytes, memory_order_relaxed);
+    sum_move(&datasets->waiting_bytes, &dataset->waiting_bytes, waiting);
+    sum_move(&datasets->redo_bytes, &dataset->redo_bytes, redo);
+    size_settle(datasets, dataset);
+}
+
+static void place_move(struct datasets *datasets, struct dataset *dataset, enum dataset_place place)
+{
+    datasets->postponed -= is_postponed(dataset);
+    list_remove(datasets, dataset);
+    list_add(datasets, dataset, place);
+    datasets->postponed += is_postponed(dataset);
+    memory_settle(datasets, dataset);
 }
 
 void datasets_open(struct datasets *datasets, struct dataset *dataset)
 {
-    dataset->open_next = NULL;
-    dataset->open_previous = datasets->open_last;
-    *(datasets->open_last ? &datasets->open_last->open_next : &datasets->open_first) = dataset;
-    datasets->open_last = dataset;
-    dataset->open = true;
-    datasets->open_count++;
+    place_move(datasets, dataset, DATASET_OPEN);
 }
 
 void datasets_measure(struct datasets *datasets, struct dataset *dataset,
                       struct batch_stats *ret_stats)
 {
     batch_stats_get(dataset->batch, ret_stats);
-    datasets->memory_bytes += ret_stats->memory_bytes - dataset->memory_bytes;
+    sum_move(&datasets->memory_bytes, &dataset->memory_bytes, ret_stats->memory_bytes);
     datasets->open_messages += ret_stats->messages - dataset->messages;
-    dataset->memory_bytes = ret_stats->memory_bytes;
     dataset->messages = ret_stats->messages;
+    memory_settle(datasets, dataset);
 }
 
 void datasets_count(struct datasets *datasets, const struct dataset *dataset)
@@ -137,13 +221,12 @@ static enum err job_new(struct dataset *dataset, struct cut *take_cut, struct la
 static void cut_postpone(struct datasets *datasets, struct dataset *dataset, enum err err,
                          const struct diag *diag)
 {
-    datasets->postponed += !dataset->postponed;
-    dataset->postponed = true;
     snprintf(datasets->postponed_reason, sizeof(datasets->postponed_reason), "%.255s",
              diag->text[0] ? diag->text : err_text(err));
-    dataset->retry_ns = now_ns(datasets) + DATASETS_POSTPONE_NS;
-    open_remove(datasets, dataset);
-    datasets_open(datasets, dataset);
+    dataset->retry_ns = now_ns(datasets) + (DATASETS_POSTPONE_NS << dataset->wait);
+    place_move(datasets, dataset, DATASET_POSTPONED + dataset->wait);
+    if (dataset->wait + 1 < DATASETS_WAITS)
+        dataset->wait++;
 }
 
 bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dataset)
@@ -176,15 +259,10 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
         dataset->cut_through = job->through; /* a range made again lies below it */
     dataset->redo_cut = 0;
     dataset->retry_ns = 0;
-    datasets->postponed -= dataset->postponed;
-    dataset->postponed = false;
+    dataset->wait = 0;
+    place_move(datasets, dataset, DATASET_IDLE);
     if (datasets->postponed == 0)
         datasets->postponed_reason[0] = '\0';
-    open_remove(datasets, dataset);
-    if (dataset->messages > 0) { /* cannot be: a cut empties the batch */
-        dataset->opened_ns = now_ns(datasets);
-        datasets_open(datasets, dataset);
-    }
     err = datasets->options->land(datasets->options->ctx, job);
     if (err != ERR_OK) {
         datasets->left_something = true; /* the journal has it */
@@ -193,63 +271,138 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     return err;
 }
 
+/* Those of the open list that are old enough. ERR_STOPPED, or ERR_OK. */
+static enum err open_cut_due(struct datasets *datasets, int64_t now, int64_t *wait_ns)
+{
+    for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first, *next; dataset;
+         dataset = next) {
+        int64_t left_ns = 0;
+        next = dataset->next;
+        if (!datasets_may_cut(datasets, dataset))
+            continue;
+        if (!flush_pace_take(datasets->options->pace, dataset->opened_ns, now, &left_ns)) {
+            if (left_ns < *wait_ns)
+                *wait_ns = left_ns;
+            return ERR_OK; /* those behind it are younger */
+        }
+        enum err err = datasets_cut(datasets, dataset);
+        if (err == ERR_STOPPED)
+            return err;
+        if (err == ERR_OK)
+            continue;
+        flush_pace_give_back(datasets->options->pace);
+        if (*wait_ns > DATASETS_POSTPONE_NS)
+            *wait_ns = DATASETS_POSTPONE_NS;
+    }
+    return ERR_OK;
+}
+
+/* Whether a postponed cut is to be tried now; if not, *ret_left_ns says when to ask again. Pace is
+ * for the store's sake; it is not kept when memory is what is short. */
+static bool is_retry_due(struct datasets *datasets, const struct dataset *dataset, int64_t now,
+                         int64_t *ret_left_ns)
+{
+    struct flush_pace *pace = datasets->options->pace;
+    *ret_left_ns = dataset->retry_ns - now;
+    if (*ret_left_ns > 0)
+        return false;
+    *ret_left_ns = DATASETS_POSTPONE_NS;
+    if (!datasets_may_cut(datasets, dataset))
+        return false;
+    if (datasets->memory_bytes > datasets->options->memory_max_bytes / 2)
+        flush_pace_charge(pace, 1, now);
+    else
+        return flush_pace_take(pace, dataset->opened_ns, now, ret_left_ns);
+    return true;
+}
+
+/* Those whose wait is over. */
+static enum err postponed_cut_due(struct datasets *datasets, enum dataset_place place, int64_t now,
+                                  int64_t *wait_ns)
+{
+    const struct dataset_list *list = &datasets->lists[place];
+    for (int i = 0; list->first; i++) {
+        struct dataset *dataset = list->first;
+        int64_t left_ns = 0; /* the rest after a look at the queue */
+        if (i == DATASETS_RETRIES || !is_retry_due(datasets, dataset, now, &left_ns)) {
+            if (left_ns < *wait_ns)
+                *wait_ns = left_ns;
+            return ERR_OK;
+        }
+        /* It stands elsewhere afterwards, or with a later time at the end. */
+        enum err err = datasets_cut(datasets, dataset);
+        if (err == ERR_STOPPED)
+            return err;
+        if (err != ERR_OK)
+            flush_pace_give_back(datasets->options->pace);
+    }
+    return ERR_OK;
+}
+
 void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns)
 {
     int64_t now = now_ns(datasets);
     *ret_wait_ns = 60 * NS_PER_S;
-    for (struct dataset *dataset = datasets->open_first, *next; dataset; dataset = next) {
-        next = dataset->open_next;
-        int64_t wait_ns = dataset->retry_ns - now;
-        if (!datasets_may_cut(datasets, dataset))
-            continue;
-        if (wait_ns <= 0 &&
-            flush_pace_take(datasets->options->pace, dataset->opened_ns, now, &wait_ns)) {
-            enum err err = datasets_cut(datasets, dataset);
-            if (err == ERR_STOPPED)
-                return;
-            /* It stands at the end of the list now, perhaps behind where this walk ends. */
-            if (err != ERR_OK && *ret_wait_ns > DATASETS_POSTPONE_NS)
-                *ret_wait_ns = DATASETS_POSTPONE_NS;
-            continue;
-        }
-        if (wait_ns < *ret_wait_ns)
-            *ret_wait_ns = wait_ns;
-        if (dataset->retry_ns == 0 && datasets->postponed == 0)
-            return; /* those behind it are younger (but not those that were postponed) */
+    enum err err = ERR_OK;
+    for (int place = DATASET_POSTPONED; place < DATASET_PLACES && err == ERR_OK; place++)
+        err = postponed_cut_due(datasets, (enum dataset_place)place, now, ret_wait_ns);
+    if (err == ERR_OK)
+        err = open_cut_due(datasets, now, ret_wait_ns);
+    (void)!err; /* the worker is to stop, and sees that itself */
+}
+
+int64_t datasets_oldest_ns(const struct datasets *datasets)
+{
+    int64_t oldest_ns = 0;
+    for (int place = DATASET_OPEN; place < DATASET_PLACES; place++) {
+        const struct dataset *first = datasets->lists[place].first;
+        if (first && (oldest_ns == 0 || first->opened_ns < oldest_ns))
+            oldest_ns = first->opened_ns;
     }
+    return oldest_ns;
 }
 
 struct dataset *datasets_largest(struct datasets *datasets)
 {
-    struct dataset *largest = NULL;
-    for (struct dataset *dataset = datasets->open_first; dataset; dataset = dataset->open_next)
-        if (datasets_may_cut(datasets, dataset) &&
-            (!largest || dataset->memory_bytes > largest->memory_bytes))
-            largest = dataset;
-    return largest;
+    for (uint64_t left = datasets->sizes_used; left != 0;) {
+        int class = 63 - __builtin_clzll(left);
+        for (struct dataset *dataset = datasets->sizes[class]; dataset;
+             dataset = dataset->size_next)
+            if (!dataset->touched)
+                return dataset;
+        left &= ~(UINT64_C(1) << class);
+    }
+    return NULL;
 }
 
-/* What is closed and kept for its schema goes first; then the largest are cut, a few at a time, so
- * that the worker goes on and looks at the clock between them. */
-void datasets_cut_for_memory(struct datasets *datasets)
+/* What can be cut has a share of its own, however much waits: it would be cut to pieces else. */
+static bool is_too_much(const struct datasets *datasets)
 {
-    if (datasets->memory_bytes <= datasets->options->memory_max_bytes)
-        return;
-    datasets_sweep(datasets, 0);
-    for (int i = 0;
-         i < DATASETS_MEMORY_CUTS && datasets->memory_bytes > datasets->options->memory_max_bytes;
-         i++) {
+    size_t max = datasets->options->memory_max_bytes;
+    size_t cuttable = datasets->memory_bytes - datasets->waiting_bytes;
+    return datasets->memory_bytes > max && cuttable > max / DATASETS_CUTTABLE_SHARE;
+}
+
+/* A few at a time, so that the worker goes on and looks at the clock between them. */
+bool datasets_cut_for_memory(struct datasets *datasets)
+{
+    size_t max = datasets->options->memory_max_bytes;
+    if (is_too_much(datasets))
+        datasets_sweep(datasets, 0, max);
+    for (int i = 0; i < DATASETS_MEMORY_CUTS && is_too_much(datasets); i++) {
         struct dataset *largest = datasets_largest(datasets);
-        if (!largest || datasets_cut(datasets, largest) != ERR_OK)
-            return;
+        if (!largest || datasets_cut(datasets, largest) == ERR_STOPPED)
+            return false;
+        /* one that cannot be cut waits now, and is not the largest any more */
     }
+    return is_too_much(datasets);
 }
 
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count)
 {
-    for (struct dataset *dataset = datasets->open_first, *next; dataset && count > 0;
+    for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first, *next; dataset && count > 0;
          dataset = next) {
-        next = dataset->open_next;
+        next = dataset->next;
         for (uint32_t i = 0; i < count; i++) {
             if (hashes[i] == dataset->hash && datasets_may_cut(datasets, dataset)) {
                 (void)!datasets_cut(datasets, dataset);
@@ -261,21 +414,22 @@ void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint
 
 void datasets_cut_redone(struct datasets *datasets)
 {
-    for (struct dataset *dataset = datasets->open_first, *next; dataset; dataset = next) {
-        next = dataset->open_next;
+    for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first, *next; dataset;
+         dataset = next) {
+        next = dataset->next;
+        size_settle(datasets, dataset); /* it may be cut from now on */
         if (dataset->redo_cut != 0)
             (void)!datasets_cut(datasets, dataset);
     }
 }
 
-void datasets_sweep(struct datasets *datasets, int64_t idle_ns)
+void datasets_sweep(struct datasets *datasets, int64_t idle_ns, size_t memory_bytes)
 {
     int64_t now = now_ns(datasets);
-    size_t cursor = 0;
-    for (struct map_entry *entry; (entry = map_next(&datasets->by_id, &cursor));) {
-        struct dataset *dataset = entry->value;
-        if (dataset->open || now - dataset->used_ns < idle_ns)
-            continue;
+    for (struct dataset *dataset; (dataset = datasets->lists[DATASET_IDLE].first);) {
+        if (now - dataset->used_ns < idle_ns || datasets->memory_bytes <= memory_bytes)
+            return;
+        list_remove(datasets, dataset);
         map_remove(&datasets->by_id, bytes_from(dataset->id, dataset->id_size));
         datasets->memory_bytes -= dataset->memory_bytes;
         dataset_free(dataset);

@@ -7,9 +7,28 @@
 #include "base/map.h"
 #include "pipeline/worker.h"
 
+/* A dataset stands in one of these lists: closed and kept for its schema, by the time of its last
+ * use; open, oldest first; or open with a cut that failed, by the time of its next try (one list
+ * for each length of the wait, so that each is in order). */
+#define DATASETS_WAITS 4
+enum dataset_place {
+    DATASET_IDLE,
+    DATASET_OPEN,
+    DATASET_POSTPONED, /* and the waits behind it */
+    DATASET_PLACES = DATASET_POSTPONED + DATASETS_WAITS,
+    DATASET_NOWHERE
+};
+
+struct dataset_list {
+    struct dataset *first;
+    struct dataset *last;
+};
+
 struct dataset {
-    struct dataset *open_previous; /* among the open ones, oldest first */
-    struct dataset *open_next;
+    struct dataset *previous; /* in its place's list */
+    struct dataset *next;
+    struct dataset *size_previous; /* among those of about its size that may be cut now */
+    struct dataset *size_next;
     struct dataset *touched_next; /* while a block is worked on */
     struct batch *batch;
     struct account *account;
@@ -24,27 +43,41 @@ struct dataset {
     int64_t used_ns;
     int64_t arrival_us; /* of the first message of the block in work; 0: it is not looked at */
     size_t memory_bytes;
+    size_t waiting_bytes; /* the same while a cut is postponed, else 0 */
+    size_t redo_bytes;    /* the same while the range must be cut whole, else 0 */
     uint64_t messages;
-    bool open;
+    enum dataset_place place;
+    uint8_t size_class; /* SIZE_NONE: in no size's list */
+    uint8_t wait;       /* of the next postponement, among DATASETS_WAITS */
     bool touched;
-    bool postponed; /* its last cut failed and will be tried again */
-    bool undone;    /* the block in work was taken out again */
+    bool undone; /* the block in work was taken out again */
 };
+
+/* By the place of memory_bytes' highest bit. */
+#define DATASETS_SIZES 64
 
 struct datasets {
     const struct worker_options *options;
     struct map by_id;
     struct batch_tally tally; /* all batches add to it */
-    struct dataset *open_first;
-    struct dataset *open_last;
-    uint64_t open_count;
+    struct dataset_list lists[DATASET_PLACES];
+    struct dataset *sizes[DATASETS_SIZES];
+    uint64_t sizes_used; /* a bit for each that is not empty */
+    uint64_t open_count; /* postponed ones too */
     uint64_t open_messages;
     size_t memory_bytes;
-    uint64_t postponed; /* datasets whose cut waits */
+    size_t waiting_bytes; /* of those whose cut waits */
+    size_t redo_bytes;    /* of ranges made again */
+    uint64_t postponed;   /* datasets whose cut waits */
     char postponed_reason[256];
     bool left_something; /* a cut was not taken: the journal has it */
     bool recovery_over;  /* every recovered block has been worked on */
 };
+
+static inline bool dataset_is_open(const struct dataset *dataset)
+{
+    return dataset->place != DATASET_IDLE && dataset->place != DATASET_NOWHERE;
+}
 
 void datasets_init(struct datasets *datasets, const struct worker_options *options);
 void datasets_fini(struct datasets *datasets);
@@ -59,8 +92,9 @@ void datasets_measure(struct datasets *datasets, struct dataset *dataset,
                       struct batch_stats *ret_stats);
 /* Merges what the dataset's batch has just told into the metrics. */
 void datasets_count(struct datasets *datasets, const struct dataset *dataset);
-/* Gives back the memory of those that got nothing for idle_ns. */
-void datasets_sweep(struct datasets *datasets, int64_t idle_ns);
+/* Gives back the memory of those that got nothing for idle_ns, the longest idle first, as long as
+ * more than memory_bytes are held in all. Not while a block is worked on. */
+void datasets_sweep(struct datasets *datasets, int64_t idle_ns, size_t memory_bytes);
 
 /* A range that is made again must be cut as a whole: its LANDED stands for all of the old one. */
 bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dataset);
@@ -69,9 +103,14 @@ bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dat
 enum err datasets_cut(struct datasets *datasets, struct dataset *dataset) ERR_MUST_USE;
 /* Those whose age is due; *ret_wait_ns says when to come again. */
 void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns);
-void datasets_cut_for_memory(struct datasets *datasets);
+/* While there is too much: closed ones are given up, then the largest are cut. True: there is still
+ * something to cut, so come again soon. */
+bool datasets_cut_for_memory(struct datasets *datasets);
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count);
 /* Ranges made again, after the last recovered block. */
 void datasets_cut_redone(struct datasets *datasets);
-/* The one with the most memory that may be cut; NULL: none is open. */
+/* One with about the most memory (at least half of the largest's) of those that may be cut now and
+ * that the block in work does not touch; NULL: there is none. */
 struct dataset *datasets_largest(struct datasets *datasets);
+/* When the oldest open batch was opened, about; 0: none is open. */
+int64_t datasets_oldest_ns(const struct datasets *datasets);

@@ -60,3 +60,8 @@ void flush_pace_charge(struct flush_pace *pace, uint64_t files, int64_t now_ns)
             moved_ns = most_ns;
     } while (!atomic_compare_exchange_weak(&pace->next_ns, &next_ns, moved_ns));
 }
+
+void flush_pace_give_back(struct flush_pace *pace)
+{
+    atomic_fetch_sub(&pace->next_ns, pace->ns_per_file);
+}

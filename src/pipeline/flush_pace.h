@@ -23,5 +23,7 @@ void flush_pace_set_upload_lag(struct flush_pace *pace, int64_t lag_ns);
  * not, *ret_wait_ns says when to ask again. */
 bool flush_pace_take(struct flush_pace *pace, int64_t opened_ns, int64_t now_ns,
                      int64_t *ret_wait_ns);
+/* The file that was taken did not close after all. */
+void flush_pace_give_back(struct flush_pace *pace);
 /* Counts files that closed for another reason (size, pressure), or more than the one taken. */
 void flush_pace_charge(struct flush_pace *pace, uint64_t files, int64_t now_ns);

@@ -10,10 +10,8 @@
 
 #include <stdio.h>
 
-/* A worker waits when so many cuts or bytes of encoded files are queued. */
-#define LANDER_QUEUE_CUTS  16
-#define LANDER_QUEUE_BYTES (32 * MIB)
-#define LANDER_RETRY_NS    NS_PER_S
+#define LANDER_QUEUE_CUTS 16 /* a worker waits when so many are queued */
+#define LANDER_RETRY_NS   NS_PER_S
 
 struct lander {
     struct lander_options options;
@@ -38,6 +36,13 @@ static uint64_t job_bytes(const struct land_job *job)
     for (size_t i = 0; i < job->cut.file_count; i++)
         bytes += job->cut.files[i].bytes.capacity;
     return bytes;
+}
+
+static void queue_bytes_add(struct lander *lander, uint64_t bytes)
+{
+    lander->queue_bytes += bytes;
+    if (lander->options.held_bytes)
+        atomic_fetch_add_explicit(lander->options.held_bytes, bytes, memory_order_relaxed);
 }
 
 static void on_landed(void *ctx, uint64_t cut_id, enum err err)
@@ -105,7 +110,7 @@ static void job_done(struct lander *lander, struct land_job *job)
     if (!lander->first)
         lander->last = NULL;
     lander->queue_cuts--;
-    lander->queue_bytes -= job_bytes(job);
+    queue_bytes_add(lander, 0 - job_bytes(job));
     condition_broadcast(&lander->room);
     mutex_unlock(&lander->lock);
     land_job_free(job);
@@ -192,7 +197,7 @@ enum err lander_submit(struct lander *lander, struct land_job *take_job)
     mutex_lock(&lander->lock);
     while (lander->queue_cuts > 0 && !is_late(lander) &&
            (lander->queue_cuts >= LANDER_QUEUE_CUTS ||
-            lander->queue_bytes + bytes > LANDER_QUEUE_BYTES))
+            lander->queue_bytes + bytes > lander->options.queue_bytes_max))
         condition_wait_for(&lander->room, &lander->lock, LANDER_RETRY_NS);
     if (is_late(lander)) {
         mutex_unlock(&lander->lock);
@@ -202,7 +207,7 @@ enum err lander_submit(struct lander *lander, struct land_job *take_job)
     *(lander->last ? &lander->last->next : &lander->first) = take_job;
     lander->last = take_job;
     lander->queue_cuts++;
-    lander->queue_bytes += bytes;
+    queue_bytes_add(lander, bytes);
     condition_signal(&lander->wake);
     mutex_unlock(&lander->lock);
     return ERR_OK;

@@ -12,6 +12,8 @@ struct lander;
 struct lander_options {
     struct landing *landing;
     const struct clock *clock;
+    uint64_t queue_bytes_max;     /* of encoded files; workers wait when more are queued */
+    _Atomic uint64_t *held_bytes; /* a sum that all landers keep; may be NULL */
 };
 
 enum err lander_new(const struct lander_options *options, struct lander **ret_lander) ERR_MUST_USE;

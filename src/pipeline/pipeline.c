@@ -29,7 +29,7 @@ struct pipeline {
     struct flush_pace pace;
     struct worker *workers[WORKERS_MAX];
     struct lander *landers[LANDERS];
-    _Atomic uint64_t in_flight;
+    struct memory_gauge memory;
     _Atomic bool journal_paused;
     _Atomic(const struct account *) paused_first;
     _Atomic bool recovery_cancelled;
@@ -98,13 +98,20 @@ static bool sink_idle(void *ctx)
     return journal_idle(pipeline->options.journal);
 }
 
+static bool blocks_pile_up(const struct pipeline *pipeline)
+{
+    return atomic_load_explicit(&pipeline->memory.in_flight_bytes, memory_order_relaxed) >
+           pipeline->memory.in_flight_max_bytes;
+}
+
 static bool sink_must_pause(void *ctx, const struct account *account)
 {
     struct pipeline *pipeline = ctx;
-    return atomic_load_explicit(&pipeline->in_flight, memory_order_relaxed) >
-               LIMIT_BLOCKS_IN_FLIGHT_BYTES ||
+    return blocks_pile_up(pipeline) || memory_gauge_paused(&pipeline->memory) ||
            atomic_load_explicit(&pipeline->journal_paused, memory_order_relaxed) ||
-           atomic_load_explicit(&pipeline->paused_first, memory_order_relaxed) == account;
+           atomic_load_explicit(&pipeline->paused_first, memory_order_relaxed) == account ||
+           (atomic_load_explicit(&account->waiting_bytes, memory_order_relaxed) > 0 &&
+            memory_gauge_waiting(&pipeline->memory));
 }
 
 static enum err sink_state_get(void *ctx, struct bytes source_id, struct bytes key,
@@ -135,7 +142,7 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
         .ctx = pipeline,
     };
     enum err err = ingest_loop_new(loop, &sink, &pipeline->options.rule, pipeline->options.book,
-                                   &pipeline->in_flight, ret_loop);
+                                   &pipeline->memory.in_flight_bytes, ret_loop);
     if (err == ERR_OK)
         ingest_loop_metrics(*ret_loop, pipeline->options.metrics);
     return err;
@@ -148,7 +155,7 @@ static bool wait_for_room(struct pipeline *pipeline)
 {
     mutex_lock(&pipeline->lock);
     while (!atomic_load(&pipeline->recovery_cancelled) &&
-           atomic_load(&pipeline->in_flight) > LIMIT_BLOCKS_IN_FLIGHT_BYTES)
+           !memory_gauge_replay_room(&pipeline->memory))
         condition_wait_for(&pipeline->all_durable, &pipeline->lock, PIPELINE_RECOVER_WAIT_NS);
     mutex_unlock(&pipeline->lock);
     return !atomic_load(&pipeline->recovery_cancelled);
@@ -161,14 +168,14 @@ static enum err on_recovered_block(void *ctx, struct block *block)
     if (!wait_for_room(pipeline))
         return ERR_STOPPED;
     block_ref(block);
-    enum err err = shipment_new(block, &pipeline->in_flight, &shipment);
+    enum err err = shipment_new(block, &pipeline->memory.in_flight_bytes, &shipment);
     if (err != ERR_OK) {
         block_unref(block);
         return err;
     }
     shipment->recovered = true;
     shipment->in_flight_bytes = block->capacity_bytes;
-    atomic_fetch_add(&pipeline->in_flight, shipment->in_flight_bytes);
+    atomic_fetch_add(&pipeline->memory.in_flight_bytes, shipment->in_flight_bytes);
     deliver(pipeline, shipment);
     shipment_unref(shipment);
     return ERR_OK;
@@ -213,6 +220,7 @@ static enum err worker_land(void *ctx, struct land_job *take_job)
 static enum err worker_make(struct pipeline *pipeline, uint32_t index)
 {
     const struct pipeline_options *options = &pipeline->options;
+    uint64_t share = pipeline->memory.batches_max_bytes / options->worker_count;
     const struct worker_options worker = {
         .index = index,
         .count = options->worker_count,
@@ -222,10 +230,11 @@ static enum err worker_make(struct pipeline *pipeline, uint32_t index)
         .book = options->book,
         .recent = options->recent,
         .metrics = options->metrics,
-        .flush_max_bytes = options->flush_max_bytes,
-        /* half of the limit for open batches; the rest is blocks in flight, encoding, the process
-         */
-        .memory_max_bytes = options->memory_limit_bytes / 2 / options->worker_count,
+        /* a file and what it is made of are in memory together */
+        .flush_max_bytes =
+            options->flush_max_bytes < share / 2 ? options->flush_max_bytes : share / 2,
+        .memory_max_bytes = share,
+        .memory = &pipeline->memory,
         .wanted = worker_wanted,
         .landed_through = worker_landed_through,
         .land = worker_land,
@@ -248,7 +257,15 @@ enum err pipeline_new(const struct pipeline_options *options, struct pipeline **
     condition_init(&pipeline->all_durable);
     flush_pace_init(&pipeline->pace, options->flush_interval_seconds,
                     options->flush_files_per_second_max);
-    const struct lander_options lander = {.landing = options->landing, .clock = options->clock};
+    memory_gauge_init(&pipeline->memory, options->memory_limit_bytes);
+    if (options->recent)
+        recent_limit(options->recent, pipeline->memory.recent_max_bytes);
+    const struct lander_options lander = {
+        .landing = options->landing,
+        .clock = options->clock,
+        .queue_bytes_max = pipeline->memory.landers_max_bytes / LANDERS,
+        .held_bytes = &pipeline->memory.landers_bytes,
+    };
     enum err err = ERR_OK;
     for (uint32_t i = 0; err == ERR_OK && i < LANDERS; i++)
         err = lander_new(&lander, &pipeline->landers[i]);
@@ -346,6 +363,12 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
         (void)!journal_holders(pipeline->options.journal, on_holder, pipeline);
     flush_pace_set_upload_lag(&pipeline->pace, upload_lag_ns);
 
+    if (pipeline->options.recent) {
+        struct recent_stats recent;
+        recent_stats_get(pipeline->options.recent, &recent);
+        atomic_store(&pipeline->memory.recent_bytes, recent.bytes);
+    }
+
     int64_t now_ns = clock_monotonic_ns(pipeline->options.clock);
     if (pipeline->options.recent && now_ns - pipeline->evicted_ns >= PIPELINE_EVICT_NS) {
         pipeline->evicted_ns = now_ns;
@@ -369,9 +392,13 @@ static void landers_stats_add(struct pipeline *pipeline, struct lander_stats *st
 void pipeline_stats_get(struct pipeline *pipeline, struct pipeline_stats *ret_stats)
 {
     *ret_stats = (struct pipeline_stats){
-        .in_flight_bytes = atomic_load(&pipeline->in_flight),
-        .paused = atomic_load(&pipeline->journal_paused) ||
-                  atomic_load(&pipeline->in_flight) > LIMIT_BLOCKS_IN_FLIGHT_BYTES,
+        .in_flight_bytes = atomic_load(&pipeline->memory.in_flight_bytes),
+        .memory_bytes = memory_gauge_bytes(&pipeline->memory),
+        .waiting_bytes = atomic_load(&pipeline->memory.waiting_bytes),
+        .memory_paused = memory_gauge_paused(&pipeline->memory),
+        .memory_waiting = memory_gauge_waiting(&pipeline->memory),
+        .paused = atomic_load(&pipeline->journal_paused) || blocks_pile_up(pipeline) ||
+                  memory_gauge_paused(&pipeline->memory) || memory_gauge_waiting(&pipeline->memory),
     };
     int64_t now_ns = clock_monotonic_ns(pipeline->options.clock);
     for (uint32_t i = 0; i < pipeline->options.worker_count; i++) {

@@ -58,6 +58,10 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns);
 
 struct pipeline_stats {
     uint64_t in_flight_bytes;
+    uint64_t memory_bytes;  /* of all data on their way (memory_gauge.h) */
+    uint64_t waiting_bytes; /* of batches whose cut waits for the database or the store */
+    bool memory_paused;     /* every source, for memory_bytes */
+    bool memory_waiting;    /* sources of the datasets whose cut waits */
     uint64_t queue_blocks;
     uint64_t open_datasets;
     uint64_t open_messages;

@@ -39,6 +39,7 @@ struct recent {
     struct dataset *coldest;
     struct dataset *warmest;
     uint64_t size_bytes;
+    uint64_t size_max_bytes;
     int64_t ttl_ns;
     _Atomic uint32_t rows_max;
 
@@ -57,6 +58,7 @@ enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock 
     mutex_init(&recent->lock);
     mutex_init(&recent->subscriber_lock);
     recent->clock = clock;
+    recent->size_max_bytes = LIMIT_RECENT_BYTES;
     recent->rows_max = rows_max ? rows_max : 1;
     recent->ttl_ns = (int64_t)ttl_seconds * NS_PER_S;
     *ret_recent = recent;
@@ -158,10 +160,10 @@ static void dataset_evict(struct recent *recent, struct dataset *dataset, struct
 
 static void bytes_limit(struct recent *recent, struct clump **dropped)
 {
-    while (recent->size_bytes > LIMIT_RECENT_BYTES && recent->coldest != recent->warmest)
+    while (recent->size_bytes > recent->size_max_bytes && recent->coldest != recent->warmest)
         dataset_evict(recent, recent->coldest, dropped);
     struct dataset *last = recent->warmest;
-    while (recent->size_bytes > LIMIT_RECENT_BYTES && last && last->oldest != last->youngest)
+    while (recent->size_bytes > recent->size_max_bytes && last && last->oldest != last->youngest)
         clump_drop(recent, last, dropped);
 }
 
@@ -237,6 +239,13 @@ void recent_add(struct recent *recent, const struct block *block, uint32_t route
     if (!dataset)
         clump_unref(clump);
     clumps_unref(dropped);
+}
+
+void recent_limit(struct recent *recent, uint64_t size_max_bytes)
+{
+    mutex_lock(&recent->lock);
+    recent->size_max_bytes = size_max_bytes;
+    mutex_unlock(&recent->lock);
 }
 
 void recent_resize(struct recent *recent, uint32_t rows_max)

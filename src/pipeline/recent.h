@@ -16,6 +16,8 @@ struct recent;
 enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
                     struct recent **ret_recent) ERR_MUST_USE;
 void recent_free(struct recent *recent);
+/* Less than LIMIT_RECENT_BYTES, from the next rows on. */
+void recent_limit(struct recent *recent, uint64_t size_max_bytes);
 
 /* Adds the newest of a block's messages of one route. A message of several records counts as one
  * entry here and as its rows when read; the newest rows_max rows are answered. Out of memory: the

@@ -52,6 +52,9 @@ struct worker {
     struct visits visits;
     int64_t swept_ns;
     int64_t published_ns;
+    size_t told_bytes; /* as the memory gauge knows it */
+    size_t told_waiting_bytes;
+    size_t told_redo_bytes;
 };
 
 void land_job_free(struct land_job *job)
@@ -93,7 +96,7 @@ static void pause_a_moment(struct worker *worker)
 /* Before a range to be made again begins or ends, what the batch holds is cut apart. */
 static enum err redo_boundary(struct worker *worker, struct dataset *dataset, uint64_t redo_cut)
 {
-    while (dataset->open && dataset->redo_cut != redo_cut) {
+    while (dataset_is_open(dataset) && dataset->redo_cut != redo_cut) {
         enum err err = datasets_cut(&worker->datasets, dataset);
         if (err == ERR_STOPPED || must_leave(worker))
             return ERR_STOPPED;
@@ -135,7 +138,7 @@ static void make_room(struct worker *worker, enum err err)
     snprintf(worker->datasets.postponed_reason, sizeof(worker->datasets.postponed_reason),
              "a block waits to be decoded: %s", err_text(err));
     struct dataset *largest = err == ERR_NO_MEMORY ? datasets_largest(&worker->datasets) : NULL;
-    if (!largest || largest->touched || datasets_cut(&worker->datasets, largest) != ERR_OK)
+    if (!largest || datasets_cut(&worker->datasets, largest) != ERR_OK)
         pause_a_moment(worker);
 }
 
@@ -207,7 +210,7 @@ static void dataset_block_ended(struct worker *worker, struct dataset *dataset,
     datasets_count(&worker->datasets, dataset);
     datasets_measure(&worker->datasets, dataset, &stats);
     dataset->used_ns = now;
-    if (!dataset->open) {
+    if (!dataset_is_open(dataset)) {
         dataset->opened_ns = now;
         datasets_open(&worker->datasets, dataset);
     }
@@ -259,6 +262,22 @@ static void bucket_work(struct worker *worker, struct shipment *const *group, si
         worker->datasets.left_something = true;
 }
 
+static void tell(_Atomic uint64_t *sum, size_t *told, size_t now)
+{
+    atomic_fetch_add_explicit(sum, (uint64_t)now - *told, memory_order_relaxed);
+    *told = now;
+}
+
+static void memory_tell(struct worker *worker)
+{
+    struct memory_gauge *gauge = worker->options.memory;
+    if (!gauge)
+        return;
+    tell(&gauge->batches_bytes, &worker->told_bytes, worker->datasets.memory_bytes);
+    tell(&gauge->waiting_bytes, &worker->told_waiting_bytes, worker->datasets.waiting_bytes);
+    tell(&gauge->redo_bytes, &worker->told_redo_bytes, worker->datasets.redo_bytes);
+}
+
 static void group_work(struct worker *worker, struct shipment *const *group)
 {
     visits_order(&worker->visits);
@@ -268,7 +287,8 @@ static void group_work(struct worker *worker, struct shipment *const *group)
             bucket_work(worker, group, begin, end);
         begin = end;
     }
-    datasets_cut_for_memory(&worker->datasets);
+    (void)datasets_cut_for_memory(&worker->datasets);
+    memory_tell(worker);
     if (worker->datasets.postponed == 0)
         worker->datasets.postponed_reason[0] = '\0';
 }
@@ -282,8 +302,7 @@ static void stats_publish(struct worker *worker, int64_t now)
     worker->stats.open_datasets = worker->datasets.open_count;
     worker->stats.open_messages = worker->datasets.open_messages;
     worker->stats.memory_bytes = worker->datasets.memory_bytes;
-    worker->stats.oldest_opened_ns =
-        worker->datasets.open_first ? worker->datasets.open_first->opened_ns : 0;
+    worker->stats.oldest_opened_ns = datasets_oldest_ns(&worker->datasets);
     worker->stats.postponed = worker->datasets.postponed;
     memcpy(worker->stats.postponed_reason, worker->datasets.postponed_reason,
            sizeof(worker->datasets.postponed_reason));
@@ -366,17 +385,24 @@ static void shipments_work(struct worker *worker, struct shipment *shipment)
     }
 }
 
-static void cut_all(struct worker *worker)
+static void list_cut(struct worker *worker, const struct dataset_list *list)
 {
-    for (struct dataset *dataset = worker->datasets.open_first, *next; dataset; dataset = next) {
+    for (struct dataset *dataset = list->first, *next; dataset; dataset = next) {
         enum err err = ERR_AGAIN;
-        next = dataset->open_next;
+        next = dataset->next;
         while (datasets_may_cut(&worker->datasets, dataset) && !must_leave(worker) &&
                (err = datasets_cut(&worker->datasets, dataset)) != ERR_OK && err != ERR_STOPPED)
             pause_a_moment(worker);
         if (err != ERR_OK)
             worker->datasets.left_something = true;
     }
+}
+
+static void cut_all(struct worker *worker)
+{
+    for (int place = DATASET_OPEN; place < DATASET_PLACES; place++)
+        list_cut(worker, &worker->datasets.lists[place]);
+    memory_tell(worker);
 }
 
 /* What there is to do now. False: the worker is to stop, and nothing is left in its queue. */
@@ -394,8 +420,11 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
     int64_t now = now_ns(worker);
     if (now - worker->swept_ns >= WORKER_SWEEP_NS) {
         worker->swept_ns = now;
-        datasets_sweep(&worker->datasets, WORKER_IDLE_NS);
+        datasets_sweep(&worker->datasets, WORKER_IDLE_NS, 0);
     }
+    if (datasets_cut_for_memory(&worker->datasets))
+        *wait_ns = 0;
+    memory_tell(worker);
     stats_publish(worker, now);
     if (worker->published_ns != now && *wait_ns > WORKER_STATS_NS)
         *wait_ns = WORKER_STATS_NS;

@@ -12,6 +12,7 @@
 #include "os/clock.h"
 #include "pipeline/account.h"
 #include "pipeline/flush_pace.h"
+#include "pipeline/memory_gauge.h"
 #include "pipeline/recent.h"
 #include "pipeline/service_metrics.h"
 #include "pipeline/shipment.h"
@@ -39,7 +40,8 @@ struct worker_options {
     struct recent *recent;
     struct service_metrics *metrics; /* may be NULL in tests */
     uint64_t flush_max_bytes;
-    size_t memory_max_bytes; /* of this worker's batches */
+    size_t memory_max_bytes;     /* of this worker's batches */
+    struct memory_gauge *memory; /* may be NULL in tests */
     /* Whether a recovered block's messages of a dataset still need a cut (journal_wanted), and
      * through which block the dataset has landed. */
     bool (*wanted)(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut);

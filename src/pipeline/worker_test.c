@@ -23,6 +23,7 @@ struct fixture {
     struct account_book *book;
     struct service_metrics *metrics; /* NULL but in the test of it */
     struct flush_pace pace;
+    struct memory_gauge memory;
     struct worker *worker;
     _Atomic uint64_t in_flight;
     struct mutex lock;
@@ -89,6 +90,7 @@ static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t f
                              .metrics = fixture->metrics,
                              .flush_max_bytes = flush_max_bytes,
                              .memory_max_bytes = memory_max_bytes,
+                             .memory = &fixture->memory,
                              .wanted = on_wanted,
                              .landed_through = on_landed_through,
                              .land = on_land,
@@ -176,6 +178,13 @@ static void wait_for_jobs(struct fixture *fixture, int count)
     mutex_lock(&fixture->lock);
     while (fixture->job_count < count)
         condition_wait(&fixture->landed, &fixture->lock);
+    mutex_unlock(&fixture->lock);
+}
+
+static void a_moment(struct fixture *fixture)
+{
+    mutex_lock(&fixture->lock);
+    condition_wait_for(&fixture->landed, &fixture->lock, NS_PER_MS);
     mutex_unlock(&fixture->lock);
 }
 
@@ -278,6 +287,60 @@ static void test_database_away_loses_nothing(void **state)
     assert_true(stop(fixture));
     assert_int_equal(messages_of(fixture, two[0]), 20);
     assert_int_equal(messages_of(fixture, two[1]), 20);
+}
+
+static uint64_t account_waiting(struct fixture *fixture)
+{
+    struct account *account;
+    assert_int_equal(
+        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
+        ERR_OK);
+    return atomic_load(&account->waiting_bytes);
+}
+
+/* What pauses a source: the memory of its datasets that cannot be cut now. */
+static void test_what_waits_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->catalog.away = true;
+    start(fixture, 0, 64 * MIB, 64 * MIB);
+    deliver(fixture, two, 2, 10, false);
+    while (atomic_load(&fixture->memory.waiting_bytes) == 0 ||
+           atomic_load(&fixture->memory.waiting_bytes) !=
+               atomic_load(&fixture->memory.batches_bytes) ||
+           account_waiting(fixture) != atomic_load(&fixture->memory.waiting_bytes))
+        a_moment(fixture);
+    fixture->catalog.away = false;
+    wait_for_jobs(fixture, 2);
+    assert_true(stop(fixture));
+    assert_int_equal(atomic_load(&fixture->memory.waiting_bytes), 0);
+    assert_int_equal(account_waiting(fixture), 0);
+    assert_int_equal(messages_of(fixture, two[0]), 10);
+}
+
+/* The largest may not be cut, and does not keep the others in memory. */
+static void test_memory_closes_others_than_what_waits(void **state)
+{
+    struct fixture *fixture = *state;
+    start(fixture, 3600, 64 * MIB, 256 * KIB);
+    deliver(fixture, &two[1], 1, 1, false);
+    do {
+        worker_force(fixture->worker, hash_bytes(bytes_from_text(two[1])));
+        a_moment(fixture);
+    } while (fixture->job_count == 0); /* its columns are known now */
+    deliver(fixture, &two[1], 1, 1, false);
+    fixture->catalog.away = true;
+    for (int i = 0; i < 40; i++)
+        deliver(fixture, &two[0], 1, 200, false);
+    while (atomic_load(&fixture->memory.waiting_bytes) < 256 * KIB)
+        a_moment(fixture);
+    for (int i = 0; i < 40; i++)
+        deliver(fixture, &two[1], 1, 200, false);
+    wait_for_jobs(fixture, 3);
+    fixture->catalog.away = false;
+    assert_true(stop(fixture));
+    assert_int_equal(messages_of(fixture, two[0]), 8000);
+    assert_int_equal(messages_of(fixture, two[1]), 8002);
 }
 
 static void test_what_cannot_be_cut_at_stop_is_left(void **state)
@@ -419,6 +482,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_force_closes_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_the_largest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_database_away_loses_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_waits_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_memory_closes_others_than_what_waits, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_cut_at_stop_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_skips_what_has_landed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_range_made_again_is_cut_apart_and_whole, set_up,

@@ -1,0 +1,52 @@
+#pragma once
+/*
+ * What the data on their way hold in memory, against MEMORY_LIMIT_BYTES: blocks in flight, open
+ * batches, cuts that wait for the disk, and recent rows. Each has a share; what passes its share
+ * pushes back (batches are cut, workers wait, blocks pile up), and before all together reach the
+ * limit the sources are paused. The rest, about a quarter, is the process itself.
+ *
+ * Never a deadlock: with the sources paused all but two things shrink by themselves, since batches
+ * are cut by age and the disk is enough for that. Recent rows keep their share, which is far below
+ * where sources go on. Batches that cannot be cut (columns that wait for the database, or for the
+ * store) stay; so their sources are paused, and only theirs, when those hold a quarter of the limit
+ * (memory_gauge_waiting), until the other side is back: what is acknowledged is in the journal.
+ *
+ * Adding is a relaxed atomic, any thread; so are the questions, which keep the state of the
+ * hysteresis.
+ */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct memory_gauge {
+    /* the shares; constant after memory_gauge_init */
+    uint64_t in_flight_max_bytes;
+    uint64_t batches_max_bytes;
+    uint64_t landers_max_bytes;
+    uint64_t recent_max_bytes;
+    uint64_t pause_bytes;
+    uint64_t resume_bytes;
+    uint64_t waiting_pause_bytes;
+    uint64_t waiting_resume_bytes;
+
+    _Atomic uint64_t in_flight_bytes; /* blocks, from their submission on */
+    _Atomic uint64_t batches_bytes;
+    _Atomic uint64_t waiting_bytes; /* of them: those whose cut waits for another side */
+    _Atomic uint64_t redo_bytes;    /* of them: those that recovery must cut whole */
+    _Atomic uint64_t landers_bytes;
+    _Atomic uint64_t recent_bytes;
+    _Atomic bool paused;
+    _Atomic bool waiting;
+};
+
+void memory_gauge_init(struct memory_gauge *gauge, uint64_t limit_bytes);
+uint64_t memory_gauge_bytes(const struct memory_gauge *gauge);
+
+/* Whether every source must stop reading now. */
+bool memory_gauge_paused(struct memory_gauge *gauge);
+/* Whether sources of datasets whose cut waits must stop reading now. */
+bool memory_gauge_waiting(struct memory_gauge *gauge);
+/* Whether the replay of the journal may bring another block. Not paused by ranges that are made
+ * again: those can only be cut when the replay is over. */
+bool memory_gauge_replay_room(struct memory_gauge *gauge);
