@@ -331,14 +331,3 @@ void config_free(struct config *config)
     mem_free(config->path);
     mem_free(config);
 }
-
-enum err config_reload_log_level(const struct config_input *input, enum log_level *ret_level,
-                                 struct buf *problems)
-{
-    struct config *config = NULL;
-    enum err err = config_load(input, &config, problems);
-    if (err == ERR_OK)
-        *ret_level = config->log_level;
-    config_free(config);
-    return err;
-}

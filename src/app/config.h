@@ -132,7 +132,3 @@ struct config_input {
 enum err config_load(const struct config_input *input, struct config **ret_config,
                      struct buf *problems) ERR_MUST_USE;
 void config_free(struct config *config); /* NULL is fine */
-
-/* LOG_LEVEL as the file and the environment say now, for SIGHUP; the rest is left alone. */
-enum err config_reload_log_level(const struct config_input *input, enum log_level *ret_level,
-                                 struct buf *problems) ERR_MUST_USE;

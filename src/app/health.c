@@ -32,29 +32,42 @@ static void degrade(struct api_health *health, enum api_status status, char text
     va_end(arguments);
 }
 
+struct sources_seen {
+    struct api_health *health;
+    uint32_t count;
+    uint32_t failed;
+    char why[API_TEXT_BYTES];
+};
+
+static void on_source_seen(void *ctx, const struct manager_source *source)
+{
+    struct sources_seen *seen = ctx;
+    const struct source_status *status = &source->status;
+    seen->count++;
+    if (status->state == SOURCE_ACTIVE)
+        seen->health->active_data_sources++;
+    bool bad = status->state == SOURCE_ERROR ||
+               (status->state == SOURCE_CONNECTING && status->last_error[0]);
+    if (bad && seen->failed++ == 0)
+        snprintf(seen->why, sizeof(seen->why), "%.60s: %.440s", source->name, status->last_error);
+    else if (!bad && status->warning[0] && !seen->why[0])
+        snprintf(seen->why, sizeof(seen->why), "%.60s: %.440s", source->name, status->warning);
+}
+
 static void sources_fill(struct service *service, struct api_health *health)
 {
-    uint32_t count = service->manager ? manager_count(service->manager) : 0;
-    uint32_t failed = 0;
-    char why[API_TEXT_BYTES] = "";
-    for (uint32_t i = 0; i < count; i++) {
-        struct source *source = manager_at(service->manager, i);
-        struct source_status status;
-        source_status_get(source, &status);
-        if (status.state == SOURCE_ACTIVE)
-            health->active_data_sources++;
-        bool bad = status.state == SOURCE_ERROR ||
-                   (status.state == SOURCE_CONNECTING && status.last_error[0]);
-        if (bad && failed++ == 0)
-            snprintf(why, sizeof(why), "%.60s: %.440s", source_name(source), status.last_error);
-        else if (!bad && status.warning[0] && !why[0])
-            snprintf(why, sizeof(why), "%.60s: %.440s", source_name(source), status.warning);
-    }
-    if (failed > 0)
+    struct sources_seen seen = {.health = health};
+    char why[256];
+    if (!service->manager)
+        return;
+    manager_each(service->manager, on_source_seen, &seen);
+    if (seen.failed > 0)
         degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %.560s",
-                failed, count, why);
-    else if (why[0])
-        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.560s", why);
+                seen.failed, seen.count, seen.why);
+    else if (seen.why[0])
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.560s", seen.why);
+    if (!manager_database_good(service->manager, why))
+        degrade(health, API_DEGRADED, health->database, "degraded: %s", why);
 }
 
 static void store_fill(struct service *service, struct api_health *health)
@@ -229,17 +242,18 @@ static void on_account_gauges(void *ctx, const struct account *account)
     gauges->unlanded_messages += totals.pending;
 }
 
+static void on_source_metrics(void *ctx, const struct manager_source *source)
+{
+    struct service *service = ctx;
+    service_metrics_source(service->service_metrics, bytes_from_text(source->ingestion_id),
+                           source->connector->name, source->status.state == SOURCE_ACTIVE,
+                           source->status.restarts);
+}
+
 static void sources_collect(struct service *service)
 {
-    uint32_t count = service->manager ? manager_count(service->manager) : 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct source *source = manager_at(service->manager, i);
-        struct source_status status;
-        source_status_get(source, &status);
-        service_metrics_source(
-            service->service_metrics, bytes_from_text(source_ingestion_id(source)),
-            source_connector(source)->name, status.state == SOURCE_ACTIVE, status.restarts);
-    }
+    if (service->manager)
+        manager_each(service->manager, on_source_metrics, service);
 }
 
 static void uploads_collect(const struct upload_stats *uploads, struct service_gauges *gauges)

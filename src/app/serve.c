@@ -44,20 +44,26 @@ static void on_stop_signal(uv_signal_t *handle, int number)
     uv_stop(&serve->loop);
 }
 
+/* The configuration is read again; of it the log level and the declared sources take effect. */
 static void on_hangup(uv_signal_t *handle, int number)
 {
     struct serve *serve = handle->data;
+    struct config *config = NULL;
     struct buf problems;
-    enum log_level level;
+    struct diag diag = {0};
     (void)number;
     buf_init(&problems, 64 * 1024);
-    if (config_reload_log_level(serve->input, &level, &problems) == ERR_OK) {
-        log_set_level(level);
-        log_info("serve", "SIGHUP: the log level has been read again");
+    enum err err = config_load(serve->input, &config, &problems);
+    if (err == ERR_OK)
+        err = service_reload(serve->service, config, &diag);
+    if (err == ERR_OK) {
+        log_set_level(config->log_level);
+        log_info("serve", "SIGHUP: the log level and the declared sources have been read again");
     } else {
-        const char *text = buf_cstr(&problems);
-        log_warning("serve", "SIGHUP: the log level stays as it was: %s", text ? text : "");
+        const char *text = diag.text[0] ? diag.text : buf_cstr(&problems);
+        log_warning("serve", "SIGHUP: everything stays as it was: %s", text ? text : "");
     }
+    config_free(config);
     buf_fini(&problems);
 }
 

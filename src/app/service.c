@@ -20,11 +20,13 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "connectors/registry.h"
 #include "lake/catalog.h"
 #include "lake/store_open.h"
 #include "version.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Shares of the time a stop may take, each counted from its begin. */
@@ -270,72 +272,44 @@ static enum err loops_begin(struct service *service)
     return ERR_OK;
 }
 
-/* MQTT_SHARED_GROUP is the default of every MQTT source that names no group of its own. */
-static enum err configured_source_add(struct service *service, const json_t *source,
-                                      struct diag *diag)
-{
-    const char *type_name = json_string_value(json_object_get(source, "type_name"));
-    json_t *config = json_deep_copy(json_object_get(source, "config"));
-    if (!config)
-        return ERR_NO_MEMORY;
-    if (strcmp(type_name, "mqtt") == 0 && !json_object_get(config, "shared_group"))
-        json_object_set_new(config, "shared_group",
-                            json_string(service->config->mqtt_shared_group));
-    enum err err = manager_add(service->manager, json_string_value(json_object_get(source, "name")),
-                               type_name, config, diag);
-    json_decref(config);
-    return err;
-}
-
-static enum err configured_sources_add(struct service *service, struct diag *diag)
-{
-    size_t index;
-    const json_t *source;
-    json_array_foreach(service->config->sources, index, source)
-    {
-        const json_t *enabled = json_object_get(source, "enabled");
-        if (json_is_false(enabled))
-            continue;
-        enum err err = configured_source_add(service, source, diag);
-        if (err != ERR_OK)
-            return err;
-    }
-    return ERR_OK;
-}
-
-/* "Local Simulators MQTT", unless a configured source bears its name. */
-static enum err default_source_add(struct service *service, struct diag *diag)
+/* "Local Simulators MQTT", registered at the first start of all. */
+static enum err default_source_declare(struct service *service, struct diag *diag)
 {
     const struct config *config = service->config;
-    if (!config->auto_register)
-        return ERR_OK;
     json_t *topics = json_array();
     for (size_t i = 0; topics && i < config->mqtt_topics.count; i++)
         json_array_append_new(topics, json_string(config->mqtt_topics.items[i]));
-    json_t *source = json_pack("{s:s, s:I, s:o, s:s}", "broker", config->mqtt_broker, "port",
-                               (json_int_t)config->mqtt_port, "topics", topics, "shared_group",
-                               config->mqtt_shared_group);
-    if (!source)
-        return ERR_NO_MEMORY;
-    enum err err = manager_add(service->manager, SERVICE_DEFAULT_SOURCE, "mqtt", source, diag);
+    json_t *source = json_pack("{s:s, s:s, s:{s:s, s:I, s:o}, s:b, s:s}", "name",
+                               SERVICE_DEFAULT_SOURCE, "type_name", "mqtt", "config", "broker",
+                               config->mqtt_broker, "port", (json_int_t)config->mqtt_port, "topics",
+                               topics, "enabled", 1, "created_by", "system_auto_register");
+    enum err err = source ? manager_declare_default(service->manager, source, diag) : ERR_NO_MEMORY;
     json_decref(source);
-    return err == ERR_CONFLICT ? ERR_OK : err;
+    return err;
 }
 
 static enum err sources_begin(struct service *service, struct diag *diag)
 {
-    enum err err = manager_new(
-        &(struct manager_options){
-            .loops = service->loop_list,
-            .ingests = service->ingests,
-            .loop_count = service->loop_count,
-            .replica_id = journal_uuid(service->journal),
-        },
-        &service->manager);
+    const struct config *config = service->config;
+    /* The default of every MQTT source that names no group of its own; read by the connector. */
+    if (setenv("MQTT_SHARED_GROUP", config->mqtt_shared_group, 1) != 0)
+        return ERR_NO_MEMORY;
+    enum err err = registry_init(diag);
     if (err == ERR_OK)
-        err = configured_sources_add(service, diag);
+        err = manager_new(
+            &(struct manager_options){
+                .loops = service->loop_list,
+                .ingests = service->ingests,
+                .loop_count = service->loop_count,
+                .replica_id = journal_uuid(service->journal),
+                .database_url = config->database_url,
+                .book = service->book,
+            },
+            &service->manager);
     if (err == ERR_OK)
-        err = default_source_add(service, diag);
+        err = manager_declare(service->manager, config->sources, diag);
+    if (err == ERR_OK && config->auto_register)
+        err = default_source_declare(service, diag);
     return err;
 }
 
@@ -356,6 +330,7 @@ static enum err api_begin(struct service *service, struct diag *diag)
                         &(struct api_services){.version = INGESTOR_VERSION,
                                                .recent = service->recent,
                                                .metrics = service->metrics,
+                                               .manager = service->manager,
                                                .health = health_fill,
                                                .ready = health_ready,
                                                .live = health_live,
@@ -382,7 +357,7 @@ static void recovery_run(void *ctx)
         log_error("journal", "the replay of the journal stopped: %s; no source is started",
                   diag.text[0] ? diag.text : err_text(err));
     if (start)
-        manager_start(service->manager);
+        manager_run_sources(service->manager);
 }
 
 static int journal_exit_code(enum err err)
@@ -427,6 +402,8 @@ static enum err service_begin(struct service *service, int *ret_exit_code, struc
     if (err == ERR_OK)
         err = threads_begin(service, diag);
     if (err == ERR_OK)
+        err = manager_start(service->manager);
+    if (err == ERR_OK)
         err = thread_start(&service->recovery_thread, "recovery", recovery_run, service);
     return err;
 }
@@ -451,6 +428,11 @@ enum err service_start(const struct config *config, struct service **ret_service
     return ERR_OK;
 }
 
+enum err service_reload(struct service *service, const struct config *config, struct diag *diag)
+{
+    return manager_declare(service->manager, config->sources, diag);
+}
+
 void service_tick(struct service *service)
 {
     struct upload_stats uploads;
@@ -465,12 +447,11 @@ static void intake_end(struct service *service, int64_t deadline_ns)
 {
     mutex_lock(&service->lock);
     service->stopping = true;
-    bool sources = service->sources_started;
     mutex_unlock(&service->lock);
     if (service->pipeline)
         pipeline_cancel_recovery(service->pipeline);
     thread_join(&service->recovery_thread);
-    if (service->manager && sources && !manager_stop(service->manager, deadline_ns))
+    if (service->manager && !manager_stop(service->manager, deadline_ns))
         log_warning("serve", "not every source ended in time");
     for (uint32_t i = 0; i < service->loop_count; i++)
         if (service->ingests[i])
@@ -508,6 +489,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
         log_info("serve", "what is not in the lake yet is in the journal, for the next start");
 
     manager_free(service->manager);
+    registry_fini();
     pipeline_free(service->pipeline);
     landing_free(service->landing);
     uploader_free(service->uploader);

@@ -1,20 +1,15 @@
 /*
  * The connector, the blocks, the decoder and the naming are those of the service; only the journal
- * is a list in memory, the catalog a database in memory, and nothing is uploaded.
+ * is a list in memory (sources/probe.h), the catalog a database in memory, and nothing is uploaded.
  */
 #include "app/try.h"
 
 #include "app/try_print.h"
 #include "app/try_url.h"
 #include "base/alloc.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "connectors/registry.h"
-#include "lake/catalog.h"
-#include "os/clock.h"
-#include "pipeline/ingest_loop.h"
-#include "sources/ingestion_id.h"
-#include "sources/source.h"
+#include "sources/probe.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -22,7 +17,6 @@
 
 #define TRY_MESSAGES_DEFAULT 20
 #define TRY_SECONDS_DEFAULT  10
-#define TRY_BYTES_MAX        (64 * MIB)
 
 struct try_options {
     const char *url;
@@ -31,148 +25,29 @@ struct try_options {
     bool json;
 };
 
-struct
-try {
-    struct mutex lock;
-    struct condition changed;
-    struct loop loop;
-    struct ingest_loop *ingest;
-    struct account_book *book;
-    struct source *source;
-    _Atomic uint64_t in_flight;
-    struct block *blocks[TRY_BLOCKS_MAX];
-    uint32_t block_count;
-    uint64_t message_count;
-    uint64_t byte_count;
-};
-
-/* --- the sink: blocks are kept, and called durable at once --- */
-
-static enum err sink_submit(void *ctx, struct shipment *take_shipment, uint16_t flags,
-                            uint64_t group)
-{
-    struct try *try = ctx;
-    struct block *block = take_shipment->block;
-    (void)flags;
-    (void)group;
-    mutex_lock(&try->lock);
-    if (try->block_count < TRY_BLOCKS_MAX && try->byte_count < TRY_BYTES_MAX) {
-        block->number = try->block_count + 1;
-        try->blocks[try->block_count++] = block_ref(block);
-        try->message_count += block->message_count;
-        try->byte_count += block->size_bytes;
-        condition_signal(&try->changed);
-    }
-    mutex_unlock(&try->lock);
-    loop_post(take_shipment->loop_thread, &take_shipment->letter);
-    return ERR_OK;
-}
-
-static bool sink_idle(void *ctx)
-{
-    (void)ctx;
-    return true;
-}
-
-static bool sink_must_pause(void *ctx, const struct account *account)
-{
-    (void)ctx;
-    (void)account;
-    return false;
-}
-
-static enum err sink_state_get(void *ctx, struct bytes source_id, struct bytes key,
-                               struct buf *ret_value)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)key;
-    (void)ret_value;
-    return ERR_NOT_FOUND;
-}
-
-static void sink_identities(void *ctx, struct bytes source_id,
-                            void (*on_identity)(void *ctx, uint16_t packet_identifier,
-                                                uint64_t hash, uint64_t block, bool qos_2),
-                            void *identity_ctx)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)on_identity;
-    (void)identity_ctx;
-}
-
 /* --- listening --- */
 
-static enum err listen_begin(struct try *try, const struct try_target *target, struct diag *diag)
+static enum err target_listen(const struct try_options *options, const struct try_target *target,
+                              struct probe_result *ret_result, struct diag *diag)
 {
     const struct connector *connector = registry_find(target->type_name);
-    const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
-                                     sink_state_get, sink_identities, try};
-    const struct ingest_rule rule = {PARTITION_BY_EVENT, 24};
-    struct buf id;
     if (!connector)
         return diag_set(diag, ERR_UNSUPPORTED, "there is no connector for '%s'", target->type_name);
-    buf_init(&id, 4096);
-    enum err err = account_book_new(&try->book);
-    if (err == ERR_OK)
-        err = loop_start(&try->loop, "try");
-    if (err == ERR_OK)
-        err = ingest_loop_new(&try->loop, &sink, &rule, try->book, &try->in_flight, &try->ingest);
-    if (err == ERR_OK)
-        err = ingestion_id_make(target->name, target->type_name, &id);
-    if (err == ERR_OK)
-        err = source_new(&(struct source_options){.connector = connector,
-                                                  .name = target->name,
-                                                  .ingestion_id = buf_cstr(&id),
-                                                  .config = target->config,
-                                                  .replica_id = target->replica_id,
-                                                  .loop = &try->loop,
-                                                  .ingest = try->ingest},
-                         &try->source);
-    buf_fini(&id);
-    if (err == ERR_OK)
-        source_start(try->source);
-    return err;
-}
-
-/* Until enough has come, the time is over, or the connection failed for good. */
-static enum err listen_wait(struct try *try, const struct try_options *options, struct diag *diag)
-{
-    int64_t until_ns = clock_monotonic_ns(&clock_system) + options->seconds_max * NS_PER_S;
-    struct source_status status = {0};
-    bool enough = false;
-    while (!enough && clock_monotonic_ns(&clock_system) < until_ns) {
-        mutex_lock(&try->lock);
-        condition_wait_for(&try->changed, &try->lock, 100 * NS_PER_MS);
-        enough = try->message_count >= options->messages_max;
-        mutex_unlock(&try->lock);
-        source_status_get(try->source, &status);
-        if (status.state == SOURCE_ERROR && try->message_count == 0)
-            return diag_set(diag, ERR_NETWORK, "%s", status.last_error);
-    }
-    if (try->message_count == 0)
+    enum err err = probe_run(&(struct probe_options){.connector = connector,
+                                                     .name = target->name,
+                                                     .config = target->config,
+                                                     .messages_max = options->messages_max,
+                                                     .seconds_max = options->seconds_max},
+                             ret_result, diag);
+    if (err != ERR_OK || ret_result->message_count > 0)
+        return err;
+    if (ret_result->connected)
         return diag_set(diag, ERR_TIMEOUT,
-                        status.state == SOURCE_ACTIVE
-                            ? "connected, but nothing was published within %u s: is the topic "
-                              "right, and does anything publish to it?"
-                            : "no connection within %u s",
-                        options->seconds_max);
-    return ERR_OK;
-}
-
-static void listen_end(struct try *try)
-{
-    if (try->source) {
-        source_stop(try->source);
-        (void)source_wait_stopped(try->source, clock_monotonic_ns(&clock_system) + 3 * NS_PER_S);
-    }
-    if (try->ingest)
-        ingest_loop_close(try->ingest);
-    loop_stop(&try->loop);
-    ingest_loop_free(try->ingest);
-    source_free(try->source);
-    account_book_free(try->book);
+                        "connected, but nothing came within %u s%s%s: is the address right, and "
+                        "does anything publish there?",
+                        options->seconds_max, ret_result->error[0] ? ": " : "", ret_result->error);
+    return diag_set(diag, ERR_NETWORK, "%s",
+                    ret_result->error[0] ? ret_result->error : "no connection within the time");
 }
 
 /* --- the command --- */
@@ -231,27 +106,18 @@ static bool options_read(int argc, char **argv, struct try_options *options)
 static enum err run(const struct try_options *options, struct diag *diag)
 {
     struct try_target target = {0};
-    struct try *try = mem_zalloc(1, sizeof(*try));
-    if (!try)
+    struct probe_result *result = mem_zalloc(1, sizeof(*result));
+    if (!result)
         return ERR_NO_MEMORY;
-    mutex_init(&try->lock);
-    condition_init(&try->changed);
     enum err err = try_url_parse(options->url, &target, diag);
-    if (err == ERR_OK) {
-        err = listen_begin(try, &target, diag);
-        if (err == ERR_OK)
-            err = listen_wait(try, options, diag);
-        listen_end(try);
-    }
     if (err == ERR_OK)
-        err = try_print(try->blocks, try->block_count, options->messages_max, options->json, stdout,
-                        diag);
-    for (uint32_t i = 0; i < try->block_count; i++)
-        block_unref(try->blocks[i]);
+        err = target_listen(options, &target, result, diag);
+    if (err == ERR_OK)
+        err = try_print(result->blocks, result->block_count, options->messages_max, options->json,
+                        stdout, diag);
+    probe_result_fini(result);
     try_target_fini(&target);
-    condition_fini(&try->changed);
-    mutex_fini(&try->lock);
-    mem_free(try);
+    mem_free(result);
     return err;
 }
 

@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 
-#define TRY_BLOCKS_MAX 4096
 
 enum err try_print(struct block *const *blocks, uint32_t block_count, uint32_t rows_max, bool json,
                    FILE *out, struct diag *diag) ERR_MUST_USE;

@@ -6,7 +6,6 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 static char *part_get(CURLU *handle, CURLUPart part, unsigned flags)
 {
@@ -48,16 +47,6 @@ static enum err mqtt_config(const char *url, CURLU *handle, json_t **ret_config)
     return config ? ERR_OK : ERR_NO_MEMORY;
 }
 
-static enum err replica_draw(char replica_id[37])
-{
-    uint8_t random[16];
-    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        return ERR_IO;
-    for (int i = 0; i < 16; i++)
-        snprintf(replica_id + (ptrdiff_t)2 * i, 3, "%02x", random[i]);
-    return ERR_OK;
-}
-
 enum err try_url_parse(const char *url, struct try_target *ret_target, struct diag *diag)
 {
     /* without what follows '#', which curl would take for a fragment, and may refuse */
@@ -85,7 +74,7 @@ enum err try_url_parse(const char *url, struct try_target *ret_target, struct di
         return err;
     ret_target->type_name = "mqtt";
     ret_target->name = mem_strdup("try");
-    return ret_target->name ? replica_draw(ret_target->replica_id) : ERR_NO_MEMORY;
+    return ret_target->name ? ERR_OK : ERR_NO_MEMORY;
 }
 
 void try_target_fini(struct try_target *target)

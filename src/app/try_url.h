@@ -8,7 +8,6 @@ struct try_target {
     const char *type_name; /* static */
     char *name;
     json_t *config;
-    char replica_id[37]; /* drawn anew: a session of its own */
 };
 
 /* ERR_INVALID says what such a URL looks like. */

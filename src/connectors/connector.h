@@ -79,7 +79,8 @@ struct connector_push {
     void *ctx;
 
     struct connector_push *next; /* the connector's */
-    struct letter letter;        /* the host's */
+    void *host;                  /* these two are the host's */
+    struct letter letter;
 };
 
 struct connector_ops {
@@ -99,6 +100,8 @@ struct connector_ops {
     /* Optional: the source is being deleted: stop and then end what the other side keeps for it (an
      * MQTT session). Called instead of stop; ends with on_stopped all the same. */
     void (*forget)(void *state);
+    /* Optional: changes a configuration so that a trial of it takes no message from anybody. */
+    enum err (*trial)(json_t *config);
 };
 
 struct connector {
@@ -108,6 +111,7 @@ struct connector {
     const char *class_path; /* data_source_types.connector_class */
     struct connector_display display;
     const char *config_schema; /* JSON Schema 2020-12 text */
+    bool single;               /* it polls or observes: on one replica at a time */
     size_t state_size;
     struct connector_ops ops;
 };

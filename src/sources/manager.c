@@ -1,24 +1,397 @@
-#include "sources/manager.h"
+#include "sources/manager_parts.h"
 
 #include "base/alloc.h"
-#include "base/buf.h"
+#include "base/log.h"
+#include "codec/json_schema.h"
 #include "connectors/registry.h"
-#include "sources/ingestion_id.h"
 
 #include <stdio.h>
 
-#define MANAGER_SOURCES_MAX 10000
+#define MANAGER_TICK_NS (200 * NS_PER_MS)
+#define NAME_BYTES_MAX  255
 
-struct managed {
-    struct source *source;
+/* --- the list --- */
+
+struct managed *manager_find(struct manager *manager, struct bytes ingestion_id)
+{
+    for (uint32_t i = 0; i < manager->count; i++) {
+        struct managed *managed = manager->list[i];
+        if (!managed->deleted && bytes_equal_text(ingestion_id, managed->row.ingestion_id))
+            return managed;
+    }
+    return NULL;
+}
+
+struct managed *manager_find_id(struct manager *manager, int64_t id)
+{
+    for (uint32_t i = 0; id > 0 && i < manager->count; i++)
+        if (manager->list[i]->row.id == id && !manager->list[i]->deleted)
+            return manager->list[i];
+    return NULL;
+}
+
+static enum err list_reserve(struct manager *manager)
+{
+    if (manager->count >= MANAGER_SOURCES_MAX)
+        return ERR_TOO_MANY;
+    if (manager->count < manager->capacity)
+        return ERR_OK;
+    uint32_t capacity = manager->capacity ? manager->capacity * 2 : 16;
+    struct managed **list = mem_realloc(manager->list, capacity * sizeof(*list));
+    if (!list)
+        return ERR_NO_MEMORY;
+    manager->list = list;
+    manager->capacity = capacity;
+    return ERR_OK;
+}
+
+enum err manager_add(struct manager *manager, const struct connector *connector,
+                     struct source_row *take_row, struct managed **ret_managed)
+{
+    enum err err = list_reserve(manager);
+    struct managed *managed = err == ERR_OK ? mem_zalloc(1, sizeof(*managed)) : NULL;
+    if (!managed) {
+        source_row_fini(take_row);
+        return err == ERR_OK ? ERR_NO_MEMORY : err;
+    }
+    managed->row = *take_row;
+    managed->connector = connector;
+    managed->single = connector->single;
+    managed->loop = manager->next_loop++ % manager->options.loop_count;
+    managed->wanted = managed->row.enabled && strcmp(managed->row.status, "stopped") != 0;
+    managed->status.state =
+        strcmp(managed->row.status, "stopped") == 0 ? SOURCE_STOPPED : SOURCE_INACTIVE;
+    managed->status.last_connection_us = managed->row.last_connection_us;
+    snprintf(managed->status.last_error, sizeof(managed->status.last_error), "%s",
+             managed->row.last_error ? managed->row.last_error : "");
+    snprintf(managed->told_status, sizeof(managed->told_status), "%s", managed->row.status);
+    snprintf(managed->told_error, sizeof(managed->told_error), "%s", managed->status.last_error);
+    managed->told_connection_us = managed->row.last_connection_us;
+    manager->list[manager->count++] = managed;
+    *ret_managed = managed;
+    return ERR_OK;
+}
+
+static void managed_free(struct managed *managed)
+{
+    source_free(managed->source);
+    source_row_fini(&managed->row);
+    mem_free(managed);
+}
+
+static void list_remove(struct manager *manager, const struct managed *managed)
+{
+    uint32_t i = 0;
+    while (manager->list[i] != managed)
+        i++;
+    memmove(&manager->list[i], &manager->list[i + 1],
+            (manager->count - i - 1) * sizeof(struct managed *));
+    manager->count--;
+}
+
+/* --- one source --- */
+
+void manager_status_refresh(struct managed *managed)
+{
+    int64_t connection_us = managed->status.last_connection_us;
+    if (!managed->source)
+        return;
+    source_status_get(managed->source, &managed->status);
+    if (managed->status.last_connection_us == 0)
+        managed->status.last_connection_us = connection_us;
+}
+
+const char *manager_status_text(const struct managed *managed)
+{
+    return source_state_text(managed->status.state);
+}
+
+/* The stored configuration with the schema's defaults; a reference to a secret stays one. */
+static enum err config_complete(const struct managed *managed, json_t **ret_config)
+{
+    const struct json_schema *validator = registry_validator(managed->connector);
+    json_t *config = json_deep_copy(managed->row.config);
+    if (!config)
+        return ERR_NO_MEMORY;
+    enum err err = validator ? json_schema_defaults(validator, config) : ERR_OK;
+    if (err != ERR_OK)
+        json_decref(config);
+    else
+        *ret_config = config;
+    return err;
+}
+
+static enum err instance_start(struct manager *manager, struct managed *managed)
+{
     json_t *config;
+    enum err err = config_complete(managed, &config);
+    if (err != ERR_OK)
+        return err;
+    err = source_new(
+        &(struct source_options){
+            .connector = managed->connector,
+            .name = managed->row.name,
+            .ingestion_id = managed->row.ingestion_id,
+            .config = config,
+            .replica_id = manager->options.replica_id,
+            .loop = manager->options.loops[managed->loop],
+            .ingest = manager->options.ingests[managed->loop],
+        },
+        &managed->source);
+    json_decref(config);
+    if (err == ERR_OK)
+        source_start(managed->source);
+    return err;
+}
+
+static void instance_end(struct managed *managed)
+{
+    managed->ending = true;
+    if (managed->deleted)
+        source_forget(managed->source);
+    else
+        source_stop(managed->source);
+}
+
+/* A source that was deleted and made again waits for its former instance. */
+static bool twin_runs(struct manager *manager, const struct managed *managed)
+{
+    for (uint32_t i = 0; i < manager->count; i++) {
+        const struct managed *other = manager->list[i];
+        if (other != managed && other->source && other->deleted &&
+            strcmp(other->row.ingestion_id, managed->row.ingestion_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+void manager_reconcile(struct manager *manager, struct managed *managed)
+{
+    bool may_run = managed->wanted && !managed->deleted && !manager->stopping &&
+                   (!managed->single || managed->turn);
+    manager_status_refresh(managed);
+    if (managed->source && !managed->ending && (!may_run || managed->renew))
+        instance_end(managed);
+    if (managed->source && managed->ending && source_finished(managed->source)) {
+        manager_status_refresh(managed);
+        source_free(managed->source);
+        managed->source = NULL;
+        managed->ending = managed->renew = false;
+        managed->status.state = managed->wanted ? SOURCE_INACTIVE : SOURCE_STOPPED;
+    }
+    if (!managed->source)
+        managed->renew = false;
+    if (!managed->source && may_run && manager->started && !twin_runs(manager, managed)) {
+        enum err err = instance_start(manager, managed);
+        if (err != ERR_OK) /* no memory: the next round tries again */
+            snprintf(managed->status.last_error, sizeof(managed->status.last_error), "%s",
+                     err_text(err));
+    }
+    if (managed->deleted && !managed->source && managed->references == 0) {
+        list_remove(manager, managed);
+        managed_free(managed);
+    }
+}
+
+/* --- what the configuration declares --- */
+
+/* The first thing that is wrong. */
+struct complaint {
+    char path[256];
+    char message[512];
 };
 
-struct manager {
-    struct manager_options options;
-    struct managed *sources;
-    uint32_t count;
-};
+static void on_schema_error(void *ctx, const char *path, const char *keyword, const char *message)
+{
+    struct complaint *complaint = ctx;
+    (void)keyword;
+    if (complaint->message[0])
+        return;
+    snprintf(complaint->path, sizeof(complaint->path), "%s", path);
+    snprintf(complaint->message, sizeof(complaint->message), "%s", message);
+}
+
+static enum err type_unknown(const char *type_name, struct diag *diag)
+{
+    char names[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < registry_count() && used < sizeof(names); i++) {
+        int written = snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "",
+                               registry_at(i)->name);
+        used += written > 0 ? (size_t)written : 0;
+    }
+    return diag_set(diag, ERR_INVALID, "Unknown data source type '%.100s': use one of %s",
+                    type_name, names);
+}
+
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
+enum err manager_check_name(const char *name, struct diag *diag)
+{
+    if (is_blank(name) || strlen(name) > NAME_BYTES_MAX)
+        return diag_set(diag, ERR_INVALID, "name must have 1 to %d bytes, and not only spaces",
+                        NAME_BYTES_MAX);
+    return ERR_OK;
+}
+
+enum err manager_check(const char *name, const char *type_name, const json_t *config,
+                       const struct connector **ret_connector, struct diag *diag)
+{
+    const struct connector *connector = *ret_connector = registry_find(type_name);
+    if (!connector)
+        return type_unknown(type_name, diag);
+    enum err err = manager_check_name(name, diag);
+    if (err != ERR_OK)
+        return err;
+    struct complaint complaint = {0};
+    err = json_schema_validate(registry_validator(connector), config, on_schema_error, &complaint);
+    if (err == ERR_INVALID)
+        return diag_set(diag, err, "Invalid configuration: %s%s%s", complaint.path,
+                        complaint.path[0] ? ": " : "", complaint.message);
+    if (err == ERR_OK && connector->ops.check)
+        err = connector->ops.check(config, diag);
+    return err == ERR_OK || err == ERR_NO_MEMORY ? err
+                                                 : diag_set(diag, ERR_INVALID, "%s", err_text(err));
+}
+
+static const char *member_text(const json_t *body, const char *member)
+{
+    const char *text = json_string_value(json_object_get(body, member));
+    return text ? text : "";
+}
+
+static bool bodies_same_source(const json_t *a, const json_t *b)
+{
+    return strcmp(member_text(a, "name"), member_text(b, "name")) == 0 &&
+           strcmp(member_text(a, "type_name"), member_text(b, "type_name")) == 0;
+}
+
+static enum err declared_check(const json_t *sources, struct diag *diag)
+{
+    size_t index;
+    const json_t *body;
+    json_array_foreach(sources, index, body)
+    {
+        const struct connector *connector;
+        struct diag why = {0};
+        enum err err = manager_check(member_text(body, "name"), member_text(body, "type_name"),
+                                     json_object_get(body, "config"), &connector, &why);
+        if (err != ERR_OK)
+            return diag_set(diag, err, "source '%.100s': %s", member_text(body, "name"),
+                            why.text[0] ? why.text : err_text(err));
+        for (size_t i = 0; i < index; i++)
+            if (bodies_same_source(json_array_get(sources, i), body) &&
+                !json_equal(json_array_get(sources, i), body))
+                return diag_set(diag, ERR_CONFLICT,
+                                "source '%.100s' of type %s is declared twice, with different "
+                                "settings",
+                                member_text(body, "name"), member_text(body, "type_name"));
+    }
+    return ERR_OK;
+}
+
+enum err manager_declare(struct manager *manager, const json_t *sources, struct diag *diag)
+{
+    enum err err = declared_check(sources, diag);
+    json_t *copy = err != ERR_OK ? NULL : sources ? json_deep_copy(sources) : json_array();
+    if (!copy)
+        return err == ERR_OK ? ERR_NO_MEMORY : err;
+    mutex_lock(&manager->lock);
+    json_t *old = manager->declared;
+    manager->declared = copy;
+    manager->declared_changed = true;
+    condition_signal(&manager->wake);
+    mutex_unlock(&manager->lock);
+    json_decref(old);
+    return ERR_OK;
+}
+
+enum err manager_declare_default(struct manager *manager, const json_t *source, struct diag *diag)
+{
+    size_t index;
+    const json_t *body;
+    json_array_foreach(manager->declared, index, body)
+    {
+        if (bodies_same_source(body, source))
+            return ERR_OK;
+    }
+    json_t *list = json_pack("[O]", source);
+    enum err err = list ? declared_check(list, diag) : ERR_NO_MEMORY;
+    json_decref(list);
+    if (err == ERR_OK)
+        manager->default_source = json_deep_copy(source);
+    return err == ERR_OK && !manager->default_source ? ERR_NO_MEMORY : err;
+}
+
+/* --- the thread --- */
+
+static void reconcile_all(struct manager *manager)
+{
+    for (uint32_t i = manager->count; i > 0; i--) /* backwards: one may be removed */
+        manager_reconcile(manager, manager->list[i - 1]);
+}
+
+static void manager_run(void *ctx)
+{
+    struct manager *manager = ctx;
+    bool stopping = false;
+    while (!stopping) {
+        manager_table_round(manager);
+        mutex_lock(&manager->lock);
+        reconcile_all(manager);
+        if (!manager->stopping)
+            condition_wait_for(&manager->wake, &manager->lock, MANAGER_TICK_NS);
+        stopping = manager->stopping;
+        mutex_unlock(&manager->lock);
+    }
+}
+
+enum err manager_start(struct manager *manager)
+{
+    return thread_start(&manager->thread, "manager", manager_run, manager);
+}
+
+void manager_run_sources(struct manager *manager)
+{
+    mutex_lock(&manager->lock);
+    manager->started = true;
+    condition_signal(&manager->wake);
+    mutex_unlock(&manager->lock);
+}
+
+static bool none_left(struct manager *manager)
+{
+    for (uint32_t i = 0; i < manager->count; i++)
+        if (manager->list[i]->source)
+            return false;
+    return true;
+}
+
+bool manager_stop(struct manager *manager, int64_t deadline_ns)
+{
+    bool all = false;
+    mutex_lock(&manager->lock);
+    manager->stopping = true;
+    condition_broadcast(&manager->wake);
+    reconcile_all(manager); /* the sources end while the thread may hang on the database */
+    for (;;) {
+        reconcile_all(manager);
+        all = none_left(manager);
+        if (all || clock_monotonic_ns(&clock_system) >= deadline_ns)
+            break;
+        condition_wait_for(&manager->wake, &manager->lock, 10 * NS_PER_MS);
+    }
+    mutex_unlock(&manager->lock);
+    thread_join(&manager->thread);
+    if (clock_monotonic_ns(&clock_system) < deadline_ns)
+        manager_table_last_words(manager);
+    return all;
+}
+
+/* --- life --- */
 
 enum err manager_new(const struct manager_options *options, struct manager **ret_manager)
 {
@@ -26,6 +399,10 @@ enum err manager_new(const struct manager_options *options, struct manager **ret
     if (!manager)
         return ERR_NO_MEMORY;
     manager->options = *options;
+    mutex_init(&manager->writing);
+    mutex_init(&manager->lock);
+    condition_init(&manager->wake);
+    manager->database_good = true; /* nobody has tried */
     *ret_manager = manager;
     return ERR_OK;
 }
@@ -34,108 +411,38 @@ void manager_free(struct manager *manager)
 {
     if (!manager)
         return;
-    for (uint32_t i = 0; i < manager->count; i++) {
-        source_free(manager->sources[i].source);
-        json_decref(manager->sources[i].config);
-    }
-    mem_free(manager->sources);
+    for (uint32_t i = 0; i < manager->count; i++)
+        managed_free(manager->list[i]);
+    mem_free(manager->list);
+    json_decref(manager->declared);
+    json_decref(manager->default_source);
+    database_close(manager->database);
+    condition_fini(&manager->wake);
+    mutex_fini(&manager->lock);
+    mutex_fini(&manager->writing);
     mem_free(manager);
 }
 
-static struct managed *find(struct manager *manager, const char *ingestion_id)
+void manager_each(struct manager *manager,
+                  void (*on_source)(void *ctx, const struct manager_source *source), void *ctx)
 {
-    for (uint32_t i = 0; i < manager->count; i++)
-        if (strcmp(source_ingestion_id(manager->sources[i].source), ingestion_id) == 0)
-            return &manager->sources[i];
-    return NULL;
+    mutex_lock(&manager->lock);
+    for (uint32_t i = 0; i < manager->count; i++) {
+        struct managed *managed = manager->list[i];
+        if (managed->deleted || (!managed->wanted && !managed->source))
+            continue;
+        manager_status_refresh(managed);
+        on_source(ctx, &(struct manager_source){managed->row.name, managed->row.ingestion_id,
+                                                managed->connector, managed->status});
+    }
+    mutex_unlock(&manager->lock);
 }
 
-static enum err grow(struct manager *manager)
+bool manager_database_good(struct manager *manager, char why[256])
 {
-    if (manager->count >= MANAGER_SOURCES_MAX)
-        return ERR_TOO_MANY;
-    struct managed *sources =
-        mem_realloc(manager->sources, (manager->count + 1) * sizeof(*sources));
-    if (!sources)
-        return ERR_NO_MEMORY;
-    manager->sources = sources;
-    return ERR_OK;
-}
-
-static enum err add(struct manager *manager, const struct connector *connector, const char *name,
-                    const char *ingestion_id, const json_t *config)
-{
-    enum err err = grow(manager);
-    if (err != ERR_OK)
-        return err;
-    uint32_t loop = manager->count % manager->options.loop_count;
-    struct managed *managed = &manager->sources[manager->count];
-    managed->config = json_deep_copy(config);
-    if (!managed->config)
-        return ERR_NO_MEMORY;
-    err = source_new(
-        &(struct source_options){
-            .connector = connector,
-            .name = name,
-            .ingestion_id = ingestion_id,
-            .config = config,
-            .replica_id = manager->options.replica_id,
-            .loop = manager->options.loops[loop],
-            .ingest = manager->options.ingests[loop],
-        },
-        &managed->source);
-    if (err != ERR_OK)
-        json_decref(managed->config);
-    else
-        manager->count++;
-    return err;
-}
-
-enum err manager_add(struct manager *manager, const char *name, const char *type_name,
-                     const json_t *config, struct diag *diag)
-{
-    const struct connector *connector = registry_find(type_name);
-    if (!connector)
-        return diag_set(diag, ERR_INVALID, "source '%s': there is no type '%s'", name, type_name);
-    struct buf id;
-    buf_init(&id, 64 * 1024);
-    enum err err = ingestion_id_make(name, type_name, &id);
-    const char *ingestion_id = err == ERR_OK ? buf_cstr(&id) : NULL;
-    if (err == ERR_OK && !ingestion_id)
-        err = ERR_NO_MEMORY;
-    struct managed *same = err == ERR_OK ? find(manager, ingestion_id) : NULL;
-    if (same && !json_equal(same->config, config))
-        err = diag_set(diag, ERR_CONFLICT,
-                       "source '%s' of type %s is there already with another config", name,
-                       type_name);
-    else if (err == ERR_OK && !same)
-        err = add(manager, connector, name, ingestion_id, config);
-    buf_fini(&id);
-    return err;
-}
-
-void manager_start(struct manager *manager)
-{
-    for (uint32_t i = 0; i < manager->count; i++)
-        source_start(manager->sources[i].source);
-}
-
-bool manager_stop(struct manager *manager, int64_t deadline_ns)
-{
-    bool all = true;
-    for (uint32_t i = 0; i < manager->count; i++)
-        source_stop(manager->sources[i].source);
-    for (uint32_t i = 0; i < manager->count; i++)
-        all = source_wait_stopped(manager->sources[i].source, deadline_ns) && all;
-    return all;
-}
-
-uint32_t manager_count(const struct manager *manager)
-{
-    return manager->count;
-}
-
-struct source *manager_at(const struct manager *manager, uint32_t index)
-{
-    return manager->sources[index].source;
+    mutex_lock(&manager->lock);
+    bool good = manager->database_good;
+    snprintf(why, 256, "%s", manager->database_why);
+    mutex_unlock(&manager->lock);
+    return good;
 }

@@ -59,6 +59,7 @@ struct source {
     int events;
     bool wanted;  /* start was asked for, stop was not */
     bool restart; /* started again before the stop was over */
+    bool forget;  /* stop for good; set before the stop is asked for */
     bool timers_open;
     int timers_closing;
     int64_t active_since_ns;
@@ -257,7 +258,10 @@ static void stop_connection(struct source *source)
 {
     source->step = STEP_STOPPING;
     uv_timer_start(&source->retry, on_retry, SOURCE_STOP_TIMEOUT_MS, 0);
-    source->connector->ops.stop(source->state);
+    if (source->forget && source->connector->ops.forget)
+        source->connector->ops.forget(source->state);
+    else
+        source->connector->ops.stop(source->state);
 }
 
 static void begin_failed(struct source *source, enum err err, const struct diag *diag)
@@ -483,6 +487,41 @@ void source_start(struct source *source)
 void source_stop(struct source *source)
 {
     wish_set(source, false);
+}
+
+void source_forget(struct source *source)
+{
+    source->forget = true;
+    source_stop(source);
+}
+
+bool source_finished(struct source *source)
+{
+    mutex_lock(&source->lock);
+    bool finished = source->finished;
+    mutex_unlock(&source->lock);
+    return finished;
+}
+
+static void on_push_letter(struct letter *letter)
+{
+    struct connector_push *push =
+        (struct connector_push *)((char *)letter - offsetof(struct connector_push, letter));
+    struct source *source = push->host;
+    if (source->step == STEP_RUNNING) {
+        source->connector->ops.push(source->state, push);
+        return;
+    }
+    push->status = 503;
+    snprintf(push->message, sizeof(push->message), "the data source is not running: try again");
+    push->done(push);
+}
+
+void source_push(struct source *source, struct connector_push *push)
+{
+    push->host = source;
+    push->letter.run = on_push_letter;
+    loop_post(source->loop, &push->letter);
 }
 
 bool source_wait_stopped(struct source *source, int64_t deadline_ns)

@@ -45,6 +45,10 @@ void source_free(struct source *source);
 void source_start(struct source *source);
 /* Begins to stop; source_wait_stopped returns when it is over (false: the deadline came first). */
 void source_stop(struct source *source);
+/* The same, but the other side is told to forget the source as well (an MQTT session). */
+void source_forget(struct source *source);
+/* Whether nothing of it is left on the loop: source_free may come. */
+bool source_finished(struct source *source);
 bool source_wait_stopped(struct source *source, int64_t deadline_ns);
 
 struct source_status {
@@ -61,3 +65,6 @@ const struct connector *source_connector(const struct source *source);
 /* The connector's health members, as last seen (at most a second old while it runs). A new
  * reference; NULL without memory. */
 json_t *source_health(struct source *source);
+/* Hands a push over to the connector (which must have the operation). push->done comes, whatever
+ * happens. Not after source_stop was called. */
+void source_push(struct source *source, struct connector_push *push);

@@ -15,6 +15,7 @@
 #include "sources/source_table_sql.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define CHANGES_NAME "data_sources.changes"
 
@@ -201,11 +202,13 @@ enum err source_table_update(struct database *database, struct source_row *row, 
     return err;
 }
 
-enum err source_table_set_status(struct database *database, int64_t id, const char *status,
-                                 int64_t last_connection_us, const char *last_error,
-                                 struct diag *diag)
+/* guard: what more must hold of the row. */
+static enum err status_write(struct database *database, int64_t id, const char *status,
+                             int64_t last_connection_us, const char *last_error, const char *guard,
+                             struct diag *diag)
 {
     char date[DATABASE_DATE_BYTES];
+    char sql[192];
     int64_t changes = 0;
     struct database_value values[4] = {
         database_integer(id),
@@ -214,13 +217,26 @@ enum err source_table_set_status(struct database *database, int64_t id, const ch
         source_table_date(last_connection_us, date),
     };
     bool has_date = last_connection_us != 0;
-    enum err err = database_query(
-        database,
-        has_date ? "UPDATE data_sources SET status = $2, last_error = $3, last_connection = $4 "
-                   "WHERE id = $1"
-                 : "UPDATE data_sources SET status = $2, last_error = $3 WHERE id = $1",
-        values, has_date ? 4 : 3, NULL, NULL, &changes, diag);
+    snprintf(sql, sizeof(sql),
+             "UPDATE data_sources SET status = $2, last_error = $3%s WHERE id = $1%s",
+             has_date ? ", last_connection = $4" : "", guard);
+    enum err err =
+        database_query(database, sql, values, has_date ? 4 : 3, NULL, NULL, &changes, diag);
     return err || changes ? err : not_found(id, diag);
+}
+
+enum err source_table_set_status(struct database *database, int64_t id, const char *status,
+                                 int64_t last_connection_us, const char *last_error,
+                                 struct diag *diag)
+{
+    return status_write(database, id, status, last_connection_us, last_error, "", diag);
+}
+
+enum err source_table_report(struct database *database, int64_t id, const char *status,
+                             int64_t last_connection_us, const char *last_error, struct diag *diag)
+{
+    return status_write(database, id, status, last_connection_us, last_error,
+                        " AND status <> 'stopped'", diag);
 }
 
 /* Metrics first: an old database has no cascade. */

@@ -62,6 +62,11 @@ enum err source_table_update(struct database *database, struct source_row *row,
 enum err source_table_set_status(struct database *database, int64_t id, const char *status,
                                  int64_t last_connection_us, const char *last_error,
                                  struct diag *diag) ERR_MUST_USE;
+/* The same, but not over "stopped": what a source does is told, what people want stays.
+ * ERR_NOT_FOUND then, too. */
+enum err source_table_report(struct database *database, int64_t id, const char *status,
+                             int64_t last_connection_us, const char *last_error,
+                             struct diag *diag) ERR_MUST_USE;
 /* With its metrics. */
 enum err source_table_delete(struct database *database, int64_t id, struct diag *diag) ERR_MUST_USE;
 

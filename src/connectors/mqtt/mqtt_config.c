@@ -336,3 +336,42 @@ enum err mqtt_config_client_id(const struct mqtt_config *config, const char *rep
     }
     return length >= 0 && (size_t)length < size_max ? ERR_OK : ERR_TOO_LARGE;
 }
+
+/* "$share/group/a/b" is "a/b" for a trial. */
+static json_t *topic_unshared(const json_t *topic)
+{
+    struct bytes filter = bytes_from(json_string_value(topic), json_string_length(topic));
+    struct bytes group;
+    struct bytes plain = filter;
+    if (!json_is_string(topic))
+        return json_deep_copy(topic);
+    if (!mqtt_filter_shared(filter, &group, &plain))
+        plain = filter;
+    return json_stringn((const char *)plain.data, plain.size);
+}
+
+static json_t *topics_unshared(const json_t *topics)
+{
+    if (!json_is_array(topics))
+        return topic_unshared(topics);
+    json_t *plain = json_array();
+    size_t index;
+    const json_t *topic;
+    json_array_foreach(topics, index, topic)
+    {
+        json_array_append_new(plain, topic_unshared(topic));
+    }
+    return plain;
+}
+
+enum err mqtt_config_trial(json_t *json)
+{
+    json_t *topics = topics_unshared(json_object_get(json, "topics"));
+    bool failed = json_object_set_new(json, "topics", topics) != 0;
+    failed |= json_object_set_new(json, "use_shared_subscription", json_false()) != 0;
+    failed |= json_object_set_new(json, "clean_start", json_true()) != 0;
+    failed |= json_object_set_new(json, "session_expiry_seconds", json_integer(0)) != 0;
+    failed |= json_object_set_new(json, "connections", json_integer(1)) != 0;
+    (void)json_object_del(json, "client_id");
+    return failed ? ERR_NO_MEMORY : ERR_OK;
+}

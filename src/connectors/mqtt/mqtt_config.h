@@ -63,5 +63,9 @@ enum err mqtt_config_client_id(const struct mqtt_config *config, const char *rep
                                const char *source_id, uint32_t connection_index, char *ret_text,
                                size_t size_max) ERR_MUST_USE;
 
+/* Changes a configuration so that a trial of it takes no message from anybody: a session of its own
+ * that leaves nothing behind, and no share of a shared subscription. ERR_NO_MEMORY. */
+enum err mqtt_config_trial(json_t *json) ERR_MUST_USE;
+
 /* JSON Schema 2020-12 of the same. */
 extern const char mqtt_config_schema[];
