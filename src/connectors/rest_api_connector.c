@@ -226,7 +226,9 @@ static enum err source_open(struct rest *rest, struct diag *diag)
     rest->handles_open++;
     rest->opened = true;
     err = rest_emit_recover(&rest->emit);
-    return diag_set(diag, err, "the source's state cannot be read: %s", err_text(err));
+    if (err != ERR_OK)
+        return diag_set(diag, err, "the source's state cannot be read: %s", err_text(err));
+    return ERR_OK;
 }
 
 static enum err rest_connect(void *state, const struct connector_host *host, struct diag *diag)

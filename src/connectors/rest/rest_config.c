@@ -284,8 +284,9 @@ static void read_oauth2(struct reader *reader)
         return;
     }
     struct diag diag = {0};
-    if (rest_url_read(&url, oauth2->token_url, &diag) != ERR_OK) {
-        refuse(reader, "oauth2.token_url must be an http or https address");
+    enum err err = rest_url_read(&url, oauth2->token_url, &diag);
+    if (err != ERR_OK) {
+        config_refuse(&reader->members, err, "oauth2.token_url must be an http or https address");
         return;
     }
     oauth2->token_url = keep_buf(reader, &url.text);

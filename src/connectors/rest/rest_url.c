@@ -68,8 +68,9 @@ enum err rest_url_read(struct rest_url *url, const char *text, struct diag *diag
     CURLU *handle = curl_url();
     enum err err = handle ? url_read(url, handle, text, diag) : ERR_NO_MEMORY;
     curl_url_cleanup(handle);
-    if (err != ERR_OK)
-        rest_url_fini(url);
+    if (err == ERR_OK)
+        return ERR_OK;
+    rest_url_fini(url);
     return diag_set(diag, err, "%s", err_text(err));
 }
 
