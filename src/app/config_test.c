@@ -248,7 +248,7 @@ static void test_secrets_stay_secret(void **state)
     world = (struct world){
         .environment = {"MINIO_SECRET_KEY=geheim", "MINIO_ENDPOINT=h:1"},
         .yaml = "sources:\n- {name: a, type_name: mqtt, config: {broker: h, topics: t, "
-                "password: geheim, tls: {enabled: false, key_password: geheim}, client_id: "
+                "password: geheim, tls: {enabled: false}, client_id: "
                 "'${env:SECRET}'}}\n"
                 "- {name: b, type_name: mqtt, config: {broker: h, topics: t, "
                 "password: '${file:/run/x}'}}\n"};

@@ -116,8 +116,7 @@ static const struct stream_ops client_stream_ops = {
 
 static enum err open_stream(struct client *client, struct diag *diag)
 {
-    struct stream_options options = {.transport = STREAM_TCP,
-                                     .host = client->options.host,
+    struct stream_options options = {.host = client->options.host,
                                      .port = client->options.port,
                                      .connect_timeout_ms = CONNECT_TIMEOUT_MS};
     enum err err =

@@ -11,6 +11,7 @@
 struct mqtt {
     struct connector_host host;
     struct mqtt_config config;
+    struct tls_context *tls; /* NULL: none */
     struct mqtt_connection *connections;
     uint32_t connection_count; /* opened */
     uint32_t ready_count;
@@ -56,6 +57,8 @@ static void release(struct mqtt *mqtt)
     mem_free(mqtt->connections);
     mqtt->connections = NULL;
     mqtt->connection_count = 0;
+    tls_context_free(mqtt->tls);
+    mqtt->tls = NULL;
     mqtt_config_fini(&mqtt->config);
 }
 
@@ -78,8 +81,8 @@ static enum err connections_open(struct mqtt *mqtt, struct diag *diag)
     if (!mqtt->connections)
         return diag_set(diag, ERR_NO_MEMORY, "out of memory for the MQTT connection");
     for (uint32_t i = 0; i < mqtt->config.connections; i++) {
-        enum err err = mqtt_connection_open(&mqtt->connections[i], &mqtt->config, &mqtt->host, i,
-                                            &connection_ops, mqtt, diag);
+        enum err err = mqtt_connection_open(&mqtt->connections[i], &mqtt->config, mqtt->tls,
+                                            &mqtt->host, i, &connection_ops, mqtt, diag);
         if (err != ERR_OK)
             return err;
         mqtt->connection_count++;
@@ -94,6 +97,8 @@ static enum err mqtt_connect(void *state, const struct connector_host *host, str
     uv_timer_init(host->loop, &mqtt->closer);
     mqtt->closer.data = mqtt;
     enum err err = mqtt_config_init(&mqtt->config, host->config, diag);
+    if (err == ERR_OK && mqtt->config.tls_enabled)
+        err = tls_context_new(&mqtt->config.tls, &mqtt->tls, diag);
     if (err == ERR_OK)
         err = connections_open(mqtt, diag);
     mqtt->failed = err != ERR_OK;
@@ -190,6 +195,7 @@ static void mqtt_health(void *state, json_t *object)
     health_set(object, "use_shared_subscription", json_boolean(config->use_shared_subscription));
     health_set(object, "shared_group",
                config->shared_group ? json_string(config->shared_group) : json_null());
+    health_set(object, "tls", json_boolean(config->tls_enabled));
     if (mqtt->connection_count == 0)
         return;
     const struct mqtt_connection *first = &mqtt->connections[0];

@@ -28,18 +28,39 @@ static enum err err_from_uv(int error)
     }
 }
 
-static void stream_fail(struct stream *stream, int error, const char *doing)
+static void fail_because(struct stream *stream, enum err err, const char *doing, const char *cause)
 {
     if (stream->failed || stream->closing || stream->finishing)
         return;
     stream->failed = true;
     stream_read_stop(stream);
     uv_timer_stop(&stream->timer);
-    char reason[400];
-    const char *cause = error == UV_EOF ? "it closed the connection" : uv_strerror(error);
+    char reason[800];
     snprintf(reason, sizeof(reason), "%s %s:%u: %s", doing, stream->options.host,
              stream->options.port, cause);
-    stream->ops->on_failed(stream->ctx, err_from_uv(error), reason);
+    stream->ops->on_failed(stream->ctx, err, reason);
+}
+
+static void stream_fail(struct stream *stream, int error, const char *doing)
+{
+    struct diag diag = {0};
+    enum err err = err_from_uv(error);
+    if (stream->is_connected && err == ERR_CLOSED)
+        stream_layers_lost(&stream->layers, &diag);
+    if (diag.text[0] == 0)
+        diag_set(&diag, err, "%s",
+                 error == UV_EOF ? "it closed the connection" : uv_strerror(error));
+    fail_because(stream, err, doing, diag.text);
+}
+
+/* A layer has failed, and has said why. */
+static void layers_fail(struct stream *stream, enum err err, const struct diag *diag)
+{
+    fail_because(stream, err,
+                 !stream->is_open    ? "cannot connect to"
+                 : err == ERR_CLOSED ? "lost the connection to"
+                                     : "cannot go on with",
+                 diag->text[0] ? diag->text : err_text(err));
 }
 
 /* --- close -------------------------------------------------------------------------------------
@@ -48,10 +69,13 @@ static void stream_fail(struct stream *stream, int error, const char *doing)
 static void stream_release(struct stream *stream)
 {
     mem_free(stream->data);
-    stream->data = NULL;
+    mem_free(stream->wire);
+    stream->data = stream->wire = NULL;
     stream->size = stream->capacity = 0;
     buf_fini(&stream->sending);
     buf_fini(&stream->queued);
+    buf_fini(&stream->plain);
+    stream_layers_fini(&stream->layers);
 }
 
 static void on_handle_closed(uv_handle_t *handle)
@@ -86,6 +110,7 @@ static void on_finish_timeout(uv_timer_t *timer)
 
 static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *unused);
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf);
+static enum err layers_flush(struct stream *stream);
 
 /* Half-closes, once all was sent. */
 static void finish_if_sent(struct stream *stream)
@@ -106,6 +131,11 @@ bool stream_close(struct stream *stream, uint32_t finish_ms)
         return true;
     }
     stream_read_stop(stream);
+    stream_layers_end(&stream->layers);
+    if (layers_flush(stream) != ERR_OK) {
+        close_now(stream);
+        return true;
+    }
     stream->finishing = true;
     stream->size = 0;
     finish_if_sent(stream);
@@ -120,7 +150,9 @@ bool stream_close(struct stream *stream, uint32_t finish_ms)
 
 static bool read_buffer_grow(struct stream *stream)
 {
-    size_t max = stream->options.read_max_bytes;
+    /* Layers give what a read brought at once, above whatever was left. */
+    size_t max =
+        stream->options.read_max_bytes + (stream->layers.count > 0 ? STREAM_READ_BYTES : 0);
     size_t capacity = stream->capacity == 0 ? STREAM_READ_BYTES : stream->capacity * 2;
     if (capacity > max)
         capacity = max;
@@ -138,6 +170,13 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
 {
     (void)suggested;
     struct stream *stream = handle->data;
+    if (stream->layers.count > 0) {
+        if (!stream->wire)
+            stream->wire = mem_alloc(STREAM_WIRE_BYTES);
+        bool has_room = stream->wire && stream->size < stream->options.read_max_bytes;
+        *ret_buf = uv_buf_init((char *)stream->wire, has_room ? STREAM_WIRE_BYTES : 0);
+        return;
+    }
     if (stream->size == stream->capacity && !read_buffer_grow(stream)) {
         *ret_buf = uv_buf_init(NULL, 0); /* on_read gets UV_ENOBUFS */
         return;
@@ -159,6 +198,41 @@ static void data_offer(struct stream *stream)
     stream->size -= taken;
 }
 
+static bool plain_keep(struct stream *stream)
+{
+    size_t size = stream->plain.size;
+    while (stream->capacity - stream->size < size)
+        if (!read_buffer_grow(stream))
+            return false;
+    if (size > 0)
+        memcpy(stream->data + stream->size, stream->plain.data, size);
+    stream->size += size;
+    return true;
+}
+
+static void stream_opened(struct stream *stream);
+
+/* What was read goes up through the layers, their answers go out. */
+static void layers_take(struct stream *stream, size_t size)
+{
+    struct diag diag = {0};
+    buf_clear(&stream->plain);
+    enum err err = stream_layers_receive(&stream->layers, bytes_from(stream->wire, size),
+                                         &stream->plain, &diag);
+    enum err flushed = layers_flush(stream);
+    if (err == ERR_OK)
+        err = flushed;
+    if (!plain_keep(stream) && err == ERR_OK)
+        err = ERR_NO_MEMORY;
+    bool opened = err == ERR_OK && !stream->is_open && stream_layers_open(&stream->layers);
+    if (opened)
+        stream_opened(stream);
+    else if (stream->is_open && stream->plain.size > 0)
+        data_offer(stream);
+    if (err != ERR_OK)
+        layers_fail(stream, err, &diag);
+}
+
 static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *unused)
 {
     (void)unused;
@@ -172,25 +246,33 @@ static void on_read(uv_stream_t *handle, ssize_t size, const uv_buf_t *unused)
         stream_fail(stream, size == UV_ENOBUFS ? UV_ENOMEM : (int)size, "lost the connection to");
         return;
     }
-    stream->size += (size_t)size;
     stream->bytes_read += (uint64_t)size;
+    if (stream->layers.count > 0) {
+        layers_take(stream, (size_t)size);
+        return;
+    }
+    stream->size += (size_t)size;
     if (size > 0)
         data_offer(stream);
 }
 
-void stream_read_start(struct stream *stream)
+static void read_begin(struct stream *stream)
 {
-    if (!stream->is_open || stream->failed || stream->closing || stream->finishing)
-        return;
     if (stream->reading)
         return;
     stream->reading = true;
     int error = uv_read_start((uv_stream_t *)&stream->tcp, on_alloc, on_read);
-    if (error != 0) {
+    if (error != 0)
         stream_fail(stream, error, "cannot read from");
+}
+
+void stream_read_start(struct stream *stream)
+{
+    if (!stream->is_open || stream->failed || stream->closing || stream->finishing ||
+        stream->reading)
         return;
-    }
-    if (stream->size > 0 && !stream->in_data)
+    read_begin(stream);
+    if (!stream->failed && stream->size > 0 && !stream->in_data)
         data_offer(stream);
 }
 
@@ -235,10 +317,8 @@ static void on_written(uv_write_t *request, int status)
         finish_if_sent(stream);
 }
 
-enum err stream_write(struct stream *stream, struct bytes data)
+static enum err write_wire(struct stream *stream, struct bytes data)
 {
-    if (!stream->is_open || stream->failed || stream->closing || stream->finishing)
-        return ERR_CLOSED;
     if (stream->sending.size == 0) {
         uv_buf_t part = {.base = (char *)(uintptr_t)data.data, .len = data.size};
         int written = uv_try_write((uv_stream_t *)&stream->tcp, &part, 1);
@@ -257,6 +337,28 @@ enum err stream_write(struct stream *stream, struct bytes data)
     return err;
 }
 
+/* Sends what the layers have to say. */
+static enum err layers_flush(struct stream *stream)
+{
+    struct buf *out = &stream->layers.out;
+    enum err err = out->err;
+    if (err == ERR_OK && out->size > 0)
+        err = write_wire(stream, buf_bytes(out));
+    buf_clear(out);
+    return err;
+}
+
+enum err stream_write(struct stream *stream, struct bytes data)
+{
+    if (!stream->is_open || stream->failed || stream->closing || stream->finishing)
+        return ERR_CLOSED;
+    if (stream->layers.count == 0)
+        return write_wire(stream, data);
+    struct diag unused = {0};
+    enum err err = stream_layers_send(&stream->layers, data, &unused);
+    return err == ERR_OK ? layers_flush(stream) : err;
+}
+
 size_t stream_queued_bytes(const struct stream *stream)
 {
     return stream->sending.size + stream->queued.size;
@@ -266,6 +368,27 @@ size_t stream_queued_bytes(const struct stream *stream)
  */
 
 static void connect_next(struct stream *stream);
+
+static void stream_opened(struct stream *stream)
+{
+    uv_timer_stop(&stream->timer);
+    stream_read_stop(stream);
+    stream->is_open = true;
+    stream->ops->on_open(stream->ctx);
+}
+
+static void layers_begin(struct stream *stream)
+{
+    struct diag diag = {0};
+    enum err err = stream_layers_begin(&stream->layers, &diag);
+    enum err flushed = layers_flush(stream);
+    if (err == ERR_OK)
+        err = flushed;
+    if (err == ERR_OK)
+        read_begin(stream);
+    else
+        layers_fail(stream, err, &diag);
+}
 
 static void on_connect(uv_connect_t *request, int status)
 {
@@ -277,10 +400,12 @@ static void on_connect(uv_connect_t *request, int status)
         connect_next(stream);
         return;
     }
-    uv_timer_stop(&stream->timer);
     uv_tcp_nodelay(&stream->tcp, 1);
-    stream->is_open = true;
-    stream->ops->on_open(stream->ctx);
+    stream->is_connected = true;
+    if (stream->layers.count == 0)
+        stream_opened(stream);
+    else
+        layers_begin(stream);
 }
 
 static void on_retry_closed(uv_handle_t *handle)
@@ -372,7 +497,9 @@ static void on_connect_timeout(uv_timer_t *timer)
 {
     struct stream *stream = timer->data;
     stream_fail(stream, UV_ETIMEDOUT,
-                stream->lookup ? "cannot find the address of" : "cannot connect to");
+                stream->lookup         ? "cannot find the address of"
+                : stream->is_connected ? "no end of the TLS or WebSocket handshake with"
+                                       : "cannot connect to");
 }
 
 enum err stream_open(struct stream *stream, uv_loop_t *loop, const struct stream_options *options,
@@ -392,6 +519,9 @@ enum err stream_open(struct stream *stream, uv_loop_t *loop, const struct stream
         return diag_set(diag, err_from_uv(error), "cannot look up %s: %s", options->host,
                         uv_strerror(error));
     }
+    buf_init(&stream->plain, STREAM_READ_BYTES);
+    stream_layers_init(&stream->layers, options->layers, options->layer_count,
+                       STREAM_QUEUE_BYTES_MAX);
     uv_timer_init(loop, &stream->timer);
     stream->timer.data = stream;
     stream->handles_open = 1;

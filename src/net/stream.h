@@ -1,8 +1,8 @@
 #pragma once
 /*
  * A byte stream to a host on a libuv loop: name lookup, connect with a timeout, reading into one
- * large buffer, writing, close. Below it is TCP; `transport` has room for TLS and WebSocket, which
- * change nothing for the user of a stream.
+ * large buffer, writing, close. Below it is TCP; TLS and WebSocket may lie between
+ * (stream_layer.h), which change nothing for the user of a stream: it is open when all of them are.
  *
  * Everything is called, and calls back, on the loop's thread; nothing blocks. The storage is the
  * caller's and must stay valid from stream_open until on_closed. No callback comes after on_closed,
@@ -19,23 +19,25 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/err.h"
+#include "net/stream_layer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
 #define STREAM_READ_BYTES      ((size_t)256 * 1024)
+#define STREAM_WIRE_BYTES      ((size_t)64 * 1024) /* of one read below layers */
 #define STREAM_QUEUE_BYTES_MAX ((size_t)4 * 1024 * 1024)
 #define STREAM_ADDRESSES_MAX   8 /* of one name, tried one after the other */
 
-enum stream_transport { STREAM_TCP };
-
 struct stream_options {
-    enum stream_transport transport;
     const char *host; /* name or address; borrowed until on_closed */
     uint16_t port;
-    uint32_t connect_timeout_ms; /* lookup and all addresses together */
+    uint32_t connect_timeout_ms; /* lookup, all addresses and the layers' beginnings together */
     size_t read_max_bytes;       /* 0: STREAM_READ_BYTES */
+    /* Taken when stream_open succeeds: the lowest first. */
+    struct stream_layer *layers[STREAM_LAYERS_MAX];
+    size_t layer_count;
 };
 
 struct stream_ops {
@@ -64,10 +66,14 @@ struct stream {
     uint8_t *data;  /* the read buffer: [0, size) is not taken yet */
     size_t size;
     size_t capacity;
+    struct stream_layers layers;
+    uint8_t *wire;      /* what is read below the layers */
+    struct buf plain;   /* what they made of it */
     struct buf sending; /* being written by libuv */
     struct buf queued;  /* waits for that */
     uint8_t handles_open;
     bool tcp_open;
+    bool is_connected; /* TCP is */
     bool is_open;
     bool reading;
     bool in_data; /* on_data is running */

@@ -54,7 +54,8 @@ static bool read_flag(struct reader *reader, const char *name, bool otherwise)
 static void read_broker(struct reader *reader)
 {
     struct mqtt_config *config = reader->config;
-    config->port = (uint16_t)read_number(reader, "port", 1, 65535, 1883);
+    config->port = (uint16_t)read_number(reader, "port", 1, 65535,
+                                         config->tls_enabled ? MQTT_PORT_TLS : MQTT_PORT);
     if (!member(reader, "broker"))
         refuse(reader, ERR_INVALID, "broker is missing: the host name or address of the broker");
     config->broker = config->host = read_text(reader, "broker", 255);
@@ -194,7 +195,7 @@ static void read_session(struct reader *reader)
 /* What the contract has and this version has not. */
 static bool is_later(const char *key)
 {
-    static const char *const later[] = {"tls", "websocket", "columns", "dedupe_key"};
+    static const char *const later[] = {"websocket", "columns", "dedupe_key"};
     for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
         if (strcmp(key, later[i]) == 0)
             return true;
@@ -203,10 +204,6 @@ static bool is_later(const char *key)
 
 static void refuse_later(struct reader *reader)
 {
-    const json_t *tls = member(reader, "tls");
-    if (tls && !json_is_false(json_object_get(tls, "enabled")) && !json_is_false(tls))
-        refuse(reader, ERR_UNSUPPORTED,
-               "tls is not supported yet: use the broker's plain TCP port, or a TLS proxy");
     if (member(reader, "websocket"))
         refuse(reader, ERR_UNSUPPORTED,
                "websocket is not supported yet: use the broker's plain TCP port");
@@ -227,6 +224,7 @@ static void check_shared(struct reader *reader)
 /* The properties of mqtt_config_schema; a test compares them. */
 static const char *const members[] = {"broker",
                                       "port",
+                                      "tls",
                                       "topics",
                                       "username",
                                       "password",
@@ -272,6 +270,8 @@ enum err mqtt_config_check(const json_t *json, struct diag *diag)
     enum err err = ERR_OK;
     json_object_foreach((json_t *)(uintptr_t)json, key, value) if (err == ERR_OK) err =
         check_key(key, diag);
+    if (err == ERR_OK)
+        err = mqtt_config_check_tls(json_object_get(json, "tls"), diag);
     if (err != ERR_OK)
         return err;
     err = mqtt_config_init(&config, json, diag);
@@ -291,6 +291,7 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct
     if (!json_is_object(json))
         return diag_set(diag, ERR_INVALID, "the configuration must be a JSON object");
     refuse_later(&reader);
+    mqtt_config_read_transport(config, &reader.members);
     read_broker(&reader);
     read_version(&reader);
     read_group(&reader);

@@ -15,10 +15,14 @@
 #include "base/err.h"
 #include "codec/mqtt.h"
 #include "connectors/common_options.h"
+#include "connectors/config_reader.h"
 #include "journal/block.h"
+#include "net/tls.h"
 
 #include <jansson.h>
 
+#define MQTT_PORT                 1883
+#define MQTT_PORT_TLS             8883
 #define MQTT_TOPICS_MAX           1000
 #define MQTT_CONNECTIONS_MAX      MESSAGE_SESSIONS_MAX
 #define MQTT_CLIENT_ID_BYTES      24 /* 23 characters (3.1.1 §3.1.3.1) and a NUL */
@@ -33,6 +37,8 @@ struct mqtt_config {
     const char *broker; /* as configured; also the metadata field */
     const char *host;   /* without brackets of an IPv6 address */
     uint16_t port;
+    bool tls_enabled;
+    struct tls_options tls;
     size_t topic_count;
     struct bytes *topics;  /* as configured */
     struct bytes *filters; /* as subscribed: with $share/<group>/ */
@@ -56,6 +62,11 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json,
 enum err mqtt_config_check(const json_t *json, struct diag *diag) ERR_MUST_USE;
 /* Safe on zeroed and half-made ones. */
 void mqtt_config_fini(struct mqtt_config *config);
+
+/* For mqtt_config_check: unknown members of tls, which may be NULL. */
+enum err mqtt_config_check_tls(const json_t *tls, struct diag *diag) ERR_MUST_USE;
+/* For mqtt_config_init: the members tls and websocket. */
+void mqtt_config_read_transport(struct mqtt_config *config, struct config_reader *reader);
 
 /* The client identifier of one of the source's connections: the same after every restart, another
  * for each replica, source and connection. */

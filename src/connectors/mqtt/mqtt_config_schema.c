@@ -1,7 +1,7 @@
 #include "connectors/mqtt/mqtt_config.h"
 
 /* Adjacent literals, one member each, so that a change is one line of diff. Members of later issues
- * (tls, websocket, columns, dedupe_key) are not here: what is not honoured is refused. */
+ * (websocket, columns, dedupe_key) are not here: what is not honoured is refused. */
 const char mqtt_config_schema[] =
     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
     "\"title\":\"MQTT Broker\",\"type\":\"object\",\"additionalProperties\":false,"
@@ -12,7 +12,22 @@ const char mqtt_config_schema[] =
     "\"description\":\"Host name or address, without scheme and port\","
     "\"examples\":[\"localhost\",\"broker.example.org\"]},"
     "\"port\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":65535,\"default\":1883,"
-    "\"title\":\"Port\"},"
+    "\"title\":\"Port\",\"description\":\"1883, or 8883 with TLS\"},"
+    "\"tls\":{\"type\":[\"object\",\"boolean\",\"null\"],\"additionalProperties\":false,\"title\":"
+    "\"TLS\","
+    "\"properties\":{"
+    "\"enabled\":{\"type\":\"boolean\",\"default\":true,\"title\":\"Use TLS\"},"
+    "\"verify\":{\"type\":\"boolean\",\"default\":true,\"title\":\"Verify the broker\","
+    "\"description\":\"Off: anybody on the way can pretend to be the broker\"},"
+    "\"ca_file\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":4096,"
+    "\"title\":\"Authorities (PEM file)\",\"description\":\"The machine's own when not set\"},"
+    "\"cert_file\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":4096,"
+    "\"title\":\"Client certificate (PEM file)\"},"
+    "\"key_file\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":4096,"
+    "\"title\":\"Client key (PEM file)\"},"
+    "\"server_name\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":255,"
+    "\"title\":\"Server name\",\"description\":\"That its certificate is for, if not the "
+    "broker's\"}}},"
     "\"topics\":{\"title\":\"Topics\",\"description\":\"Topic filters; + and # are wildcards\","
     "\"examples\":[\"smartcity/sensors/#\"],"
     "\"oneOf\":[{\"type\":\"string\",\"minLength\":1,\"maxLength\":65535},"

@@ -112,11 +112,44 @@ static void what_is_wrong_is_named(void **state)
 static void what_comes_later_is_refused_not_ignored(void **state)
 {
     (void)state;
-    assert_refused(WITH("\"tls\":{\"enabled\":true}"), ERR_UNSUPPORTED, "tls");
     assert_refused(WITH("\"websocket\":\"/mqtt\""), ERR_UNSUPPORTED, "websocket");
     assert_refused(WITH("\"columns\":{}"), ERR_UNSUPPORTED, "columns");
     assert_refused(WITH("\"dedupe_key\":{}"), ERR_UNSUPPORTED, "dedupe_key");
     assert_refused(WITH("\"format\":\"cbor\""), ERR_UNSUPPORTED, "format");
+}
+
+static void tls_is_read(void **state)
+{
+    (void)state;
+    struct mqtt_config config;
+    struct diag diag = {0};
+    assert_int_equal(read_config(WITH("\"tls\":{\"ca_file\":\"/ca\",\"cert_file\":\"/c\","
+                                      "\"key_file\":\"/k\",\"server_name\":\"n\"}"),
+                                 &config, &diag),
+                     ERR_OK);
+    assert_true(config.tls_enabled);
+    assert_true(config.tls.verify);
+    assert_int_equal(config.port, 8883);
+    assert_string_equal(config.tls.ca_file, "/ca");
+    assert_string_equal(config.tls.cert_file, "/c");
+    assert_string_equal(config.tls.key_file, "/k");
+    assert_string_equal(config.tls.server_name, "n");
+    mqtt_config_fini(&config);
+    assert_int_equal(
+        read_config(WITH("\"port\":1,\"tls\":{\"verify\":false,\"ca_file\":null}"), &config, &diag),
+        ERR_OK);
+    assert_int_equal(config.port, 1);
+    assert_false(config.tls.verify);
+    assert_null(config.tls.ca_file);
+    mqtt_config_fini(&config);
+    assert_int_equal(read_config(WITH("\"tls\":{\"enabled\":false}"), &config, &diag), ERR_OK);
+    assert_false(config.tls_enabled);
+    assert_int_equal(config.port, 1883);
+    mqtt_config_fini(&config);
+    assert_refused(WITH("\"tls\":7"), ERR_INVALID, "tls must be an object");
+    assert_refused(WITH("\"tls\":{\"verify\":1}"), ERR_INVALID, "tls.verify must be true or false");
+    assert_refused(WITH("\"tls\":{\"ca_file\":\"\"}"), ERR_INVALID, "tls.ca_file");
+    assert_refused(WITH("\"tls\":{\"key_file\":\"/k\"}"), ERR_INVALID, "needs tls.cert_file");
 }
 
 static void secrets_do_not_show(void **state)
@@ -165,7 +198,7 @@ static void the_schema_is_json_and_knows_every_option(void **state)
     if (!schema)
         fail_msg("%s at %d", error.text, error.position);
     const json_t *properties = json_object_get(schema, "properties");
-    assert_int_equal(json_object_size(properties), 21);
+    assert_int_equal(json_object_size(properties), 22);
     assert_true(
         json_is_true(json_object_get(json_object_get(properties, "password"), "writeOnly")));
     json_decref(schema);
@@ -228,7 +261,8 @@ static void an_unknown_key_is_named_with_the_nearest(void **state)
     assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"user-name\":\"u\"}",
                  "did you mean \"username\"?");
     assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"zzzzzzzz\":1}", "unknown key \"zzzzzzzz\"");
-    assert_refused("{\"broker\":\"b\",\"topics\":\"t\",\"tls\":{}}", ERR_UNSUPPORTED, "tls");
+    assert_check("{\"broker\":\"b\",\"topics\":\"t\",\"tls\":{\"cafile\":\"/k\"}}",
+                 "tls: unknown key \"cafile\"");
 }
 
 int main(void)
@@ -237,6 +271,7 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_comes_later_is_refused_not_ignored),
+        cmocka_unit_test(tls_is_read),
         cmocka_unit_test(secrets_do_not_show),
         cmocka_unit_test(client_ids_are_stable_and_differ),
         cmocka_unit_test(the_schema_is_json_and_knows_every_option),

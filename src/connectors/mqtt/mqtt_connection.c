@@ -243,7 +243,7 @@ static void on_stream_failed(void *ctx, enum err err, const char *reason)
         mqtt_handshake_fall_back(connection))
         return;
     mqtt_connection_fail(connection, err, "%s%s", reason,
-                         connection->state == MQTT_STATE_CONNACK
+                         connection->state == MQTT_STATE_CONNACK && err == ERR_CLOSED
                              ? " before it answered CONNECT; does a client with the same client_id "
                                "or its access list stand against it?"
                              : "");
@@ -268,18 +268,33 @@ static void on_stream_closed(void *ctx)
 
 static const struct stream_ops stream_ops = {on_open, on_data, on_stream_failed, on_stream_closed};
 
+/* What lies between MQTT and TCP. */
+static enum err layers_make(struct mqtt_connection *connection, struct stream_options *options)
+{
+    if (!connection->tls)
+        return ERR_OK;
+    enum err err = tls_layer_new(connection->tls, connection->target_host, &options->layers[0]);
+    options->layer_count += err == ERR_OK;
+    return err;
+}
+
 static enum err stream_begin(struct mqtt_connection *connection, struct diag *diag)
 {
     struct stream_options options = {
-        .transport = STREAM_TCP,
         .host = connection->target_host,
         .port = connection->target_port,
         .connect_timeout_ms = MQTT_CONNECT_TIMEOUT_MS,
         .read_max_bytes = connection->config->common.message_max_bytes + MQTT_HEAD_BYTES_MAX,
     };
     connection->state = MQTT_STATE_TCP;
-    enum err err = stream_open(&connection->stream, connection->host->loop, &options, &stream_ops,
-                               connection, diag);
+    enum err err = layers_make(connection, &options);
+    if (err != ERR_OK)
+        diag_set(diag, err, "cannot connect to %s: %s", options.host, err_text(err));
+    else
+        err = stream_open(&connection->stream, connection->host->loop, &options, &stream_ops,
+                          connection, diag);
+    for (size_t i = 0; i < options.layer_count && err != ERR_OK; i++)
+        options.layers[i]->ops->free(options.layers[i]);
     connection->stream_open = err == ERR_OK;
     return err;
 }
@@ -368,10 +383,12 @@ void mqtt_connection_stop(struct mqtt_connection *connection)
 }
 
 enum err mqtt_connection_open(struct mqtt_connection *connection, const struct mqtt_config *config,
-                              const struct connector_host *host, uint32_t index,
-                              const struct mqtt_connection_ops *ops, void *ctx, struct diag *diag)
+                              struct tls_context *tls, const struct connector_host *host,
+                              uint32_t index, const struct mqtt_connection_ops *ops, void *ctx,
+                              struct diag *diag)
 {
     *connection = (struct mqtt_connection){.config = config,
+                                           .tls = tls,
                                            .host = host,
                                            .ops = ops,
                                            .ctx = ctx,

@@ -63,6 +63,7 @@ struct mqtt_change {
 
 struct mqtt_connection {
     const struct mqtt_config *config;
+    struct tls_context *tls; /* NULL: none; the connector's */
     const struct connector_host *host;
     const struct mqtt_connection_ops *ops;
     void *ctx;
@@ -126,9 +127,10 @@ struct mqtt_connection {
     uint64_t oversize;
 };
 
+/* tls: NULL for none; borrowed until on_closed. */
 enum err mqtt_connection_open(struct mqtt_connection *connection, const struct mqtt_config *config,
-                              const struct connector_host *host, uint32_t index,
-                              const struct mqtt_connection_ops *ops, void *ctx,
+                              struct tls_context *tls, const struct connector_host *host,
+                              uint32_t index, const struct mqtt_connection_ops *ops, void *ctx,
                               struct diag *diag) ERR_MUST_USE;
 /* After on_ready: begins to emit. */
 void mqtt_connection_start(struct mqtt_connection *connection);

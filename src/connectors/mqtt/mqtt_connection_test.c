@@ -810,9 +810,9 @@ static void bad_configurations_fail_at_connect(void **state)
 {
     struct fixture *f = *state;
     struct diag diag = {0};
-    set(f, "tls", json_pack("{s:b}", "enabled", 1));
-    assert_int_equal(client_connect(f, &diag), ERR_UNSUPPORTED);
-    assert_non_null(strstr(diag.text, "tls"));
+    set(f, "tls", json_pack("{s:s}", "ca_file", "/nowhere/ca.pem"));
+    assert_int_equal(client_connect(f, &diag), ERR_INVALID);
+    assert_non_null(strstr(diag.text, "tls.ca_file: cannot use /nowhere/ca.pem"));
     f->connector->ops.stop(f->state);
     assert_true(f->stopped);
     f->connector->ops.disconnect(f->state);
