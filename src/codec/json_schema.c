@@ -224,20 +224,12 @@ static bool check_number(struct validation *validation, const struct json_schema
     return ok;
 }
 
-static size_t code_points(struct bytes text)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < text.size; i++)
-        count += (text.data[i] & 0xc0) != 0x80;
-    return count;
-}
-
 static bool check_length(struct validation *validation, const struct json_schema_node *node,
                          struct bytes text, const struct json_schema_place *place)
 {
     if (node->min_length == 0 && node->max_length == SIZE_MAX)
         return true;
-    size_t count = code_points(text);
+    size_t count = json_schema_code_points(text);
     char found[40] = "";
     if (!place->secret)
         snprintf(found, sizeof(found), ", not %zu", count);
@@ -252,25 +244,13 @@ static bool check_length(struct validation *validation, const struct json_schema
     return true;
 }
 
-/* PCRE2's answer: a count of at least 0, or an error. */
-static int pattern_match(const struct json_schema *schema, const struct json_schema_node *node,
-                         struct bytes text)
-{
-    pcre2_match_data *data = pcre2_match_data_create(1, schema->memory);
-    if (!data)
-        return PCRE2_ERROR_NOMEMORY;
-    int answer = pcre2_match(node->pattern, text.data, text.size, 0, 0, data, schema->limits);
-    pcre2_match_data_free(data);
-    return answer;
-}
-
 static bool check_pattern(struct validation *validation, const struct json_schema_node *node,
                           const json_t *value, struct bytes text,
                           const struct json_schema_place *place)
 {
     if (!node->pattern)
         return true;
-    int answer = pattern_match(validation->schema, node, text);
+    int answer = json_schema_match(validation->schema, node, text);
     if (answer >= 0)
         return true;
     if (answer == PCRE2_ERROR_NOMEMORY) {
@@ -292,6 +272,21 @@ static bool check_pattern(struct validation *validation, const struct json_schem
     return false;
 }
 
+static bool check_format(struct validation *validation, const struct json_schema_node *node,
+                         const json_t *value, struct bytes text,
+                         const struct json_schema_place *place)
+{
+    if (node->format == JSON_SCHEMA_FORMAT_NONE)
+        return true;
+    enum err err = json_schema_format_check(node->format, text);
+    if (err == ERR_INVALID)
+        return fail(validation, place, "format", value, "must be %s",
+                    json_schema_format_wish(node->format));
+    if (err != ERR_OK)
+        halt(validation, err);
+    return err == ERR_OK;
+}
+
 static bool check_string(struct validation *validation, const struct json_schema_node *node,
                          const json_t *value, const struct json_schema_place *place)
 {
@@ -300,9 +295,8 @@ static bool check_string(struct validation *validation, const struct json_schema
     struct bytes text = bytes_from(json_string_value(value), json_string_length(value));
     if (!check_length(validation, node, text, place))
         return false;
-    if (node->format != JSON_SCHEMA_FORMAT_NONE && !json_schema_format_holds(node->format, text))
-        return fail(validation, place, "format", value, "must be %s",
-                    json_schema_format_wish(node->format));
+    if (!check_format(validation, node, value, text, place))
+        return false;
     return check_pattern(validation, node, value, text, place);
 }
 

@@ -1,11 +1,15 @@
 #include "codec/json_schema_format.h"
 
+#include "codec/idna.h"
+
 #include <arpa/inet.h>
+#include <strings.h>
 
 struct format {
     const char *name;
     const char *wish;
     bool (*holds)(struct bytes text);
+    enum err (*check)(struct bytes text); /* for what holds: may need memory; NULL: nothing more */
 };
 
 static bool is_letter(uint8_t c)
@@ -81,18 +85,36 @@ static bool is_label(struct bytes label)
     return label.data[0] != '-' && label.data[label.size - 1] != '-';
 }
 
+/* Takes the label before the next dot off the text; false when there was none left. */
+static bool next_label(struct bytes *text, struct bytes *ret_label)
+{
+    if (!text->data)
+        return false;
+    size_t dot = find_one_of(*text, ".");
+    *ret_label = until(*text, dot);
+    *text = dot < text->size ? from(*text, dot + 1) : (struct bytes){0};
+    return true;
+}
+
 static bool is_hostname(struct bytes text)
 {
-    if (text.size > 253)
+    struct bytes label;
+    if (text.size == 0 || text.size > 253)
         return false;
-    for (;;) {
-        size_t dot = find_one_of(text, ".");
-        if (!is_label(until(text, dot)))
+    while (next_label(&text, &label))
+        if (!is_label(label))
             return false;
-        if (dot == text.size)
-            return true;
-        text = from(text, dot + 1);
-    }
+    return true;
+}
+
+static enum err check_hostname(struct bytes text)
+{
+    struct bytes label;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && next_label(&text, &label))
+        if (label.size >= 4 && strncasecmp((const char *)label.data, "xn--", 4) == 0)
+            err = idna_label_check(from(label, 4));
+    return err;
 }
 
 /* Only unreserved characters, sub-delims, percent-encodings and those in extra (RFC 3986 §2). */
@@ -188,11 +210,11 @@ static bool is_uri(struct bytes text)
 }
 
 static const struct format formats[JSON_SCHEMA_FORMAT_COUNT] = {
-    [JSON_SCHEMA_FORMAT_URI] = {"uri", "a URI such as https://example.org/path", is_uri},
+    [JSON_SCHEMA_FORMAT_URI] = {"uri", "a URI such as https://example.org/path", is_uri, NULL},
     [JSON_SCHEMA_FORMAT_HOSTNAME] = {"hostname", "a host name such as broker.example.org",
-                                     is_hostname},
-    [JSON_SCHEMA_FORMAT_IPV4] = {"ipv4", "an IPv4 address such as 192.0.2.1", is_ipv4},
-    [JSON_SCHEMA_FORMAT_IPV6] = {"ipv6", "an IPv6 address such as 2001:db8::1", is_ipv6},
+                                     is_hostname, check_hostname},
+    [JSON_SCHEMA_FORMAT_IPV4] = {"ipv4", "an IPv4 address such as 192.0.2.1", is_ipv4, NULL},
+    [JSON_SCHEMA_FORMAT_IPV6] = {"ipv6", "an IPv6 address such as 2001:db8::1", is_ipv6, NULL},
 };
 
 enum json_schema_format json_schema_format_find(const char *name)
@@ -208,7 +230,9 @@ const char *json_schema_format_wish(enum json_schema_format format)
     return formats[format].wish;
 }
 
-bool json_schema_format_holds(enum json_schema_format format, struct bytes text)
+enum err json_schema_format_check(enum json_schema_format format, struct bytes text)
 {
-    return formats[format].holds(text);
+    if (!formats[format].holds(text))
+        return ERR_INVALID;
+    return formats[format].check ? formats[format].check(text) : ERR_OK;
 }

@@ -129,3 +129,7 @@ bool json_schema_is_shallow(const json_t *value, unsigned levels);
 /* Finds two equal items: *ret_first < *ret_second. ERR_OK: found, ERR_NOT_FOUND, ERR_NO_MEMORY. */
 enum err json_schema_find_twin(const json_t *array, size_t *ret_first,
                                size_t *ret_second) ERR_MUST_USE;
+size_t json_schema_code_points(struct bytes text);
+/* PCRE2's answer: at least 0 for a match, or an error. */
+int json_schema_match(const struct json_schema *schema, const struct json_schema_node *node,
+                      struct bytes text);

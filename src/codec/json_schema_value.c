@@ -220,3 +220,22 @@ enum err json_schema_find_twin(const json_t *array, size_t *ret_first, size_t *r
     mem_free(twins);
     return err;
 }
+
+size_t json_schema_code_points(struct bytes text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.size; i++)
+        count += (text.data[i] & 0xc0) != 0x80;
+    return count;
+}
+
+int json_schema_match(const struct json_schema *schema, const struct json_schema_node *node,
+                      struct bytes text)
+{
+    pcre2_match_data *data = pcre2_match_data_create(1, schema->memory);
+    if (!data)
+        return PCRE2_ERROR_NOMEMORY;
+    int answer = pcre2_match(node->pattern, text.data, text.size, 0, 0, data, schema->limits);
+    pcre2_match_data_free(data);
+    return answer;
+}
