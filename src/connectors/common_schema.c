@@ -44,7 +44,7 @@ static enum err text_load(const char *text, const char *name, json_t **ret_json,
 {
     json_error_t error = {0};
     *ret_json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (*ret_json && json_is_object(*ret_json))
+    if (json_is_object(*ret_json))
         return ERR_OK;
     /* Without memory jansson gives up without a word; whatever it refuses, it has words for. */
     if (!*ret_json && error.text[0] == 0)
