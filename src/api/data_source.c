@@ -12,7 +12,7 @@ static const char *sentence(enum err err, const struct diag *diag)
 static bool answer_callers(struct api_response *response, enum err err, const struct diag *diag,
                            int64_t id, enum err *ret_err)
 {
-    if (err == ERR_NOT_FOUND && id >= 0)
+    if (err == ERR_NOT_FOUND && id != DATA_SOURCE_NO_ID)
         *ret_err = api_fail(response, 404, "Data source %lld not found", (long long)id);
     else if (err == ERR_NOT_FOUND)
         *ret_err = api_fail(response, 404, "%s", sentence(err, diag));

@@ -7,8 +7,11 @@
 #include "api/route.h"
 #include "sources/registry_api.h"
 
-/* Answers what the registry could not do. id < 0: no id is meant. action: a failure that is neither
- * the caller's nor the database's is the connector's (500, "start"); NULL: the database's (503). */
+#define DATA_SOURCE_NO_ID INT64_MIN
+
+/* Answers what the registry could not do. What is neither the caller's fault nor known to be the
+ * database's is the database's (503) in refused, the connector's (500, "start") in failed. id:
+ * DATA_SOURCE_NO_ID when none is meant. */
 enum err data_source_refused(struct api_response *response, enum err err, const struct diag *diag,
                              int64_t id);
 enum err data_source_failed(struct api_response *response, enum err err, const struct diag *diag,

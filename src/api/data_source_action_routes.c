@@ -82,7 +82,7 @@ static enum err overview_get(const struct api_services *services, struct api_req
                         "Data sources cannot be managed yet: the service is starting");
     enum err err = registry_api_overview(services->manager, &overview, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     return answer_named(response, overview, "Status of the data sources retrieved");
 }
 
@@ -98,7 +98,7 @@ static enum err validate_post(const struct api_services *services, struct api_re
         return err;
     err = registry_api_validate(services->manager, &wish, &errors, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     size_t count = json_array_size(errors);
     struct buf *out = &response->body;
     api_data_begin(out);
@@ -122,7 +122,7 @@ static enum err test_post(const struct api_services *services, struct api_reques
         return err;
     err = registry_api_test(services->manager, &wish, &result, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     bool success = json_is_true(json_object_get(result, "success"));
     api_data_begin(&response->body);
     err = api_append_json(&response->body, result);

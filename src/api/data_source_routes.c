@@ -44,7 +44,7 @@ static enum err types_get(const struct api_services *services, struct api_reques
         return no_manager(response);
     enum err err = registry_api_types(services->manager, &types, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     return answer_list(response, types, "data source types");
 }
 
@@ -76,7 +76,7 @@ static enum err list_get(const struct api_services *services, struct api_request
         return no_manager(response);
     err = registry_api_list(services->manager, enabled_only, &sources, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     return answer_list(response, sources, "data sources");
 }
 
@@ -92,7 +92,7 @@ static enum err create_post(const struct api_services *services, struct api_requ
         return err;
     err = registry_api_create(services->manager, &wish, &source, &created, &diag);
     if (err != ERR_OK)
-        return data_source_refused(response, err, &diag, -1);
+        return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
     return answer_data(response, source,
                        created ? "Data source created"
                                : "The same data source is there already: nothing was created");

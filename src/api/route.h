@@ -68,7 +68,8 @@ struct api_route_group {
     X(service_routes)                                                                              \
     X(recent_routes)                                                                               \
     X(stream_routes)                                                                               \
-    X(openapi_routes)
+    X(openapi_routes)                                                                              \
+    X(docs_routes)
 
 #define X(group) extern const struct api_route_group group;
 API_ROUTE_GROUPS(X)

@@ -49,5 +49,5 @@
 #define LIMIT_API_PUSH_BYTES       (16 * MIB)  /* one body of records, inflated too */
 #define LIMIT_API_BODIES_BYTES     (256 * MIB) /* all bodies on their way in, inflated too */
 #define LIMIT_API_STREAM_CLIENTS   256
-#define LIMIT_API_STREAM_BYTES     (64 * MIB) /* held for slow clients of /api/stream, all of them */
+#define LIMIT_API_STREAM_BYTES     (64 * MIB) /* held for slow clients of streams */
 #define LIMIT_METRICS_ANSWER_BYTES (256 * MIB)

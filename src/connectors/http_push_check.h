@@ -1,0 +1,50 @@
+#pragma once
+/*
+ * The configuration of HTTP push, and what is asked of a push before its body is looked at: the
+ * token or signature, the size, the content type, the key. Pure. Secrets are compared in constant
+ * time.
+ */
+#include "base/limits.h"
+#include "codec/sha256.h"
+#include "connectors/connector.h"
+#include "connectors/http_push_body.h"
+
+#define HTTP_PUSH_PAUSED                                                                           \
+    "The service takes nothing now (its journal is full, or it cannot keep up): post again later"
+#define HTTP_PUSH_BODY_BYTES_MAX LIMIT_API_PUSH_BYTES
+#define HTTP_PUSH_RECORDS_MAX    100000
+#define HTTP_PUSH_KEY_BYTES_MAX  255
+
+extern const char http_push_config_schema[];
+
+enum http_push_format {
+    HTTP_PUSH_FORMAT_AUTO, /* by the content type */
+    HTTP_PUSH_FORMAT_JSON,
+    HTTP_PUSH_FORMAT_NDJSON,
+    HTTP_PUSH_FORMAT_TEXT, /* the body is one text */
+};
+
+struct http_push_config {
+    char *token; /* NULL: none is asked for */
+    uint8_t token_digest[SHA256_BYTES];
+    size_t body_bytes_max;
+    enum http_push_format format;
+    const char *timestamp_field; /* "": the usual one; borrowed from the JSON */
+    const char *sensor_id_field;
+};
+
+/* json outlives the configuration. On failure fini all the same. */
+enum err http_push_config_init(struct http_push_config *config, const json_t *json,
+                               struct diag *diag) ERR_MUST_USE;
+void http_push_config_fini(struct http_push_config *config);
+
+struct http_push_verdict {
+    unsigned status; /* 0: good */
+    const char *message;
+};
+
+void http_push_check(const struct http_push_config *config, const struct connector_push *push,
+                     enum http_push_shape *ret_shape, struct http_push_verdict *ret_verdict);
+
+/* A header's text without what is not printable ASCII; cut to size. */
+void http_push_plain_text(const char *text, char *ret_text, size_t size);
