@@ -1,9 +1,10 @@
 #include "connectors/http_push_check.h"
 
-#include "base/alloc.h"
-
 #include <stdio.h>
 #include <strings.h>
+
+#define CONFIG_BYTES_MAX (256 * KIB)
+#define TOKEN_BYTES_MAX  4096
 
 /* Adjacent literals, one member each, so that a change is one line of diff. */
 const char http_push_config_schema[] =
@@ -16,63 +17,34 @@ const char http_push_config_schema[] =
     "post\"},"
     "\"max_body_bytes\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16777216,"
     "\"default\":16777216,\"title\":\"Largest body\",\"description\":\"In bytes, inflated\"},"
-    "\"format\":{\"type\":\"string\",\"enum\":[\"auto\",\"json\",\"ndjson\",\"text\"],"
-    "\"default\":\"auto\",\"title\":\"Format\",\"description\":\"auto: by the content type\"},"
-    "\"timestamp_field\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":255,"
-    "\"title\":\"Timestamp field\"},"
-    "\"sensor_id_field\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":255,"
-    "\"title\":\"Sensor id field\"}"
+    "\"format\":{\"type\":\"string\",\"enum\":[\"auto\",\"json\",\"text\"],\"default\":\"auto\","
+    "\"title\":\"Format\",\"description\":\"auto: JSON or NDJSON by the content type; json: "
+    "whatever "
+    "the content type; text: a body is one text\"}"
     "}}";
-
-static const char *text_of(const json_t *json, const char *name)
-{
-    const char *text = json_string_value(json_object_get(json, name));
-    return text ? text : "";
-}
-
-static enum err format_of(const json_t *json, enum http_push_format *ret_format, struct diag *diag)
-{
-    static const char *const names[] = {"auto", "json", "ndjson", "text"};
-    const char *name = text_of(json, "format");
-    *ret_format = HTTP_PUSH_FORMAT_AUTO;
-    if (!name[0])
-        return ERR_OK;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *ret_format = (enum http_push_format)i;
-            return ERR_OK;
-        }
-    }
-    return diag_set(diag, ERR_INVALID, "format must be auto, json, ndjson or text, not '%.40s'",
-                    name);
-}
 
 enum err http_push_config_init(struct http_push_config *config, const json_t *json,
                                struct diag *diag)
 {
-    *config = (struct http_push_config){.body_bytes_max = HTTP_PUSH_BODY_BYTES_MAX,
-                                        .timestamp_field = text_of(json, "timestamp_field"),
-                                        .sensor_id_field = text_of(json, "sensor_id_field")};
-    const json_t *bytes_max = json_object_get(json, "max_body_bytes");
-    if (bytes_max && (json_integer_value(bytes_max) < 1 ||
-                      json_integer_value(bytes_max) > (json_int_t)HTTP_PUSH_BODY_BYTES_MAX))
-        return diag_set(diag, ERR_INVALID, "max_body_bytes must be between 1 and %zu",
-                        HTTP_PUSH_BODY_BYTES_MAX);
-    if (bytes_max)
-        config->body_bytes_max = (size_t)json_integer_value(bytes_max);
-    enum err err = format_of(json, &config->format, diag);
-    const char *token = text_of(json, "token");
-    if (err != ERR_OK || !token[0])
-        return err;
-    config->token = mem_strdup(token);
-    if (!config->token)
-        return ERR_NO_MEMORY;
-    return sha256_of(bytes_from_text(token), config->token_digest);
+    *config = (struct http_push_config){0};
+    arena_init(&config->arena, CONFIG_BYTES_MAX);
+    enum err err = ERR_OK;
+    struct config_reader reader = {
+        .arena = &config->arena, .json = json, .diag = diag, .err = &err, .within = ""};
+    if (!json_is_object(json))
+        return diag_set(diag, ERR_INVALID, "the configuration must be a JSON object");
+    config->token = config_secret(&reader, "token", TOKEN_BYTES_MAX);
+    config->body_bytes_max = config_number(&reader, "max_body_bytes", 1, HTTP_PUSH_BODY_BYTES_MAX,
+                                           HTTP_PUSH_BODY_BYTES_MAX);
+    common_options_read(&config->common, &reader);
+    if (err == ERR_OK && config->token)
+        err = sha256_of(bytes_from_text(config->token), config->token_digest);
+    return err;
 }
 
 void http_push_config_fini(struct http_push_config *config)
 {
-    mem_free(config->token);
+    arena_fini(&config->arena);
     *config = (struct http_push_config){0};
 }
 
@@ -175,16 +147,12 @@ static void shape_of(const struct http_push_config *config, const char *content_
 {
     bool form = content_type && type_is_form(content_type);
     *ret_shape = HTTP_PUSH_JSON;
-    if (config->format == HTTP_PUSH_FORMAT_NDJSON && !form) {
-        *ret_shape = HTTP_PUSH_LINES;
-    } else if (config->format == HTTP_PUSH_FORMAT_TEXT && !form) {
+    if (config->common.format == CONTENT_TEXT && !form) {
         *ret_shape = HTTP_PUSH_WHOLE;
-    } else if (config->format == HTTP_PUSH_FORMAT_JSON && !form) {
-        *ret_shape = HTTP_PUSH_JSON;
     } else if (content_type && type_is_lines(content_type)) {
         *ret_shape = HTTP_PUSH_LINES;
     } else if (content_type && content_type[strspn(content_type, " \t")] &&
-               !type_is_json(content_type)) {
+               !type_is_json(content_type) && (form || config->common.format != CONTENT_JSON)) {
         *verdict = (struct http_push_verdict){
             422, "This content type is not taken: send application/json or application/x-ndjson"};
     }
@@ -221,10 +189,28 @@ void http_push_check(const struct http_push_config *config, const struct connect
             422, "The body is empty: send a JSON object, an array, or NDJSON"};
 }
 
-void http_push_plain_text(const char *text, char *ret_text, size_t size)
+/* Without what is not printable ASCII; cut to size. */
+static void plain_text(const char *text, char *ret_text, size_t size)
 {
     snprintf(ret_text, size, "%s", text);
     for (char *c = ret_text; *c; c++)
         if (*c < 0x20 || *c > 0x7e)
             *c = '?';
+}
+
+enum err http_push_extras(const struct connector_push *push, struct buf *out)
+{
+    const char *const values[] = {push->remote, push->content_type};
+    for (uint8_t i = 0; i < 2; i++) {
+        char text[256];
+        if (!values[i] || !values[i][0])
+            continue;
+        plain_text(values[i], text, sizeof(text));
+        enum err err = message_field_append(
+            out, &(struct message_field){
+                     .index = i, .type = FIELD_STRING, .text = bytes_from_text(text)});
+        if (err != ERR_OK)
+            return err;
+    }
+    return out->err;
 }

@@ -6,6 +6,7 @@
  */
 #include "base/limits.h"
 #include "codec/sha256.h"
+#include "connectors/common_options.h"
 #include "connectors/connector.h"
 #include "connectors/http_push_body.h"
 
@@ -17,23 +18,15 @@
 
 extern const char http_push_config_schema[];
 
-enum http_push_format {
-    HTTP_PUSH_FORMAT_AUTO, /* by the content type */
-    HTTP_PUSH_FORMAT_JSON,
-    HTTP_PUSH_FORMAT_NDJSON,
-    HTTP_PUSH_FORMAT_TEXT, /* the body is one text */
-};
-
 struct http_push_config {
-    char *token; /* NULL: none is asked for */
+    struct arena arena;
+    struct common_options common; /* format text: the body is one text; json: whatever its type */
+    const char *token;            /* NULL: none is asked for */
     uint8_t token_digest[SHA256_BYTES];
     size_t body_bytes_max;
-    enum http_push_format format;
-    const char *timestamp_field; /* "": the usual one; borrowed from the JSON */
-    const char *sensor_id_field;
 };
 
-/* json outlives the configuration. On failure fini all the same. */
+/* On failure fini all the same. */
 enum err http_push_config_init(struct http_push_config *config, const json_t *json,
                                struct diag *diag) ERR_MUST_USE;
 void http_push_config_fini(struct http_push_config *config);
@@ -46,5 +39,5 @@ struct http_push_verdict {
 void http_push_check(const struct http_push_config *config, const struct connector_push *push,
                      enum http_push_shape *ret_shape, struct http_push_verdict *ret_verdict);
 
-/* A header's text without what is not printable ASCII; cut to size. */
-void http_push_plain_text(const char *text, char *ret_text, size_t size);
+/* The metadata fields of its records: remote (0) and content_type (1). */
+enum err http_push_extras(const struct connector_push *push, struct buf *out) ERR_MUST_USE;

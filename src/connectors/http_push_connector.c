@@ -13,11 +13,11 @@
  *
  *   push ──► waiting: cut and checked as a whole, then emitted ──► emitted: until durable ──► done
  *
- * The waiting ones are worked on one after the other, SLICE_BYTES at a time, so that a large body
- * holds up nobody else on the loop. One push is one atomic group: its records and, just before the
- * last of them, its Idempotency-Key; ingest_end_of_read closes it. When memory fails in the middle
- * the rest follows later; nothing is answered before all of it is durable. Since pushes are taken
- * up in order, a repetition finds its first in the keys, and waits for the same sequence.
+ * Checking is done SLICE_BYTES at a time, so that a large body holds up nobody else on the loop;
+ * emission in one go, as one atomic group: the records and, just before the last of them, the
+ * Idempotency-Key. When memory fails in the middle the group stays open and goes on later; nothing
+ * is answered before all of it is durable. Since pushes are taken up in order, a repetition finds
+ * its first in the keys, and waits for the same sequence.
  */
 
 #define SLICE_BYTES   (128 * KIB)
@@ -27,6 +27,7 @@
 #define PAUSE_PATIENCE_MS                                                                          \
     5000 /* so long pushes wait for a paused pipeline before they are refused */
 #define WRAPPED_BYTES_MAX (LIMIT_MESSAGE_BYTES_MAX)
+#define DATASET_BYTES_MAX (64 * KIB)
 #define EXTRAS_BYTES_MAX  (4 * KIB)
 
 struct job {
@@ -61,6 +62,7 @@ struct http_push {
     uint64_t durable_sequence;
     uint64_t paused_since_ms;
     bool paused;
+    bool grouping; /* the first of the waiting has begun, its group is open */
     bool started;
     bool stopping;
     bool closing;
@@ -156,7 +158,6 @@ static bool job_is_repeated(struct http_push *state, struct job *job)
 struct slice {
     size_t bytes;
     size_t records;
-    bool retry; /* the pipeline could not take a record: a little later */
 };
 
 static bool slice_take(struct slice *slice, size_t bytes)
@@ -227,6 +228,20 @@ static enum err key_put(struct http_push *state, struct job *job)
     return err;
 }
 
+/* Larger than the source takes: a dead letter. */
+static enum err message_emit(struct http_push *state, struct job *job, struct bytes payload)
+{
+    const struct ingest_message message = {.payload = payload,
+                                           .extras = buf_bytes(&job->extras),
+                                           .arrival_us = job->push->arrival_us,
+                                           .wants_acknowledgement = true};
+    if (payload.size <= state->config.common.message_max_bytes)
+        return ingest_emit(state->route, &message, &job->sequence);
+    return ingest_reject(state->route, &message, "oversize",
+                         "the record is larger than the source takes (max_message_bytes)",
+                         &job->sequence);
+}
+
 static enum err record_emit(struct http_push *state, struct job *job)
 {
     struct bytes payload;
@@ -234,12 +249,7 @@ static enum err record_emit(struct http_push *state, struct job *job)
     if (err == ERR_OK)
         err = key_put(state, job);
     if (err == ERR_OK)
-        err = ingest_emit(state->route,
-                          &(struct ingest_message){.payload = payload,
-                                                   .extras = buf_bytes(&job->extras),
-                                                   .arrival_us = job->push->arrival_us,
-                                                   .wants_acknowledgement = true},
-                          &job->sequence);
+        err = message_emit(state, job, payload);
     if (err != ERR_OK)
         return err;
     job->emitted++;
@@ -254,28 +264,28 @@ static void job_all_emitted(struct http_push *state, struct job *job)
     if (job->keyed)
         http_push_keys_sequence(&state->keys, job->digest, job->sequence);
     job_emitted(state);
-    ingest_end_of_read(state->source);
+    state->grouping = false;
+    ingest_group_end(state->source);
 }
 
-/* True when the slice is used up, or nothing can be emitted now. */
-static bool job_emit(struct http_push *state, struct job *job, struct slice *slice)
+/* All of it in one go: what others on the loop emit waits for the end of the group. False: not now;
+ * when it has begun, it goes on in a moment. */
+static bool job_emit(struct http_push *state, struct job *job)
 {
+    if (state->paused && !state->grouping)
+        return false;
+    if (!state->grouping)
+        ingest_group_begin(state->source);
+    state->grouping = true;
     while (job->emitted < job->check.count) {
         if (!job->have_record && http_push_body_next(&job->body, &job->record, NULL) != ERR_OK)
             break; /* it has been checked: cannot be */
         job->have_record = true;
-        if (state->paused && job->emitted == 0)
-            return true; /* on_resume goes on; a group that has begun is ended, whatever happens */
-        slice->retry = record_emit(state, job) != ERR_OK;
-        if (slice->retry)
-            return true;
-        if (!slice_take(slice, job->record.json.size))
-            break;
+        if (record_emit(state, job) != ERR_OK)
+            return false;
     }
-    if (job->emitted < job->check.count)
-        return true;
     job_all_emitted(state, job);
-    return false;
+    return true;
 }
 
 /* Those that have not begun are refused when the pipeline takes nothing for long. */
@@ -283,7 +293,7 @@ static void waiting_expire(struct http_push *state)
 {
     if (!state->paused || uv_now(state->host.loop) - state->paused_since_ms < PAUSE_PATIENCE_MS)
         return;
-    struct job *begun = state->waiting && state->waiting->emitted > 0 ? waiting_pop(state) : NULL;
+    struct job *begun = state->grouping ? waiting_pop(state) : NULL;
     while (state->waiting)
         job_refuse(state, 503, HTTP_PUSH_PAUSED);
     if (!begun)
@@ -302,7 +312,7 @@ static void stopped_tell(struct http_push *state)
 
 static void work(struct http_push *state)
 {
-    struct slice slice = {SLICE_BYTES, SLICE_RECORDS, false};
+    struct slice slice = {SLICE_BYTES, SLICE_RECORDS};
     waiting_expire(state);
     while (state->waiting) {
         struct job *job = state->waiting;
@@ -316,9 +326,8 @@ static void work(struct http_push *state)
             if (state->waiting != job)
                 continue;
         }
-        if (job_emit(state, job, &slice)) {
-            bool paused = state->paused && job->emitted == 0;
-            work_soon(state, paused ? PAUSE_PATIENCE_MS : slice.retry ? RETRY_MS : 0);
+        if (!job_emit(state, job)) {
+            work_soon(state, state->grouping ? RETRY_MS : PAUSE_PATIENCE_MS);
             break;
         }
     }
@@ -381,23 +390,6 @@ static const struct ingest_source_ops source_ops = {on_durable, on_pause, on_res
 
 /* ---- taking a push ---- */
 
-static enum err extras_make(const struct connector_push *push, struct buf *out)
-{
-    const char *const values[] = {push->remote, push->content_type};
-    for (uint8_t i = 0; i < 2; i++) {
-        char text[256];
-        if (!values[i] || !values[i][0])
-            continue;
-        http_push_plain_text(values[i], text, sizeof(text));
-        enum err err = message_field_append(
-            out, &(struct message_field){
-                     .index = i, .type = FIELD_STRING, .text = bytes_from_text(text)});
-        if (err != ERR_OK)
-            return err;
-    }
-    return out->err;
-}
-
 static struct job *job_new(const struct connector_push *push, enum http_push_shape shape)
 {
     struct job *job = mem_zalloc(1, sizeof(*job));
@@ -411,7 +403,7 @@ static struct job *job_new(const struct connector_push *push, enum http_push_sha
     if (job->keyed)
         err = sha256_of(bytes_from_text(push->idempotency_key), job->digest);
     if (err == ERR_OK)
-        err = extras_make(push, &job->extras);
+        err = http_push_extras(push, &job->extras);
     if (err == ERR_OK)
         return job;
     buf_fini(&job->extras);
@@ -450,25 +442,31 @@ static void http_push_push(void *ctx, struct connector_push *push)
 
 /* ---- life ---- */
 
+/* The source's own id, unless a template or the number of levels says otherwise. */
+static enum err dataset_id(const struct http_push *state, struct buf *out)
+{
+    if (state->config.common.dataset)
+        return common_options_dataset_id(&state->config.common, state->host.source_id,
+                                         (struct bytes){0}, out);
+    return buf_text(out, state->host.source_id);
+}
+
 static enum err route_make(struct http_push *state)
 {
-    const struct http_push_config *config = &state->config;
-    return ingest_route_new(
-        state->source,
-        &(struct route_view){
-            .dataset_id = bytes_from_text(state->host.source_id),
-            .timestamp_field = bytes_from_text(config->timestamp_field),
-            .sensor_id_field = bytes_from_text(config->sensor_id_field),
-            .format = config->format == HTTP_PUSH_FORMAT_TEXT ? CONTENT_TEXT : CONTENT_AUTO,
-            .partition_by = PARTITION_BY_EVENT,
-            .partition_window_hours = 24,
-            .field_count = 2,
-            .fields = {{.name = BYTES_LITERAL("remote"), .type = FIELD_STRING, .per_message = true},
-                       {.name = BYTES_LITERAL("content_type"),
-                        .type = FIELD_STRING,
-                        .per_message = true}},
-        },
-        &state->route);
+    struct buf id;
+    buf_init(&id, DATASET_BYTES_MAX);
+    enum err err = dataset_id(state, &id);
+    struct route_view view = {
+        .dataset_id = buf_bytes(&id),
+        .field_count = 2,
+        .fields = {
+            {.name = BYTES_LITERAL("remote"), .type = FIELD_STRING, .per_message = true},
+            {.name = BYTES_LITERAL("content_type"), .type = FIELD_STRING, .per_message = true}}};
+    common_options_route(&state->config.common, &view);
+    if (err == ERR_OK)
+        err = ingest_route_new(state->source, &view, &state->route);
+    buf_fini(&id);
+    return err;
 }
 
 static enum err http_push_connect(void *ctx, const struct connector_host *host, struct diag *diag)
@@ -530,6 +528,8 @@ static void http_push_disconnect(void *ctx)
                 "The data source has stopped before it was known whether the records are stored: "
                 "post again later, with the same Idempotency-Key");
     }
+    if (state->grouping) /* out of memory to the last: what of it is there becomes durable */
+        ingest_group_end(state->source);
     ingest_route_free(state->route);
     ingest_source_close(state->source);
     http_push_keys_fini(&state->keys);
