@@ -161,7 +161,7 @@ static void test_routes(void **state)
 {
     (void)state;
     expect_get("/", 200, "\"endpoints\":{");
-    assert_null(strstr(answer.text, "data_sources")); /* what does not exist is not named */
+    assert_non_null(strstr(answer.text, "\"data_sources\":\"/api/data-sources\""));
     expect_get("/api/health", 200,
                "{\"status\":\"healthy\",\"components\":{\"data_sources\":"
                "\"healthy\",\"minio\":\"unhealthy: \\\"why\\\"\"");

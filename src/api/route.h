@@ -68,6 +68,9 @@ struct api_route_group {
     X(service_routes)                                                                              \
     X(recent_routes)                                                                               \
     X(stream_routes)                                                                               \
+    X(data_source_routes)                                                                          \
+    X(data_source_action_routes)                                                                   \
+    X(ingest_routes)                                                                               \
     X(openapi_routes)                                                                              \
     X(docs_routes)
 

@@ -75,6 +75,10 @@ class Server:
                 pass
             return received
 
+    def feed(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
     def alive(self):
         assert self.get("/api/live") == {"live": True}
 
@@ -319,3 +323,237 @@ def test_stop_with_idle_connections():
         server.alive()
     for s in idle:
         s.close()
+
+
+class Stream:
+    """One client of /api/stream."""
+
+    def __init__(self, server, query=""):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+        self.socket.sendall(f"GET /api/stream{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.text = b""
+        self.read_until(b"\r\n\r\n")
+
+    def read_until(self, what):
+        while what not in self.text:
+            part = self.socket.recv(65536)
+            assert part, self.text
+            self.text += part
+
+    def rows(self, count):
+        """The rows and what was told as dropped, until there are count in all."""
+        while True:
+            lines = self.text.decode().split("\n")
+            rows = [json.loads(line[6:]) for line in lines[:-1]
+                    if line.startswith("data: ") and "dropped" not in line]
+            dropped = sum(json.loads(line[6:])["dropped"] for line in lines[:-1]
+                          if line.startswith('data: {"dropped"'))
+            if len(rows) + dropped >= count:
+                return rows, dropped
+            part = self.socket.recv(65536)
+            assert part, self.text
+            self.text += part
+
+    def close(self):
+        self.socket.close()
+
+
+def test_stream():
+    with serving() as server:
+        everything, one, other = Stream(server), Stream(server, "?ingestion_id=city_a"), Stream(
+            server, "?ingestion_id=nobody")
+        assert b"Content-Type: text/event-stream" in one.text
+        assert b"Cache-Control: no-cache" in one.text
+        one.read_until(b": rows")
+        everything.read_until(b": rows")
+        server.feed("rows city_a 3")
+        server.feed("rows city_b 2")
+        rows, dropped = everything.rows(5)
+        assert (len(rows), dropped) == (5, 0)
+        rows, dropped = one.rows(3)
+        assert [row["seq"] for row in rows] == [0, 1, 2] and dropped == 0
+        assert {row["ingestion_id"] for row in rows} == {"city_a"}
+        one.close()
+        server.feed("rows city_a 1")
+        assert len(everything.rows(6)[0]) == 6
+        server.alive()
+    # The end of the service is the end of the stream, whole.
+    everything.read_until(b"\r\n0\r\n\r\n")
+    other.read_until(b"\r\n0\r\n\r\n")
+
+
+def test_slow_stream_client_is_told():
+    """Who does not read loses rows, and hears how many; who reads gets all."""
+    with serving() as server:
+        slow = Stream(server)
+        slow.read_until(b": rows")
+        total = 0
+        for _ in range(1500):
+            server.feed("rows city_a 100")
+            total += 100
+        server.feed("rows city_b 1")
+        server.alive()
+        rows, dropped = slow.rows(total + 1)
+        assert dropped > 0 and len(rows) + dropped == total + 1
+        assert rows  # not all of it
+
+
+def test_too_many_streams():
+    with serving() as server:
+        streams = [Stream(server) for _ in range(256)]
+        status, headers, body = server.call("GET", "/api/stream")
+        assert status == 503 and headers["Retry-After"]
+        assert "256" in json.loads(body)["error"]
+        server.alive()
+        streams.pop().close()
+        server.feed("rows city_a 1")  # its end is noticed when something is written
+        wait_until(lambda: open_close(server), "a place among the streams")
+
+
+def open_close(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as s:
+        s.sendall(b"GET /api/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = s.recv(4096)
+    server.feed("rows city_a 1")
+    return b" 200 " in answer
+
+
+def test_slow_requests_hold_up_nobody():
+    wish = {"name": "s", "type_name": "mqtt", "config": {"broker": "slow"}}
+    with serving() as server:
+        status, _, body = server.call("POST", "/api/data-sources", json.dumps(wish).encode())
+        assert status == 200, body
+        with concurrent.futures.ThreadPoolExecutor(40) as pool:
+            starts = [pool.submit(server.call, "POST", "/api/data-sources/1/start")
+                      for _ in range(40)]  # 300 ms each, eight at a time
+            answered = 0
+            while not all(start.done() for start in starts):
+                server.alive()
+                answered += 1
+            assert {start.result()[0] for start in starts} == {200}
+        assert answered > 40  # none of the two threads was ever held
+
+
+def test_slow_request_outlives_the_timeout_and_its_client():
+    """The sweeper leaves a request in work alone; a client that goes away harms nobody."""
+    wish = {"name": "s", "type_name": "mqtt", "config": {"broker": "slow"}}
+    with serving("--timeout-ms", "100") as server:
+        server.call("POST", "/api/data-sources", json.dumps(wish).encode())
+        assert server.call("POST", "/api/data-sources/1/start")[0] == 200
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as s:
+                s.sendall(b"POST /api/data-sources/1/start HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.alive()
+
+
+def test_stop_with_requests_in_work():
+    """Those in work are answered, those that wait for a push are told, and the process ends."""
+    wish = {"name": "s", "type_name": "mqtt", "config": {"broker": "slow"}}
+    sockets = []
+    with serving() as server:
+        server.call("POST", "/api/data-sources", json.dumps(wish).encode())
+        for request in ([b"POST /api/data-sources/1/start HTTP/1.1\r\nHost: x\r\n\r\n"] * 4 +
+                        [b"POST /api/ingest/push-never HTTP/1.1\r\nHost: x\r\n"
+                         b"Content-Length: 2\r\n\r\n{}"] * 4):
+            sockets.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S))
+            sockets[-1].sendall(request)
+        server.alive()
+    for s, status in zip(sockets, [b"200"] * 4 + [b"503"] * 4):
+        answer = s.recv(65536)
+        assert answer.split(b" ")[1] == status, answer
+        s.close()
+
+
+def test_bodies_in_memory_are_bounded():
+    """256 MiB of bodies on their way in, and no more: then 503, and all is well again after it."""
+    head = (b"POST /api/ingest/push HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+            % (16 << 20))
+    with serving() as server:
+        sockets = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+                   for _ in range(18)]
+        for s in sockets:
+            s.sendall(head + b" " * ((16 << 20) - 1))
+        answers = []
+        for s in sockets:
+            s.sendall(b"\n")
+            answers.append(s.recv(4096).split(b" ")[1])
+            s.close()
+        assert answers.count(b"202") == 16 and answers.count(b"503") == 2, answers
+        assert server.call("POST", "/api/ingest/push", b"{}")[0] == 202
+
+
+def test_pushes():
+    with serving() as server:
+        status, headers, body = server.call("POST", "/api/ingest/push", b"{}\n{}\n")
+        assert status == 202
+        assert json.loads(body)["data"] == {"ingestion_id": "push", "count": 2}
+        assert "127.0.0.1" in json.loads(body)["message"]
+        for status in 400, 401, 403, 413, 422, 429, 503:
+            assert server.call("POST", f"/api/ingest/push-{status}", b"{}")[0] == status
+        assert server.call("POST", "/api/ingest/nobody", b"{}")[0] == 404
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(
+                lambda _: server.call("POST", "/api/ingest/push", b"{}\n")[0], range(500)))
+        assert set(answers) == {202}
+
+
+# Good calls, each with the status it must get, over every route of the document.
+GOOD = {
+    "get /": 200, "get /api/health": 200, "get /api/ready": 200, "get /api/live": 200,
+    "get /api/metrics": 200, "get /metrics": 200, "get /api/partitions": 200, "get /api/data": 200,
+    "get /api/data/{ingestion_id}": 200, "post /api/buffer/size": 200,
+    "get /api/diagnostics/topic-analysis": 200, "get /api/stream": 200,
+    "get /api/data-sources/types": 200, "get /api/data-sources": 200, "post /api/data-sources": 200,
+    "get /api/data-sources/{id}": 200, "put /api/data-sources/{id}": 200,
+    "delete /api/data-sources/{id}": 200, "get /api/data-sources/status/overview": 200,
+    "post /api/data-sources/validate": 200, "post /api/data-sources/test": 200,
+    "post /api/data-sources/{id}/start": 200, "post /api/data-sources/{id}/stop": 200,
+    "post /api/data-sources/{id}/restart": 200, "get /api/data-sources/{id}/health": 200,
+    "get /api/data-sources/{id}/metrics": 200, "post /api/ingest/{ingestion_id}": 202,
+    "get /openapi.json": 200, "get /docs": 200,
+}
+
+
+def documented(operation, status, headers, body):
+    """The document names this status, its content type, and (for JSON) its required members."""
+    answer = operation["responses"].get(str(status))
+    assert answer, (status, body)
+    content_type = (headers["Content-Type"] or "").split(";")[0]
+    assert content_type in answer["content"], (status, content_type)
+    if content_type == "application/json":
+        schema = answer["content"][content_type]["schema"]
+        name = schema.get("$ref", "").split("/")[-1]
+        required = {"Error": ["detail", "error"], "ValidationError": ["detail", "error"]}.get(
+            name, schema.get("required", []))
+        missing = set(required) - set(json.loads(body))
+        assert not missing, (status, missing, body)
+        for member in ("error", "total", "data") if "required" in schema else ():
+            assert (member in json.loads(body)) == (member in schema["properties"]), (member, body)
+
+
+def test_document_is_true():
+    """Every route of the document is called, well and badly; what comes is what it says."""
+    wish = b'{"name":"s%d","type_name":"mqtt","config":{"broker":"b"}}'
+    with serving() as server:
+        for i in range(3):
+            assert server.call("POST", "/api/data-sources", wish % i)[0] == 200
+        document = server.get("/openapi.json")
+        names = {f"{method} {path}" for path, item in document["paths"].items() for method in item}
+        assert names == set(GOOD)
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                if path == "/api/stream":
+                    continue  # test_stream
+                target = path.replace("{id}", "3").replace("{ingestion_id}", "push")
+                body = wish % 9 if operation.get("requestBody") else None
+                if method == "delete":
+                    target = "/api/data-sources/2"
+                status, headers, text = server.call(method.upper(), target, body)
+                assert status == GOOD[f"{method} {path}"], (method, path, status, text)
+                documented(operation, status, headers, text)
+                bad = path.replace("{id}", "x").replace("{ingestion_id}", "nobody") + "?limit=x&since=x"
+                status, headers, text = server.call(method.upper(), bad, b"[1" if body else None)
+                documented(operation, status, headers, text)
+                gone = path.replace("{id}", "999").replace("{ingestion_id}", "push-429")
+                status, headers, text = server.call(method.upper(), gone, body)
+                documented(operation, status, headers, text)

@@ -1,22 +1,24 @@
 /*
  * Serves the API with canned recent rows, for tests/integration/test_api.py: two partitions by
  * default (city_a with 5 messages, city_b with 3), or --partitions N of 20 messages. Listens on a
- * free port, which the log line names; ends at the end of its standard input.
+ * free port, which the log line names; ends at the end of its standard input. A line "rows city_a
+ * 3" there brings three messages more. Data sources are those of tests/support/fake_registry.h.
  */
 #include "api/api.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "os/process_metrics.h"
+#include "support/fake_registry.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct tool {
     struct recent *recent;
     struct metrics *metrics;
     struct process_metrics *process;
+    struct manager *manager;
     enum api_status status;
 };
 
@@ -120,6 +122,15 @@ static void metrics_fill(struct tool *tool, int partitions)
     }
 }
 
+/* "rows <partition> <count>" */
+static void feed(struct tool *tool, const char *line)
+{
+    char dataset[64];
+    int count;
+    if (sscanf(line, "rows %63s %d", dataset, &count) == 2)
+        partition_fill(tool->recent, dataset, dataset, count);
+}
+
 int main(int argc, char **argv)
 {
     struct tool tool = {0};
@@ -142,6 +153,8 @@ int main(int argc, char **argv)
     assert(err == ERR_OK);
     err = process_metrics_new(tool.metrics, &tool.process);
     assert(err == ERR_OK);
+    err = fake_registry_new(&tool.manager);
+    assert(err == ERR_OK);
     fill(&tool, partitions);
     metrics_fill(&tool, partitions > 1000 ? 1000 : partitions);
 
@@ -153,14 +166,16 @@ int main(int argc, char **argv)
                                           .health = on_health,
                                           .ready = on_ready,
                                           .live = on_live,
-                                          .ctx = &tool};
+                                          .ctx = &tool,
+                                          .manager = tool.manager};
     err = api_start(&options, &services, &api, &diag);
     if (err != ERR_OK)
         fprintf(stderr, "%s\n", diag.text);
-    char ignored[64];
-    while (err == ERR_OK && read(STDIN_FILENO, ignored, sizeof(ignored)) > 0)
-        ;
+    char line[128];
+    while (err == ERR_OK && fgets(line, sizeof(line), stdin))
+        feed(&tool, line);
     api_stop(api);
+    fake_registry_free(tool.manager);
     metrics_free(tool.metrics);
     process_metrics_free(tool.process);
     recent_free(tool.recent);
