@@ -34,6 +34,10 @@ class Api:
         connection.close()
         return answer.status, answer.headers, text
 
+    def wait_ready(self):
+        """The API answers before the data sources are read."""
+        wait_until(lambda: self.call("GET", "/api/data-sources")[0] == 200, "the data sources")
+
     def json(self, method, path, body=None, expected=200, headers=None):
         status, _, text = self.call(method, path, body, headers)
         assert status == expected, (method, path, status, text)
@@ -56,8 +60,9 @@ class Api:
 @pytest.fixture
 def api(make_service):
     service = make_service(free_port(), environment=QUIET)
-    wait_until(lambda: service.get("/api/live"), "the API")
-    return Api(service)
+    api = Api(service)
+    api.wait_ready()
+    return api
 
 
 def test_types(api):
@@ -123,7 +128,7 @@ def test_disabled_does_not_start_and_stop_survives(api, broker):
     api.json("POST", f"/api/data-sources/{on['id']}/stop")
     api.service.stop()
     api.service.start()
-    wait_until(lambda: api.service.get("/api/live"), "the API")
+    api.wait_ready()
     assert api.status(on["id"]) == "stopped"
     assert api.status(off["id"]) == "inactive"
 
@@ -244,7 +249,7 @@ def test_push(api):
         assert api.json("POST", path, [{"seq": 105}, {"seq": 106}], 202, key)["data"]["count"] == 2
     api.service.kill()  # all of it was durable
     api.service.start()
-    wait_until(lambda: api.service.get("/api/live"), "the API")
+    api.wait_ready()
     wait_until(lambda: api.status(source["id"]) == "active", "the push source to run again")
     assert api.json("POST", path, [{"seq": 105}, {"seq": 106}], 202, key)["data"]["count"] == 2
     api.service.stop()
