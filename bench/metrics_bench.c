@@ -95,7 +95,7 @@ static void partition_add(struct bench *bench, int i)
     tally.rescued = (uint64_t)i;
     batch_tally_rejected(&tally, BYTES_LITERAL("oversize"));
     service_metrics_tally(bench->service, &dataset, &tally);
-    must(account_get(bench->book, bytes_from_text(id), BYTES_LITERAL("mqtt"), &account), "account");
+    must(account_get(bench->book, bytes_from_text(id), &account), "account");
     account->received = 1234567 + (uint64_t)i * 104729;
     account->stored = account->received - 3;
     recent_fill(bench, bytes_from_text(id));

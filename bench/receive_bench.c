@@ -214,8 +214,7 @@ static void bench_open(struct receive_bench *bench, const json_t *config)
     bench->state = calloc(1, bench->connector->state_size);
     if (!bench->state || loop_start(&bench->loop, "bench") != ERR_OK ||
         account_book_new(&bench->book) != ERR_OK ||
-        account_get(bench->book, BYTES_LITERAL("bench"), BYTES_LITERAL("mqtt"), &bench->account) !=
-            ERR_OK ||
+        account_get(bench->book, BYTES_LITERAL("bench"), &bench->account) != ERR_OK ||
         ingest_loop_new(&bench->loop, &sink, &rule, bench->book, &bench->in_flight,
                         &bench->ingest) != ERR_OK)
         abort();

@@ -102,7 +102,7 @@ static enum err journal_begin(struct service *service, struct diag *diag)
 static void landed_count_received(struct service *service, const struct landed *landed)
 {
     struct account *account;
-    if (account_get(service->book, landed->source_id, bytes_from(NULL, 0), &account) == ERR_OK)
+    if (account_get(service->book, landed->source_id, &account) == ERR_OK)
         atomic_fetch_add(&account->received, landed->messages);
 }
 
@@ -115,13 +115,10 @@ static enum err on_pending(void *ctx, const struct landed *landed)
 static void on_uploaded(void *ctx, const struct landed *landed)
 {
     struct service *service = ctx;
-    struct account *account;
     for (uint32_t i = 0; i < landed->file_count; i++)
         service_metrics_file_written(service->service_metrics, landed->files[i].size_bytes);
-    if (account_get(service->book, landed->source_id, bytes_from(NULL, 0), &account) != ERR_OK)
-        return;
-    atomic_fetch_add(&account->rejected, landed->rejected);
-    atomic_fetch_add(&account->stored, landed->messages - landed->rejected);
+    account_uploaded(service->book, landed->dataset_id, landed->through,
+                     &(struct account_part){landed->source_id, landed->messages, landed->rejected});
 }
 
 static void on_report(void *ctx, const char *sentence)

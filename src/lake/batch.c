@@ -487,6 +487,11 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         origins_memory_bytes(&batch->origins) + batch->schema.arena.used_bytes;
 }
 
+uint64_t batch_rejected(const struct batch *batch)
+{
+    return batch->stats.rejected;
+}
+
 static void batch_clear(struct batch *batch)
 {
     for (size_t i = 0; i < batch->schema.column_count; i++)

@@ -51,6 +51,8 @@ struct batch_stats {
     uint64_t block_last;    /* number of the last block appended */
 };
 void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats);
+/* One of them, for the hot path. */
+uint64_t batch_rejected(const struct batch *batch);
 
 struct cut_file {
     char *key; /* object key */

@@ -1,12 +1,26 @@
 #include "pipeline/account.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
+#include "base/limits.h"
 #include "base/map.h"
 #include "os/thread.h"
+
+struct told_part {
+    struct account *account;
+    uint64_t messages;
+    uint64_t rejected;
+};
+
+struct told_cut {
+    uint32_t count;
+    struct told_part parts[];
+};
 
 struct account_book {
     struct mutex lock;
     struct map accounts; /* source id -> struct account */
+    struct map cuts;     /* dataset id and last block -> struct told_cut */
 };
 
 enum err account_book_new(struct account_book **ret_book)
@@ -16,6 +30,7 @@ enum err account_book_new(struct account_book **ret_book)
         return ERR_NO_MEMORY;
     mutex_init(&book->lock);
     map_init(&book->accounts);
+    map_init(&book->cuts);
     *ret_book = book;
     return ERR_OK;
 }
@@ -25,7 +40,6 @@ static void account_free(struct account *account)
     if (!account)
         return;
     mem_free(account->source_id);
-    mem_free(account->source_type);
     mem_free(account);
 }
 
@@ -37,6 +51,10 @@ void account_book_free(struct account_book *book)
     for (struct map_entry *entry; (entry = map_next(&book->accounts, &cursor));)
         account_free(entry->value);
     map_fini(&book->accounts);
+    cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&book->cuts, &cursor));)
+        mem_free(entry->value);
+    map_fini(&book->cuts);
     mutex_fini(&book->lock);
     mem_free(book);
 }
@@ -52,27 +70,26 @@ static char *text_copy(struct bytes text)
     return copy;
 }
 
-static struct account *account_new(struct bytes source_id, struct bytes source_type)
+static struct account *account_new(struct bytes source_id)
 {
     struct account *account = mem_zalloc(1, sizeof(*account));
     if (!account)
         return NULL;
     account->source_id = text_copy(source_id);
-    account->source_type = text_copy(source_type);
-    if (account->source_id && account->source_type)
+    if (account->source_id)
         return account;
     account_free(account);
     return NULL;
 }
 
-enum err account_get(struct account_book *book, struct bytes source_id, struct bytes source_type,
+enum err account_get(struct account_book *book, struct bytes source_id,
                      struct account **ret_account)
 {
     enum err err = ERR_OK;
     mutex_lock(&book->lock);
     struct account *account = map_get(&book->accounts, source_id);
     if (!account) {
-        account = account_new(source_id, source_type);
+        account = account_new(source_id);
         err = account ? map_put(&book->accounts, source_id, account) : ERR_NO_MEMORY;
         if (err != ERR_OK)
             account_free(account);
@@ -81,6 +98,87 @@ enum err account_get(struct account_book *book, struct bytes source_id, struct b
     if (err == ERR_OK)
         *ret_account = account;
     return err;
+}
+
+/* --- cuts of several sources --- */
+
+static enum err cut_key(struct bytes dataset_id, uint64_t through, struct buf *ret_key)
+{
+    buf_init(ret_key, 2 * LIMIT_DATASET_ID_BYTES + sizeof(through));
+    buf_append(ret_key, &through, sizeof(through));
+    return buf_append(ret_key, dataset_id.data, dataset_id.size);
+}
+
+static enum err told_cut_new(struct account_book *book, const struct account_part *parts,
+                             uint32_t count, struct told_cut **ret_cut)
+{
+    struct told_cut *cut = mem_zalloc(1, sizeof(*cut) + count * sizeof(cut->parts[0]));
+    enum err err = cut ? ERR_OK : ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
+        struct told_part *part = &cut->parts[cut->count++];
+        *part = (struct told_part){NULL, parts[i].messages, parts[i].rejected};
+        err = account_get(book, parts[i].source_id, &part->account);
+    }
+    if (err == ERR_OK)
+        *ret_cut = cut;
+    else
+        mem_free(cut);
+    return err;
+}
+
+enum err account_cut_tell(struct account_book *book, struct bytes dataset_id, uint64_t through,
+                          const struct account_part *parts, uint32_t count)
+{
+    struct told_cut *cut = NULL;
+    struct buf key;
+    enum err err = cut_key(dataset_id, through, &key);
+    if (err == ERR_OK)
+        err = told_cut_new(book, parts, count, &cut);
+    if (err == ERR_OK) {
+        mutex_lock(&book->lock);
+        struct told_cut *old = map_get(&book->cuts, buf_bytes(&key));
+        err = map_put(&book->cuts, buf_bytes(&key), cut);
+        mutex_unlock(&book->lock);
+        mem_free(err == ERR_OK ? old : cut);
+    }
+    buf_fini(&key);
+    return err;
+}
+
+static struct told_cut *cut_take(struct account_book *book, struct bytes dataset_id,
+                                 uint64_t through)
+{
+    struct told_cut *cut = NULL;
+    struct buf key = {0};
+    mutex_lock(&book->lock);
+    if (book->cuts.live_count > 0 && cut_key(dataset_id, through, &key) == ERR_OK)
+        cut = map_remove(&book->cuts, buf_bytes(&key));
+    mutex_unlock(&book->lock);
+    buf_fini(&key);
+    return cut;
+}
+
+void account_cut_forget(struct account_book *book, struct bytes dataset_id, uint64_t through)
+{
+    mem_free(cut_take(book, dataset_id, through));
+}
+
+static void uploaded_add(struct account *account, uint64_t messages, uint64_t rejected)
+{
+    atomic_fetch_add(&account->rejected, rejected);
+    atomic_fetch_add(&account->stored, messages - rejected);
+}
+
+void account_uploaded(struct account_book *book, struct bytes dataset_id, uint64_t through,
+                      const struct account_part *whole)
+{
+    struct account *account;
+    struct told_cut *cut = cut_take(book, dataset_id, through);
+    for (uint32_t i = 0; cut && i < cut->count; i++)
+        uploaded_add(cut->parts[i].account, cut->parts[i].messages, cut->parts[i].rejected);
+    if (!cut && account_get(book, whole->source_id, &account) == ERR_OK)
+        uploaded_add(account, whole->messages, whole->rejected);
+    mem_free(cut);
 }
 
 void account_totals_get(const struct account *account, struct account_totals *ret_totals)

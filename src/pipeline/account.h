@@ -16,7 +16,6 @@
 
 struct account {
     char *source_id;
-    char *source_type;
     _Atomic uint64_t received;
     _Atomic uint64_t received_bytes; /* payload bytes */
     _Atomic uint64_t stored;
@@ -40,9 +39,27 @@ struct account_book;
 enum err account_book_new(struct account_book **ret_book) ERR_MUST_USE;
 void account_book_free(struct account_book *book);
 
-/* Gets or makes the source's account. source_type may be empty for a source known only by id. */
-enum err account_get(struct account_book *book, struct bytes source_id, struct bytes source_type,
+/* Gets or makes the source's account. */
+enum err account_get(struct account_book *book, struct bytes source_id,
                      struct account **ret_account) ERR_MUST_USE;
+
+/* A source's part of a cut. rejected: of the messages. */
+struct account_part {
+    struct bytes source_id;
+    uint64_t messages;
+    uint64_t rejected;
+};
+
+/* A cut of a dataset that several sources feed is told before it is handed over: LANDED names one
+ * source only. (After a restart all of such a cut counts for that one, as received and as stored,
+ * so the sums hold then too.) The cut is known by its dataset and its range's last block. */
+enum err account_cut_tell(struct account_book *book, struct bytes dataset_id, uint64_t through,
+                          const struct account_part *parts, uint32_t count) ERR_MUST_USE;
+/* It was not made after all. */
+void account_cut_forget(struct account_book *book, struct bytes dataset_id, uint64_t through);
+/* The cut is uploaded: stored and rejected grow, as was told, or else as whole says. */
+void account_uploaded(struct account_book *book, struct bytes dataset_id, uint64_t through,
+                      const struct account_part *whole);
 
 void account_totals_get(const struct account *account, struct account_totals *ret_totals);
 /* Bytes received and not yet stored, about: messages pending at the mean size. */

@@ -89,6 +89,7 @@ static void dataset_free(struct dataset *dataset)
     if (!dataset)
         return;
     batch_free(dataset->batch);
+    mem_free(dataset->shares);
     mem_free(dataset->id);
     mem_free(dataset);
 }
@@ -109,8 +110,7 @@ static enum err dataset_new(struct datasets *datasets, const struct route_view *
     if (err == ERR_OK)
         err = batch_new(&datasets->options->batch, route->dataset_id, &dataset->batch);
     if (err == ERR_OK)
-        err = account_get(datasets->options->book, route->source_id, route->source_type,
-                          &dataset->account);
+        err = account_get(datasets->options->book, route->source_id, &dataset->account);
     if (err == ERR_OK && datasets->options->metrics)
         err = service_metrics_dataset(datasets->options->metrics, route->source_type,
                                       route->dataset_id, &dataset->metrics);
@@ -152,14 +152,46 @@ static void sum_move(size_t *sum, size_t *part, size_t now)
     *part = now;
 }
 
+static void waiting_add(struct account *account, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&account->waiting_bytes, bytes, memory_order_relaxed);
+}
+
+enum err datasets_share(struct datasets *datasets, struct dataset *dataset, struct bytes source_id,
+                        struct account **ret_account, struct dataset_share **ret_share)
+{
+    *ret_account = dataset->account;
+    *ret_share = NULL;
+    if (bytes_equal_text(source_id, dataset->account->source_id))
+        return ERR_OK;
+    enum err err = account_get(datasets->options->book, source_id, ret_account);
+    if (err != ERR_OK)
+        return err;
+    for (uint32_t i = 0; i < dataset->share_count; i++)
+        if (dataset->shares[i].account == *ret_account)
+            *ret_share = &dataset->shares[i];
+    if (*ret_share || dataset->share_count == DATASETS_SHARES_MAX)
+        return ERR_OK;
+    struct dataset_share *shares =
+        mem_realloc(dataset->shares, (dataset->share_count + 1) * sizeof(*shares));
+    if (!shares)
+        return ERR_NO_MEMORY;
+    dataset->shares = shares;
+    *ret_share = &shares[dataset->share_count++];
+    **ret_share = (struct dataset_share){.account = *ret_account};
+    waiting_add(*ret_account, dataset->waiting_bytes);
+    return ERR_OK;
+}
+
 /* What of the dataset's memory is counted where. */
 static void memory_settle(struct datasets *datasets, struct dataset *dataset)
 {
     size_t waiting = is_postponed(dataset) ? dataset->memory_bytes : 0;
     size_t redo = dataset->redo_cut != 0 ? dataset->memory_bytes : 0;
-    /* before it is no more: another thread looks at the source's sum */
-    atomic_fetch_add_explicit(&dataset->account->waiting_bytes,
-                              (uint64_t)waiting - dataset->waiting_bytes, memory_order_relaxed);
+    uint64_t grown = (uint64_t)waiting - dataset->waiting_bytes;
+    waiting_add(dataset->account, grown);
+    for (uint32_t i = 0; i < dataset->share_count; i++)
+        waiting_add(dataset->shares[i].account, grown); /* each of them would bring more */
     sum_move(&datasets->waiting_bytes, &dataset->waiting_bytes, waiting);
     sum_move(&datasets->redo_bytes, &dataset->redo_bytes, redo);
     size_settle(datasets, dataset);
@@ -234,6 +266,50 @@ bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dat
     return dataset->redo_cut == 0 || datasets->recovery_over;
 }
 
+static struct bytes dataset_id(const struct dataset *dataset)
+{
+    return bytes_from(dataset->id, dataset->id_size);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A range made again counts for one source, as it was counted received. */
+static enum err shares_tell(struct datasets *datasets, const struct dataset *dataset)
+{
+    struct batch_stats stats;
+    struct account_part parts[DATASETS_SHARES_MAX + 1];
+    if (dataset->share_count == 0 || dataset->redo_cut != 0)
+        return ERR_OK;
+    batch_stats_get(dataset->batch, &stats);
+    parts[0] = (struct account_part){bytes_from_text(dataset->account->source_id), stats.messages,
+                                     stats.rejected};
+    for (uint32_t i = 0; i < dataset->share_count; i++) {
+        const struct dataset_share *share = &dataset->shares[i];
+        struct account_part *part = &parts[i + 1];
+        /* less where a block was taken out and left to the journal, at the end of the service */
+        *part = (struct account_part){
+            .source_id = bytes_from_text(share->account->source_id),
+            .messages = least(share->messages, parts[0].messages),
+            .rejected = least(share->rejected, parts[0].rejected),
+        };
+        parts[0].messages -= part->messages;
+        parts[0].rejected -= part->rejected;
+    }
+    return account_cut_tell(datasets->options->book, dataset_id(dataset), stats.block_last, parts,
+                            dataset->share_count + 1);
+}
+
+static void shares_forget(struct datasets *datasets, const struct dataset *dataset)
+{
+    struct batch_stats stats;
+    batch_stats_get(dataset->batch, &stats);
+    if (dataset->share_count > 0)
+        account_cut_forget(datasets->options->book, dataset_id(dataset), stats.block_last);
+}
+
 enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
 {
     struct cut cut;
@@ -243,10 +319,13 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     struct land_job *job = NULL;
     enum err err = job_new(dataset, &(struct cut){0}, &job);
     if (err == ERR_OK)
+        err = shares_tell(datasets, dataset);
+    if (err == ERR_OK)
         err = batch_cut(dataset->batch, &cut, &diag);
     datasets_measure(datasets, dataset, &stats);
     if (err != ERR_OK) {
         land_job_free(job);
+        shares_forget(datasets, dataset);
         cut_postpone(datasets, dataset, err, &diag);
         return err;
     }
@@ -261,6 +340,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     dataset->retry_ns = 0;
     dataset->wait = 0;
     place_move(datasets, dataset, DATASET_IDLE);
+    dataset->share_count = 0;
     if (datasets->postponed == 0)
         datasets->postponed_reason[0] = '\0';
     err = datasets->options->land(datasets->options->ctx, job);

@@ -19,6 +19,14 @@ enum dataset_place {
     DATASET_NOWHERE
 };
 
+/* What one source more than the first brought to a dataset. */
+struct dataset_share {
+    struct account *account;
+    uint64_t messages;
+    uint64_t rejected;
+};
+#define DATASETS_SHARES_MAX 64 /* what further sources bring counts for the first one */
+
 struct dataset_list {
     struct dataset *first;
     struct dataset *last;
@@ -31,7 +39,9 @@ struct dataset {
     struct dataset *size_next;
     struct dataset *touched_next; /* while a block is worked on */
     struct batch *batch;
-    struct account *account;
+    struct account *account;      /* of the source that it was first seen from */
+    struct dataset_share *shares; /* of what is open, the other sources' */
+    uint32_t share_count;
     struct service_dataset metrics;
     uint8_t *id;
     size_t id_size;
@@ -85,6 +95,11 @@ void datasets_fini(struct datasets *datasets);
 /* Gets or makes the dataset of a block's route. */
 enum err datasets_get(struct datasets *datasets, const struct block *block, uint32_t route_index,
                       struct dataset **ret_dataset) ERR_MUST_USE;
+/* The account of the source that the route is of, and its share: NULL when it is the first one's.
+ * The share is valid until the next call. */
+enum err datasets_share(struct datasets *datasets, struct dataset *dataset, struct bytes source_id,
+                        struct account **ret_account,
+                        struct dataset_share **ret_share) ERR_MUST_USE;
 /* Appends it to the open ones, as the youngest. */
 void datasets_open(struct datasets *datasets, struct dataset *dataset);
 /* Brings the sums up to date after the batch changed. */

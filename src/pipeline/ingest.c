@@ -292,7 +292,7 @@ enum err ingest_source_open(struct ingest_loop *loop, struct bytes id, struct by
     if (err == ERR_OK) {
         memcpy(type_text, type.data, type.size);
         type_text[type.size] = '\0';
-        err = account_get(loop->book, id, type, &source->account);
+        err = account_get(loop->book, id, &source->account);
     }
     if (err != ERR_OK) {
         source_unref(source);

@@ -247,9 +247,7 @@ static void test_full_blocks_go_in_order(void **state)
     }
     loop_call(&fixture->loop, durable_on_loop, fixture);
     assert_int_equal(fixture->acknowledged, 10000);
-    assert_int_equal(
-        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
-        ERR_OK);
+    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), &account), ERR_OK);
     account_totals_get(account, &totals);
     assert_int_equal(totals.received, 10000);
     assert_int_equal(totals.pending, 10000);
@@ -290,9 +288,7 @@ static void test_repetitions(void **state)
     assert_int_equal(counter_get(dataset.mqtt_received), 2);
     assert_int_equal(counter_get(dataset.bytes_received), 42);
     assert_int_equal(counter_get(dataset.processed), 0);
-    assert_int_equal(
-        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
-        ERR_OK);
+    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), &account), ERR_OK);
     account_totals_get(account, &totals);
     assert_int_equal(totals.received, 4);
     assert_int_equal(totals.repeated, 4);

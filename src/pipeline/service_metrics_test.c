@@ -42,8 +42,7 @@ static void account_add(struct account_book *book, const char *id, uint64_t rece
                         uint64_t stored, uint64_t rejected, uint64_t repeated)
 {
     struct account *account;
-    assert_int_equal(account_get(book, bytes_from_text(id), BYTES_LITERAL("mqtt"), &account),
-                     ERR_OK);
+    assert_int_equal(account_get(book, bytes_from_text(id), &account), ERR_OK);
     account->received += received;
     account->stored += stored;
     account->rejected += rejected;
@@ -319,7 +318,7 @@ static enum err use(struct fixture *fixture, bool *ret_made)
         err = service_metrics_dataset(fixture->service, BYTES_LITERAL("mqtt"), bytes_from_text(id),
                                       &dataset);
         if (err == ERR_OK)
-            err = account_get(fixture->book, bytes_from_text(id), BYTES_LITERAL("mqtt"), &account);
+            err = account_get(fixture->book, bytes_from_text(id), &account);
     }
     if (err != ERR_OK)
         return err;

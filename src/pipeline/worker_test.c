@@ -128,10 +128,11 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void route_add(struct block *block, const char *dataset, uint32_t *ret_index)
+static void source_route_add(struct block *block, const char *source, const char *dataset,
+                             uint32_t *ret_index)
 {
     struct buf encoded;
-    const struct route_view view = {.source_id = BYTES_LITERAL("source"),
+    const struct route_view view = {.source_id = bytes_from_text(source),
                                     .dataset_id = bytes_from_text(dataset),
                                     .source_type = BYTES_LITERAL("mqtt"),
                                     .topic = BYTES_LITERAL("t"),
@@ -142,6 +143,11 @@ static void route_add(struct block *block, const char *dataset, uint32_t *ret_in
         block_add_route(block, buf_bytes(&encoded), hash_bytes(view.dataset_id), ret_index),
         ERR_OK);
     buf_fini(&encoded);
+}
+
+static void route_add(struct block *block, const char *dataset, uint32_t *ret_index)
+{
+    source_route_add(block, "source", dataset, ret_index);
 }
 
 /* A durable block with count messages for each of the datasets named. */
@@ -292,9 +298,7 @@ static void test_database_away_loses_nothing(void **state)
 static uint64_t account_waiting(struct fixture *fixture)
 {
     struct account *account;
-    assert_int_equal(
-        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
-        ERR_OK);
+    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), &account), ERR_OK);
     return atomic_load(&account->waiting_bytes);
 }
 
@@ -343,6 +347,45 @@ static void test_memory_closes_others_than_what_waits(void **state)
     assert_int_equal(messages_of(fixture, two[1]), 8002);
 }
 
+/* Two sources with one dataset: each gets what it brought, rejected ones too. */
+static void test_each_source_is_accounted(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const sources[] = {"source", "other"};
+    struct block *block;
+    struct shipment *shipment;
+    start(fixture, 3600, 64 * MIB, 64 * MIB);
+    assert_int_equal(block_new(64 * 1024, &block), ERR_OK);
+    block->number = ++fixture->next_block;
+    for (int i = 0; i < 2; i++) {
+        uint32_t route;
+        source_route_add(block, sources[i], two[0], &route);
+        for (int k = 0; k < 3 + 4 * i; k++)
+            assert_int_equal(
+                block_add_message(block,
+                                  &(struct message_view){.payload = BYTES_LITERAL("{\"a\":1}"),
+                                                         .arrival_us = 1795521600000000,
+                                                         .flags = k < i ? MESSAGE_DEAD_LETTER : 0,
+                                                         .route_index = route}),
+                ERR_OK);
+    }
+    assert_int_equal(shipment_new(block, &fixture->in_flight, &shipment), ERR_OK);
+    worker_deliver(fixture->worker, shipment);
+    shipment_unref(shipment);
+    assert_true(stop(fixture));
+    assert_int_equal(fixture->job_count, 1);
+    const struct land_job *job = fixture->jobs[0];
+    account_uploaded(fixture->book, bytes_from_text(two[0]), job->through,
+                     &(struct account_part){BYTES_LITERAL("source"), job->cut.stats.messages,
+                                            job->cut.stats.rejected});
+    for (int i = 0; i < 2; i++) {
+        struct account *account;
+        assert_int_equal(account_get(fixture->book, bytes_from_text(sources[i]), &account), ERR_OK);
+        assert_int_equal(account->stored, i ? 6 : 3);
+        assert_int_equal(account->rejected, i);
+    }
+}
+
 static void test_what_cannot_be_cut_at_stop_is_left(void **state)
 {
     struct fixture *fixture = *state;
@@ -367,9 +410,7 @@ static void test_recovery_skips_what_has_landed(void **state)
     assert_int_equal(fixture->jobs[0]->after, 5);
     assert_int_equal(fixture->jobs[0]->through, 8);
     assert_int_equal(fixture->jobs[0]->cut.stats.messages, 30);
-    assert_int_equal(
-        account_get(fixture->book, BYTES_LITERAL("source"), BYTES_LITERAL("mqtt"), &account),
-        ERR_OK);
+    assert_int_equal(account_get(fixture->book, BYTES_LITERAL("source"), &account), ERR_OK);
     account_totals_get(account, &totals);
     assert_int_equal(totals.received, 30);
 }
@@ -485,6 +526,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_waits_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_others_than_what_waits, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_each_source_is_accounted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_cut_at_stop_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_skips_what_has_landed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_range_made_again_is_cut_apart_and_whole, set_up,

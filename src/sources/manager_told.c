@@ -112,7 +112,7 @@ enum err manager_metrics_write(struct manager *manager, double period_s, struct 
         if (managed->row.id == 0 || managed->deleted || managed->status.state != SOURCE_ACTIVE)
             continue;
         if (account_get(manager->options.book, bytes_from_text(managed->row.ingestion_id),
-                        bytes_from_text(managed->connector->name), &account) == ERR_OK)
+                        &account) == ERR_OK)
             metrics_row(managed, account, period_s, &rows[count++]);
     }
     mutex_unlock(&manager->lock);
