@@ -15,8 +15,10 @@
 /* A store that takes so long to answer is told, before the time-out is over. */
 #define STORE_SILENT_NS (3 * NS_PER_S)
 
-/* A loop that has not gone round for so long is stuck. */
-#define LIVE_STUCK_NS (15 * NS_PER_S)
+/* A loop that has not gone round for so long is stuck; and a thread that writes to the disk or
+ * makes files, each step of which may take long on a slow machine. */
+#define LIVE_STUCK_NS        (15 * NS_PER_S)
+#define LIVE_STUCK_THREAD_NS (60 * NS_PER_S)
 
 static void degrade(struct api_health *health, enum api_status status, char text[API_TEXT_BYTES],
                     const char *format, ...) __attribute__((format(printf, 4, 5)));
@@ -231,7 +233,11 @@ bool health_live(void *ctx)
     for (uint32_t i = 0; i < service->loop_count; i++)
         if (now_ns - atomic_load(&service->loops[i].alive_ns) > LIVE_STUCK_NS)
             return false;
-    return true;
+    struct journal_stats journal;
+    journal_stats_get(service->journal, &journal);
+    if (journal.alive_ns != 0 && now_ns - journal.alive_ns > LIVE_STUCK_THREAD_NS)
+        return false;
+    return pipeline_stuck(service->pipeline, LIVE_STUCK_THREAD_NS) == NULL;
 }
 
 static void on_account_gauges(void *ctx, const struct account *account)

@@ -116,6 +116,7 @@ static void stats_publish(struct journal *journal)
     struct journal_stats stats;
     core_stats(&journal->core, &stats);
     stats.failing = journal->failing;
+    stats.alive_ns = clock_monotonic_ns(&clock_system);
     if (journal->failing)
         snprintf(stats.reason, sizeof(stats.reason), "%s", journal->failure);
     mutex_lock(&journal->journal_mutex);
@@ -324,6 +325,9 @@ static void journal_run(void *ctx)
         err = core_sync(&journal->core, true, &diag);
     failure_note(journal, &diag, err);
     stats_publish(journal);
+    mutex_lock(&journal->journal_mutex);
+    journal->stats.alive_ns = 0;
+    mutex_unlock(&journal->journal_mutex);
 }
 
 enum err journal_start(struct journal *journal, struct diag *diag)
@@ -392,9 +396,8 @@ static enum err group_push(struct journal *journal, struct item *item)
         ready_push(journal, &one);
         return ERR_OK;
     }
-    if (group &&
-        (group->items.bytes + block_padded_bytes(item->block) > LIMIT_GROUP_BYTES ||
-         group->items.count + 1 > BATCH_ITEMS_MAX))
+    if (group && (group->items.bytes + block_padded_bytes(item->block) > LIMIT_GROUP_BYTES ||
+                  group->items.count + 1 > BATCH_ITEMS_MAX))
         return ERR_TOO_LARGE;
     if (!group) {
         if (journal->group_count >= OPEN_GROUPS_MAX)

@@ -145,6 +145,9 @@ struct journal_stats {
     bool past_half;   /* datasets that hold the oldest segment should be cut */
     bool failing;     /* the last write or sync failed; being tried again */
     char reason[256]; /* why paused or failing */
+    /* When the journal thread last went round (monotonic); 0: it is not running. It does every
+     * second or so, also while it tries again and again to write. */
+    int64_t alive_ns;
 };
 void journal_stats_get(const struct journal *journal, struct journal_stats *ret_stats);
 /* Ids of the datasets that hold the oldest segment (past half of the limit they are cut whatever

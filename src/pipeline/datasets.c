@@ -24,6 +24,11 @@ void datasets_init(struct datasets *datasets, const struct worker_options *optio
     map_init(&datasets->by_id);
 }
 
+void datasets_beat(struct datasets *datasets)
+{
+    atomic_store_explicit(&datasets->alive_ns, now_ns(datasets), memory_order_relaxed);
+}
+
 /* --- lists --- */
 
 static void list_add(struct datasets *datasets, struct dataset *dataset, enum dataset_place place)
@@ -343,7 +348,9 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     dataset->share_count = 0;
     if (datasets->postponed == 0)
         datasets->postponed_reason[0] = '\0';
+    atomic_store_explicit(&datasets->alive_ns, 0, memory_order_relaxed);
     err = datasets->options->land(datasets->options->ctx, job);
+    datasets_beat(datasets);
     if (err != ERR_OK) {
         datasets->left_something = true; /* the journal has it */
         land_job_free(job);

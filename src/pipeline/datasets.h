@@ -82,6 +82,8 @@ struct datasets {
     char postponed_reason[256];
     bool left_something; /* a cut was not taken: the journal has it */
     bool recovery_over;  /* every recovered block has been worked on */
+    /* When the worker last said that it goes on; 0: it is not running, or waits for a lander. */
+    _Atomic int64_t alive_ns;
 };
 
 static inline bool dataset_is_open(const struct dataset *dataset)
@@ -91,6 +93,9 @@ static inline bool dataset_is_open(const struct dataset *dataset)
 
 void datasets_init(struct datasets *datasets, const struct worker_options *options);
 void datasets_fini(struct datasets *datasets);
+
+/* The worker goes on. Costs a look at the clock. */
+void datasets_beat(struct datasets *datasets);
 
 /* Gets or makes the dataset of a block's route. */
 enum err datasets_get(struct datasets *datasets, const struct block *block, uint32_t route_index,

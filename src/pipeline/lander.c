@@ -12,6 +12,7 @@
 
 #define LANDER_QUEUE_CUTS 16 /* a worker waits when so many are queued */
 #define LANDER_RETRY_NS   NS_PER_S
+#define LANDER_WAIT_NS    (2 * NS_PER_S) /* so that it is seen to be alive */
 
 struct lander {
     struct lander_options options;
@@ -28,7 +29,19 @@ struct lander {
     bool left_something;
     int64_t deadline_ns;
     struct lander_stats stats;
+    _Atomic int64_t alive_ns;
 };
+
+static void beat(struct lander *lander)
+{
+    atomic_store_explicit(&lander->alive_ns, clock_monotonic_ns(lander->options.clock),
+                          memory_order_relaxed);
+}
+
+int64_t lander_alive_ns(const struct lander *lander)
+{
+    return atomic_load_explicit(&lander->alive_ns, memory_order_relaxed);
+}
 
 static uint64_t job_bytes(const struct land_job *job)
 {
@@ -96,8 +109,11 @@ static enum err job_land(struct lander *lander, const struct land_job *job)
 static struct land_job *job_wait(struct lander *lander)
 {
     mutex_lock(&lander->lock);
-    while (!lander->first && !lander->stopping)
-        condition_wait(&lander->wake, &lander->lock);
+    beat(lander);
+    while (!lander->first && !lander->stopping) {
+        condition_wait_for(&lander->wake, &lander->lock, LANDER_WAIT_NS);
+        beat(lander);
+    }
     struct land_job *job = lander->first;
     mutex_unlock(&lander->lock);
     return job;
@@ -127,16 +143,24 @@ static bool wait_to_retry(struct lander *lander)
     return go_on;
 }
 
+static void jobs_land(struct lander *lander)
+{
+    for (struct land_job *job; (job = job_wait(lander));) {
+        enum err err;
+        while ((err = job_land(lander, job)) != ERR_OK) {
+            if (err == ERR_STOPPED || !wait_to_retry(lander))
+                return;
+            beat(lander);
+        }
+        job_done(lander, job);
+    }
+}
+
 static void lander_run(void *ctx)
 {
     struct lander *lander = ctx;
-    for (struct land_job *job; (job = job_wait(lander));) {
-        enum err err;
-        while ((err = job_land(lander, job)) != ERR_OK)
-            if (err == ERR_STOPPED || !wait_to_retry(lander))
-                return;
-        job_done(lander, job);
-    }
+    jobs_land(lander);
+    atomic_store(&lander->alive_ns, 0);
 }
 
 enum err lander_new(const struct lander_options *options, struct lander **ret_lander)

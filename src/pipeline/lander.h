@@ -25,6 +25,9 @@ void lander_free(struct lander *lander);
 /* Any worker's thread; waits while the queue is full. ERR_STOPPED: not taken. */
 enum err lander_submit(struct lander *lander, struct land_job *take_job) ERR_MUST_USE;
 
+/* As worker_alive_ns; 0: it is not running. */
+int64_t lander_alive_ns(const struct lander *lander);
+
 struct lander_stats {
     uint64_t queue_cuts;
     uint64_t landed_cuts;

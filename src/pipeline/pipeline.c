@@ -376,6 +376,22 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
     }
 }
 
+const char *pipeline_stuck(const struct pipeline *pipeline, int64_t stuck_ns)
+{
+    int64_t since_ns = clock_monotonic_ns(pipeline->options.clock) - stuck_ns;
+    for (uint32_t i = 0; i < pipeline->options.worker_count; i++) {
+        int64_t alive_ns = worker_alive_ns(pipeline->workers[i]);
+        if (alive_ns != 0 && alive_ns < since_ns)
+            return "worker";
+    }
+    for (uint32_t i = 0; i < LANDERS; i++) {
+        int64_t alive_ns = lander_alive_ns(pipeline->landers[i]);
+        if (alive_ns != 0 && alive_ns < since_ns)
+            return "lander";
+    }
+    return NULL;
+}
+
 static void landers_stats_add(struct pipeline *pipeline, struct lander_stats *stats)
 {
     for (uint32_t i = 0; i < LANDERS; i++) {

@@ -56,6 +56,10 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
  * thread. upload_lag_ns: age of the oldest cut that waits for the store. */
 void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns);
 
+/* The name of a thread that has not gone on for so long ("worker", "lander"), or NULL. Any thread.
+ * What waits for another side and tries again goes on. */
+const char *pipeline_stuck(const struct pipeline *pipeline, int64_t stuck_ns);
+
 struct pipeline_stats {
     uint64_t in_flight_bytes;
     uint64_t memory_bytes;  /* of all data on their way (memory_gauge.h) */

@@ -24,13 +24,14 @@
 
 #include <stdio.h>
 
-#define WORKER_RETRY_NS   (250 * NS_PER_MS)
-#define WORKER_IDLE_NS    (600 * NS_PER_S)
-#define WORKER_SWEEP_NS   (30 * NS_PER_S)
-#define WORKER_STATS_NS   (200 * NS_PER_MS)
-#define WORKER_FORCED_MAX 256
-#define WORKER_GROUP_MAX  8     /* blocks worked off together; their memory stays until the last */
-#define WORKER_VISITS_MAX 16384 /* no further block joins a group that has so many */
+#define WORKER_RETRY_NS    (250 * NS_PER_MS)
+#define WORKER_IDLE_NS     (600 * NS_PER_S)
+#define WORKER_SWEEP_NS    (30 * NS_PER_S)
+#define WORKER_STATS_NS    (200 * NS_PER_MS)
+#define WORKER_WAIT_MAX_NS (2 * NS_PER_S) /* so that it is seen to be alive */
+#define WORKER_FORCED_MAX  256
+#define WORKER_GROUP_MAX   8     /* blocks worked off together; their memory stays until the last */
+#define WORKER_VISITS_MAX  16384 /* no further block joins a group that has so many */
 
 struct worker {
     struct worker_options options;
@@ -88,6 +89,7 @@ static bool must_leave(struct worker *worker)
 
 static void pause_a_moment(struct worker *worker)
 {
+    datasets_beat(&worker->datasets);
     mutex_lock(&worker->lock);
     condition_wait_for(&worker->wake, &worker->lock, WORKER_RETRY_NS);
     mutex_unlock(&worker->lock);
@@ -292,6 +294,7 @@ static void memory_tell(struct worker *worker)
 static void group_work(struct worker *worker, struct shipment *const *group)
 {
     visits_order(&worker->visits);
+    datasets_beat(&worker->datasets);
     for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
         size_t end = worker->visits.ends[bucket];
         if (begin < end)
@@ -420,7 +423,9 @@ static void cut_all(struct worker *worker)
 static bool round_work(struct worker *worker, int64_t *wait_ns)
 {
     struct errand errand;
-    errand_wait(worker, *wait_ns, &errand);
+    datasets_beat(&worker->datasets);
+    errand_wait(worker, *wait_ns < WORKER_WAIT_MAX_NS ? *wait_ns : WORKER_WAIT_MAX_NS, &errand);
+    datasets_beat(&worker->datasets);
     shipments_work(worker, errand.shipments);
     if (errand.end_of_recovery) {
         worker->datasets.recovery_over = true;
@@ -449,6 +454,7 @@ static void worker_run(void *ctx)
     while (round_work(worker, &wait_ns))
         continue;
     cut_all(worker);
+    atomic_store(&worker->datasets.alive_ns, 0);
 }
 
 void worker_step(struct worker *worker)
@@ -537,6 +543,11 @@ void worker_end_of_recovery(struct worker *worker)
     worker->end_of_recovery = true;
     condition_signal(&worker->wake);
     mutex_unlock(&worker->lock);
+}
+
+int64_t worker_alive_ns(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->datasets.alive_ns, memory_order_relaxed);
 }
 
 void worker_stats_get(struct worker *worker, struct worker_stats *ret_stats)

@@ -70,6 +70,11 @@ void worker_force(struct worker *worker, uint64_t dataset_hash);
 /* The last recovered block was delivered: ranges that are made again are cut. */
 void worker_end_of_recovery(struct worker *worker);
 
+/* When the worker last said that it goes on (monotonic); 0: it is not running, or waits for what
+ * worker_options.land waits for. It says so at least every few seconds unless it is stuck. Any
+ * thread, no lock. */
+int64_t worker_alive_ns(const struct worker *worker);
+
 struct worker_stats {
     uint64_t queue_blocks;
     uint64_t open_datasets;

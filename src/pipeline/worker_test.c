@@ -31,6 +31,8 @@ struct fixture {
     struct land_job *jobs[JOBS_MAX];
     int job_count;
     bool land_stopped;
+    _Atomic bool hold;
+    _Atomic bool held;
     uint64_t wanted_above; /* recovered blocks: wanted above this number */
     uint64_t redo_from, redo_through, redo_cut;
     uint64_t next_block;
@@ -38,8 +40,14 @@ struct fixture {
 
 static bool on_wanted(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut)
 {
-    const struct fixture *fixture = ctx;
+    struct fixture *fixture = ctx;
     (void)dataset_id;
+    mutex_lock(&fixture->lock);
+    while (fixture->hold) { /* the worker is stuck */
+        fixture->held = true;
+        condition_wait_for(&fixture->landed, &fixture->lock, NS_PER_MS);
+    }
+    mutex_unlock(&fixture->lock);
     *ret_redo_cut = 0;
     if (fixture->redo_cut != 0 && block >= fixture->redo_from && block <= fixture->redo_through) {
         *ret_redo_cut = fixture->redo_cut;
@@ -347,6 +355,35 @@ static void test_memory_closes_others_than_what_waits(void **state)
     assert_int_equal(messages_of(fixture, two[1]), 8002);
 }
 
+/* Alive while it has nothing to do and while it waits for the catalog; not while it is stuck. */
+static void test_tells_that_it_is_alive(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->catalog.away = true;
+    start(fixture, 0, 64 * MIB, 64 * MIB);
+    for (int i = 0; i < 3; i++) {
+        int64_t alive_ns = worker_alive_ns(fixture->worker);
+        while (worker_alive_ns(fixture->worker) <= alive_ns)
+            a_moment(fixture);
+        if (i == 0)
+            deliver(fixture, two, 2, 10, false);
+    }
+    fixture->hold = true;
+    deliver(fixture, two, 2, 10, true);
+    while (!fixture->held)
+        a_moment(fixture);
+    int64_t alive_ns = worker_alive_ns(fixture->worker);
+    a_moment(fixture);
+    assert_int_equal(worker_alive_ns(fixture->worker), alive_ns);
+    assert_true(alive_ns > 0);
+    fixture->hold = false;
+    while (worker_alive_ns(fixture->worker) == alive_ns)
+        a_moment(fixture);
+    fixture->catalog.away = false;
+    assert_true(stop(fixture));
+    assert_int_equal(worker_alive_ns(fixture->worker), 0);
+}
+
 /* Two sources with one dataset: each gets what it brought, rejected ones too. */
 static void test_each_source_is_accounted(void **state)
 {
@@ -526,6 +563,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_waits_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_others_than_what_waits, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_tells_that_it_is_alive, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_each_source_is_accounted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_cut_at_stop_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_skips_what_has_landed, set_up, tear_down),
