@@ -75,3 +75,8 @@ char *mem_strdup(const char *text)
 {
     return mem_dup(text, strlen(text) + 1);
 }
+
+void mem_trim(void)
+{
+    malloc_trim(0);
+}

@@ -26,6 +26,10 @@ void *mem_dup(const void *data, size_t size_bytes) __attribute__((warn_unused_re
  * with this). Up to 32 MiB stay with the process. */
 void mem_tune(void);
 
+/* Gives what is free and can be given back to the kernel. Takes milliseconds, and other threads
+ * wait for some of them. */
+void mem_trim(void);
+
 /* Tests: make the k-th allocation from now (1 is the next) fail, once; 0 turns it off. */
 void mem_fail_at(uint64_t k);
 /* Tests: whether the failure asked for has happened. */

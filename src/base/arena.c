@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 
-#define ARENA_CHUNK_MIN  4096
+#define ARENA_CHUNK_MIN  1024
 #define ARENA_CHUNK_MAX  (1024 * 1024)
 #define CACHE_LINE_BYTES 64
 
@@ -39,13 +39,17 @@ void arena_reset(struct arena *arena)
     if (!arena->chunks)
         return;
     chunks_free(arena->chunks->next);
+    arena->held_bytes = sizeof(*arena->chunks) + arena->chunks->size;
     arena->chunks->next = NULL;
     arena->chunks->used = 0;
 }
 
 static struct arena_chunk *chunk_add(struct arena *arena, size_t size_bytes)
 {
-    size_t size = arena->chunks ? arena->chunks->size * 2 : ARENA_CHUNK_MIN;
+    /* by half: a schema has an arena, and there may be very many of them */
+    size_t size = arena->held_bytes / 2;
+    if (size < ARENA_CHUNK_MIN)
+        size = ARENA_CHUNK_MIN;
     if (size > ARENA_CHUNK_MAX)
         size = ARENA_CHUNK_MAX;
     if (size < size_bytes)
@@ -55,6 +59,7 @@ static struct arena_chunk *chunk_add(struct arena *arena, size_t size_bytes)
         return NULL;
     *chunk = (struct arena_chunk){.next = arena->chunks, .size = size};
     arena->chunks = chunk;
+    arena->held_bytes += sizeof(*chunk) + size;
     return chunk;
 }
 

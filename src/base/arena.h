@@ -11,6 +11,7 @@ struct arena_chunk;
 struct arena {
     struct arena_chunk *chunks; /* newest first */
     size_t used_bytes;          /* given out, alignment included */
+    size_t held_bytes;          /* taken from the allocator */
     size_t size_max;
 };
 

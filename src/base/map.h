@@ -30,5 +30,11 @@ void *map_get(const struct map *map, struct bytes key);
 enum err map_put(struct map *map, struct bytes key, void *value) ERR_MUST_USE;
 /* Returns what stood there, or NULL. */
 void *map_remove(struct map *map, struct bytes key);
+/* What it holds, about: keys are short. */
+static inline size_t map_memory_bytes(const struct map *map)
+{
+    return map->entry_capacity * sizeof(*map->entries) + map->slot_count * sizeof(*map->slots) +
+           map->live_count * 48;
+}
 /* *cursor starts at 0. NULL at the end. Removing the entry just returned is allowed. */
 struct map_entry *map_next(const struct map *map, size_t *cursor);

@@ -484,7 +484,9 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
     ret_stats->memory_bytes =
         sizeof(*batch) + batch->memory_bytes + batch->deferred.text.capacity +
         batch->deferred.capacity * sizeof(struct deferred_record) + batch->dead.payloads.capacity +
-        origins_memory_bytes(&batch->origins) + batch->schema.arena.used_bytes;
+        batch->dead.capacity * sizeof(struct dead_letter) + map_memory_bytes(&batch->rows.by_hour) +
+        batch->decoder.rescued.capacity + batch->decoder.scratch.capacity +
+        origins_memory_bytes(&batch->origins) + schema_memory_bytes(&batch->schema);
 }
 
 uint64_t batch_rejected(const struct batch *batch)

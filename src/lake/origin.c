@@ -54,7 +54,7 @@ static enum err routes_room(struct origins *origins)
 {
     if (origins->route_count < origins->route_capacity)
         return ERR_OK;
-    uint32_t capacity = origins->route_capacity ? origins->route_capacity * 2 : 2;
+    uint32_t capacity = origins->route_capacity ? origins->route_capacity * 2 : 1;
     struct origin_route *grown = mem_realloc(origins->routes, capacity * sizeof(*grown));
     if (!grown)
         return ERR_NO_MEMORY;

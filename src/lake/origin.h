@@ -54,5 +54,8 @@ bool origin_route_field(const struct route_view *route, struct bytes extras, uin
 struct bytes origin_extra_text(struct bytes extras, uint8_t index);
 static inline size_t origins_memory_bytes(const struct origins *origins)
 {
-    return origins->arena.used_bytes + origins->capacity * sizeof(struct origin);
+    return origins->arena.held_bytes + origins->capacity * sizeof(struct origin) +
+           origins->route_capacity * sizeof(struct origin_route) +
+           map_memory_bytes(&origins->by_route) + map_memory_bytes(&origins->by_origin) +
+           origins->key.capacity;
 }

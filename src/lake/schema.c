@@ -248,6 +248,12 @@ enum err schema_init(struct schema *schema, struct bytes dataset_id, size_t *mem
     return system_init(schema);
 }
 
+size_t schema_memory_bytes(const struct schema *schema)
+{
+    return schema->arena.held_bytes + schema->column_capacity * sizeof(struct column *) +
+           map_memory_bytes(&schema->by_path) + map_memory_bytes(&schema->names);
+}
+
 void schema_fini(struct schema *schema)
 {
     for (size_t i = 0; i < schema->column_count; i++) {

@@ -111,6 +111,9 @@ enum err schema_init(struct schema *schema, struct bytes dataset_id,
                      size_t *memory_bytes) ERR_MUST_USE;
 void schema_fini(struct schema *schema);
 
+/* Without its leaves' rows. */
+size_t schema_memory_bytes(const struct schema *schema);
+
 /* Adds what the catalog knows and the schema does not. */
 enum err schema_load(struct schema *schema, struct catalog *catalog,
                      struct diag *diag) ERR_MUST_USE;

@@ -148,3 +148,12 @@ void process_metrics_free(struct process_metrics *process)
 {
     mem_free(process);
 }
+
+uint64_t process_resident_bytes(void)
+{
+    char text[256];
+    if (file_read("/proc/self/statm", text, sizeof(text)) == 0)
+        return 0;
+    const char *resident = strchr(text, ' ');
+    return resident ? strtoull(resident + 1, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}

@@ -7,8 +7,13 @@
  */
 #include "base/metrics.h"
 
+#include <stdint.h>
+
 struct process_metrics;
 
 enum err process_metrics_new(struct metrics *metrics,
                              struct process_metrics **ret_process) ERR_MUST_USE;
 void process_metrics_free(struct process_metrics *process); /* NULL is fine */
+
+/* Of this process, now; 0 when the kernel does not say. */
+uint64_t process_resident_bytes(void);

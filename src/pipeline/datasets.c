@@ -9,7 +9,9 @@
 #define DATASETS_POSTPONE_NS NS_PER_S /* the first time; then twice as long, up to 8 times */
 #define DATASETS_MEMORY_CUTS 32
 #define DATASETS_RETRIES     256 /* of postponed cuts in one go */
-#define SIZE_NONE            UINT8_MAX
+/* A dataset costs this beside its batch: here, and as what others know of it. */
+#define DATASET_BYTES (sizeof(struct dataset) + LIMIT_DATASET_ID_BYTES + 512)
+#define SIZE_NONE     UINT8_MAX
 /* What waits for a database or the store takes no more than this from what can be cut. */
 #define DATASETS_CUTTABLE_SHARE 4
 
@@ -220,7 +222,8 @@ void datasets_measure(struct datasets *datasets, struct dataset *dataset,
                       struct batch_stats *ret_stats)
 {
     batch_stats_get(dataset->batch, ret_stats);
-    sum_move(&datasets->memory_bytes, &dataset->memory_bytes, ret_stats->memory_bytes);
+    sum_move(&datasets->memory_bytes, &dataset->memory_bytes,
+             ret_stats->memory_bytes + DATASET_BYTES);
     datasets->open_messages += ret_stats->messages - dataset->messages;
     dataset->messages = ret_stats->messages;
     memory_settle(datasets, dataset);

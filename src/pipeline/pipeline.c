@@ -12,11 +12,13 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "os/process_metrics.h"
 
 #include <stdio.h>
 
 #define PIPELINE_RECOVER_WAIT_NS (2 * NS_PER_MS)
 #define PIPELINE_EVICT_NS        NS_PER_S
+#define PIPELINE_TRIM_NS         (2 * NS_PER_S)
 /* From this share of JOURNAL_MAX_BYTES the source with the most pending bytes is paused first. */
 #define PIPELINE_FIRST_PAUSE_PERCENT 80
 
@@ -34,6 +36,7 @@ struct pipeline {
     _Atomic(const struct account *) paused_first;
     _Atomic bool recovery_cancelled;
     int64_t evicted_ns;
+    int64_t trimmed_ns;
 
     /* Shipments that the journal has and that are not durable yet. */
     struct mutex lock;
@@ -350,6 +353,16 @@ static enum err on_holder(void *ctx, struct bytes dataset_id)
     return ERR_OK;
 }
 
+/* The allocator keeps what was freed; near the limit that is what is given back first. */
+static void memory_trim(struct pipeline *pipeline, int64_t now_ns)
+{
+    if (now_ns - pipeline->trimmed_ns < PIPELINE_TRIM_NS)
+        return;
+    pipeline->trimmed_ns = now_ns;
+    if (process_resident_bytes() > pipeline->options.memory_limit_bytes / 4 * 3)
+        mem_trim();
+}
+
 void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
 {
     struct journal_stats journal;
@@ -370,6 +383,7 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
     }
 
     int64_t now_ns = clock_monotonic_ns(pipeline->options.clock);
+    memory_trim(pipeline, now_ns);
     if (pipeline->options.recent && now_ns - pipeline->evicted_ns >= PIPELINE_EVICT_NS) {
         pipeline->evicted_ns = now_ns;
         recent_evict(pipeline->options.recent);
