@@ -193,7 +193,7 @@ static enum err partitions_keep(const struct rows *rows, struct rows *settled, u
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < rows->partition_count; i++)
         order[i] = &rows->partitions[i];
-    qsort(order, rows->partition_count, sizeof(order[0]), by_first);
+    qsort(order, rows->partition_count, sizeof(const struct partition *), by_first);
     for (uint32_t i = 0; i < ROWS_PARTITIONS_MAX && err == ERR_OK; i++) {
         uint32_t index;
         err = partition_add(settled, order[i]->hour, order[i]->first, &index);

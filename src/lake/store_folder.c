@@ -394,7 +394,7 @@ static enum err folder_read(struct store *store, const char *key, uint64_t offse
     fs_close(of(store)->fs, file);
     if (err == ERR_OK && got < size)
         err = diag_set(diag, ERR_TRUNCATED, "%s ends before byte %llu", path,
-                       (unsigned long long)(offset + size));
+                       (unsigned long long)offset + size);
     return err;
 }
 
@@ -425,13 +425,13 @@ enum err store_folder_new(const struct fs *fs, const char *folder, struct store 
     if (length == 0 || length > PATH_SIZE - KEY_MAX_BYTES - 64)
         return diag_set(diag, ERR_INVALID, "the store folder's path is empty or too long");
     struct store_folder *made = mem_zalloc(1, sizeof(*made));
-    char *copy = mem_zalloc(1, length + 1);
+    char *copy = mem_strdup(folder); /* length may be less: the slashes at the end */
     if (!made || !copy) {
         mem_free(made);
         mem_free(copy);
         return diag_set(diag, ERR_NO_MEMORY, "out of memory");
     }
-    memcpy(copy, folder, length);
+    copy[length] = '\0';
     made->store.ops = &folder_ops;
     made->fs = fs;
     made->folder = copy;

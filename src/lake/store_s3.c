@@ -336,7 +336,7 @@ static enum err s3_store_check(struct store *store, const struct store_object *o
 static enum err settle_by_check(struct store *store, const struct store_object *object,
                                 enum err fallback, struct diag *diag)
 {
-    enum store_presence presence;
+    enum store_presence presence = STORE_ABSENT;
     enum err err = s3_store_check(store, object, &presence, diag);
     if (err != ERR_OK)
         return err;
