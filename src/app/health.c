@@ -101,6 +101,20 @@ static void store_fill(struct service *service, struct api_health *health)
     if (pipeline.lander.last_error[0])
         degrade(health, API_DEGRADED, health->journal, "degraded: spool: %.540s",
                 pipeline.lander.last_error);
+    if (pipeline.paused)
+        degrade(health, API_DEGRADED, health->data_buffer, "full");
+}
+
+static void database_fill(struct service *service, struct api_health *health)
+{
+    struct pipeline_stats pipeline;
+    struct catalog_health catalog = {0};
+    pipeline_stats_get(service->pipeline, &pipeline);
+    mutex_lock(&service->lock);
+    struct catalog_watch *watch = service->catalog_watch;
+    mutex_unlock(&service->lock);
+    if (watch)
+        catalog_watch_get(watch, &catalog);
     if (pipeline.memory_waiting)
         degrade(health, API_DEGRADED, health->database,
                 "degraded: %llu datasets wait and hold %llu MiB of MEMORY_LIMIT_BYTES, so their "
@@ -110,8 +124,8 @@ static void store_fill(struct service *service, struct api_health *health)
     else if (pipeline.postponed_reason[0])
         degrade(health, API_DEGRADED, health->database, "degraded: %.560s",
                 pipeline.postponed_reason);
-    if (pipeline.paused)
-        degrade(health, API_DEGRADED, health->data_buffer, "full");
+    else if (catalog.probed && catalog.err != ERR_OK)
+        degrade(health, API_DEGRADED, health->database, "degraded: %.560s", catalog.sentence);
 }
 
 static void journal_fill(struct service *service, struct api_health *health)
@@ -168,6 +182,7 @@ void health_fill(void *ctx, struct api_health *health)
     health->messages_processed = health->messages_received - health->messages_repeated;
     sources_fill(service, health);
     store_fill(service, health);
+    database_fill(service, health);
     journal_fill(service, health);
 }
 
@@ -195,6 +210,7 @@ void health_log_changes(struct service *service)
     service->health_logged_ns = now_ns;
     struct api_health health = {0};
     store_fill(service, &health);
+    database_fill(service, &health);
     journal_fill(service, &health);
     component_log(&service->store_log, "store", health.object_store, now_ns);
     component_log(&service->journal_log, "journal", health.journal, now_ns);

@@ -238,6 +238,19 @@ static enum err pipeline_begin(struct service *service)
         &service->pipeline);
 }
 
+/* The API runs already. */
+static enum err catalog_watch_begin(struct service *service, struct diag *diag)
+{
+    struct catalog_watch *watch;
+    enum err err = catalog_watch_start(service->catalog, 0, &watch, diag);
+    if (err != ERR_OK)
+        return err;
+    mutex_lock(&service->lock);
+    service->catalog_watch = watch;
+    mutex_unlock(&service->lock);
+    return ERR_OK;
+}
+
 static enum err threads_begin(struct service *service, struct diag *diag)
 {
     enum err err = journal_start(service->journal, diag);
@@ -245,6 +258,8 @@ static enum err threads_begin(struct service *service, struct diag *diag)
         err = uploader_start(service->uploader, diag);
     if (err == ERR_OK)
         err = inherit_start(service->inherit, diag);
+    if (err == ERR_OK)
+        err = catalog_watch_begin(service, diag);
     if (err == ERR_OK)
         err = pipeline_start(service->pipeline);
     return err;
@@ -491,6 +506,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     landing_free(service->landing);
     uploader_free(service->uploader);
     inherit_free(service->inherit);
+    catalog_watch_stop(service->catalog_watch);
     catalog_close(service->catalog);
     if (service->store)
         service->store->ops->close(service->store);

@@ -5,6 +5,7 @@
 #include "app/config.h"
 #include "app/health_log.h"
 #include "journal/journal.h"
+#include "lake/catalog_watch.h"
 #include "lake/inherit.h"
 #include "lake/landing.h"
 #include "lake/spool.h"
@@ -30,7 +31,8 @@ struct service {
     struct journal *journal;
     struct store *store;
     struct catalog *catalog;
-    struct inherit *inherit; /* before the catalog */
+    struct catalog_watch *catalog_watch; /* from threads_begin on */
+    struct inherit *inherit;             /* before the catalog */
     struct landing *landing;
     struct uploader *uploader;
     struct pipeline *pipeline;

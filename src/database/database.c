@@ -42,6 +42,14 @@ void database_close(struct database *database)
         database->ops->close(database);
 }
 
+enum err database_probe(struct database *database, struct diag *diag)
+{
+    mutex_lock(&database->mutex);
+    enum err err = database->ops->probe(database, diag);
+    mutex_unlock(&database->mutex);
+    return err;
+}
+
 enum err database_exec(struct database *database, const char *sql, struct diag *diag)
 {
     mutex_lock(&database->mutex);

@@ -104,6 +104,10 @@ enum err database_transaction_query(struct database_transaction *transaction, co
 enum err database_lock(struct database *database, int32_t number, struct diag *diag) ERR_MUST_USE;
 void database_unlock(struct database *database, int32_t number);
 
+/* Whether it could be written to now, without writing: ERR_OK, or why not (gone, read-only, locked
+ * by another for a second or more). */
+enum err database_probe(struct database *database, struct diag *diag) ERR_MUST_USE;
+
 /* What a driver fills in. Called under the mutex. */
 struct database_ops {
     const struct dialect *dialect;
@@ -117,6 +121,7 @@ struct database_ops {
     /* Both NULL: locks are always given. Called without the mutex. */
     enum err (*lock)(struct database *database, int32_t number, struct diag *diag);
     void (*unlock)(struct database *database, int32_t number);
+    enum err (*probe)(struct database *database, struct diag *diag);
     void (*close)(struct database *database); /* frees the handle */
 };
 

@@ -8,6 +8,10 @@
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PROBE_TIMEOUT_MS 1000
 
 struct sqlite {
     struct database base;
@@ -211,6 +215,30 @@ static void sqlite_rollback(struct database *database)
         (void)sqlite3_exec(sqlite->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 
+/* The write lock is taken and given back. That an open file was removed SQLite itself does not find
+ * out in WAL mode: it goes on writing to what nobody will ever open again. */
+static enum err sqlite_probe(struct database *database, struct diag *diag)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    const char *path = sqlite3_db_filename(sqlite->handle, "main");
+    int moved = 0;
+    int code = sqlite3_file_control(sqlite->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (code == SQLITE_OK && moved)
+        return diag_set(diag, ERR_IO,
+                        "the SQLite database %s is gone: its file was removed or replaced while it "
+                        "was open; put it back, or start the service again",
+                        path);
+    if (path && *path && access(path, W_OK) != 0)
+        return diag_set(diag, errno == ENOENT ? ERR_IO : ERR_READ_ONLY,
+                        "the SQLite database %s cannot be written: %s", path, strerror(errno));
+    (void)sqlite3_busy_timeout(sqlite->handle, PROBE_TIMEOUT_MS);
+    code = sqlite3_exec(sqlite->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    enum err err = code == SQLITE_OK ? ERR_OK : fail(sqlite, code, "be written", diag);
+    sqlite_rollback(database);
+    (void)sqlite3_busy_timeout(sqlite->handle, DATABASE_BUSY_TIMEOUT_MS);
+    return err;
+}
+
 static void sqlite_close(struct database *database)
 {
     struct sqlite *sqlite = (struct sqlite *)database;
@@ -227,6 +255,7 @@ static const struct database_ops sqlite_ops = {
     .begin = sqlite_begin,
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
+    .probe = sqlite_probe,
     .close = sqlite_close,
 };
 

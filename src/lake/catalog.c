@@ -172,10 +172,18 @@ static void sql_catalog_close(struct catalog *base)
     mem_free(catalog);
 }
 
+static enum err sql_catalog_probe(struct catalog *base, struct diag *diag)
+{
+    struct database *database;
+    enum err err = get_database((struct sql_catalog *)base, &database, diag);
+    return err == ERR_OK ? database_probe(database, diag) : err;
+}
+
 static const struct catalog_ops sql_catalog_ops = {
     .load = sql_catalog_load,
     .pin = sql_catalog_pin,
     .close = sql_catalog_close,
+    .probe = sql_catalog_probe,
 };
 
 enum err catalog_open(const char *database_url, struct catalog **ret_catalog, struct diag *diag)

@@ -29,6 +29,8 @@ struct catalog_ops {
     enum err (*pin)(struct catalog *catalog, struct bytes dataset_id,
                     const struct catalog_column *columns, size_t count, struct diag *diag);
     void (*close)(struct catalog *catalog);
+    /* Whether it can be reached and written to now. May be NULL: it always can. */
+    enum err (*probe)(struct catalog *catalog, struct diag *diag);
 };
 
 struct catalog {

@@ -95,7 +95,7 @@ static void fake_close(struct catalog *catalog)
 
 void fake_catalog_init(struct fake_catalog *fake)
 {
-    static const struct catalog_ops ops = {fake_load, fake_pin, fake_close};
+    static const struct catalog_ops ops = {.load = fake_load, .pin = fake_pin, .close = fake_close};
     *fake = (struct fake_catalog){.catalog = {&ops}};
 }
 
