@@ -3,7 +3,7 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 
 pkg_check_modules(LIBS REQUIRED IMPORTED_TARGET
-    libuv libcurl libmicrohttpd jansson yaml-0.1 sqlite3 libzstd snappy liblz4 zlib libcrypto libssl
+    libuv libcurl libmicrohttpd jansson yaml-0.1 sqlite3 libpq libzstd snappy liblz4 zlib libcrypto libssl
     libxxhash libpcre2-8)
 if(INGESTOR_TESTS)
     pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)

@@ -4,8 +4,8 @@
 #include "app/config_sources.h"
 #include "app/config_table.h"
 #include "app/config_yaml.h"
-#include "base/nearest.h"
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "os/machine.h"
 
 #include <inttypes.h>
@@ -33,7 +33,8 @@ struct candidate {
 static void report(struct loader *loader, const struct candidate *candidate, const char *text,
                    const char *why)
 {
-    const char *shown = config_table[candidate->index].secret ? "********" : text;
+    const struct config_variable *variable = &config_table[candidate->index];
+    const char *shown = variable->secret || variable->show ? "********" : text;
     buf_printf(loader->problems, "%s: \"%.*s\" (%s) %s\n", candidate->spelled, SHOWN_BYTES_MAX,
                shown, candidate->place, why);
 }

@@ -84,7 +84,7 @@ struct config {
 
     /* Databases */
     char *database_url;
-    char *database_path; /* worked out from database_url: the SQLite file */
+    char *database_path; /* worked out from database_url: the SQLite file, or "" */
     char *metadata_db_path;
 
     /* Journal and memory */

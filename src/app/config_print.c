@@ -2,11 +2,24 @@
 
 #include "app/config_sources.h"
 #include "app/config_table.h"
+#include "base/alloc.h"
 
 #define VALUE_BYTES_MAX (CONFIG_LIST_ITEMS_MAX * (CONFIG_VALUE_BYTES_MAX + 1))
 #define MASK            "********"
 
 static const char *const origin_words[] = {"default", "file", "environment", "command line"};
+
+static const char *shown_text(const struct config_variable *variable, struct buf *text)
+{
+    const char *raw = buf_cstr(text);
+    char *copy = raw ? mem_strdup(raw) : NULL;
+    if (!copy)
+        return NULL;
+    buf_clear(text);
+    enum err err = variable->show(copy, text);
+    mem_free(copy);
+    return err ? NULL : buf_cstr(text);
+}
 
 /* The value as text, masked; NULL when there is no memory. */
 static const char *shown(const struct config_variable *variable, const struct config *config,
@@ -16,6 +29,8 @@ static const char *shown(const struct config_variable *variable, const struct co
     config_table_get(variable, config, text);
     if (variable->secret && text->size > 0)
         return MASK;
+    if (variable->show)
+        return shown_text(variable, text);
     return buf_cstr(text);
 }
 

@@ -2,6 +2,7 @@
 
 #include "app/config_table.h"
 #include "base/alloc.h"
+#include "database/database.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -239,18 +240,19 @@ static enum err derive_database(struct config *config, struct buf *problems)
 {
     static const char sqlite[] = "sqlite:///";
     const char *url = config->database_url;
+    struct diag diag = {0};
+    enum err err = database_url_check(url, &diag);
     if (strncmp(url, sqlite, strlen(sqlite)) == 0) {
         const char *path = url + strlen(sqlite);
         if (*path && !strpbrk(path, "?#") && strcmp(path, ":memory:") != 0)
             return keep_text(&config->database_path, path);
+        (void)diag_set(&diag, ERR_INVALID,
+                       "it is not sqlite:///relative/path or sqlite:////absolute/path");
+        err = ERR_INVALID;
     }
-    /* A password may stand in it: only the scheme is shown. */
-    int scheme = (int)strcspn(url, ":");
-    bool is_postgresql = strncmp(url, "postgres", 8) == 0;
-    buf_printf(problems, "INGESTOR_DATABASE_URL: \"%.*s:…\" is %s\n", scheme > 32 ? 32 : scheme,
-               url,
-               is_postgresql ? "not supported yet; write sqlite:///./ingestor.db"
-                             : "not sqlite:///relative/path or sqlite:////absolute/path");
+    if (err == ERR_OK) /* PostgreSQL */
+        return keep_text(&config->database_path, "");
+    buf_printf(problems, "INGESTOR_DATABASE_URL: %s\n", diag.text);
     return ERR_OK;
 }
 

@@ -3,6 +3,7 @@
 #include "app/config_rules.h"
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "database/database.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -81,7 +82,8 @@ const struct config_variable config_table[] = {
     {"BUFFER_TTL_SECONDS", INTEGER(buffer_ttl_seconds, 0, 31536000), .fallback = "300",
      .help = "a dataset without messages for this long leaves the API; 0 = never"},
     {"INGESTOR_DATABASE_URL", TEXT(database_url), .fallback = "sqlite:///./ingestor.db",
-     .help = "data sources; sqlite:///relative/path or sqlite:////absolute/path"},
+     .show = database_url_show,
+     .help = "data sources; sqlite:///path, or postgresql://user:password@host:port/database"},
     {"METADATA_DB_PATH", TEXT(metadata_db_path), .fallback = "./data/metadata.db",
      .check = config_rules_path, .help = "metadata of the datasets"},
     {"JOURNAL_DIR", TEXT(journal_dir), .fallback = "./data/journal", .check = config_rules_path,

@@ -27,6 +27,9 @@ struct config_variable {
     const char *fallback; /* the default, as text */
     const char *help;
     bool secret;
+    /* Appends the value as people may see it, for one that holds a secret somewhere. May be NULL.
+     */
+    enum err (*show)(const char *text, struct buf *out);
 };
 
 extern const struct config_variable config_table[];

@@ -223,7 +223,8 @@ static void test_bad_values(void **state)
     bad_environment("MQTT_BROKER=mqtt://x", "not a host name");
     bad_environment("HOST=a b", "not a host name");
     bad_environment("POD_NAME=a\nb", "control character");
-    bad_environment("INGESTOR_DATABASE_URL=postgresql://u:geheim@h/db", "not supported yet");
+    bad_environment("INGESTOR_DATABASE_URL=postgresql://u:geheim@h:db/db", "of the form");
+    bad_environment("INGESTOR_DATABASE_URL=mysql://u:geheim@h/db", "not supported, only");
     bad_environment("INGESTOR_DATABASE_URL=sqlite://x", "sqlite:///relative/path");
     bad_environment("INGESTOR_DATABASE_URL=sqlite:///:memory:", "sqlite:///relative/path");
     bad(&(struct world){.options = {{"mqtt-prot", "1"}}}, "did you mean \"mqtt-port\"?");
@@ -246,7 +247,8 @@ static void test_secrets_stay_secret(void **state)
     struct world world = {.environment = {entry}};
     bad(&world, "MINIO_SECRET_KEY: \"********\"");
     world = (struct world){
-        .environment = {"MINIO_SECRET_KEY=geheim", "MINIO_ENDPOINT=h:1"},
+        .environment = {"MINIO_SECRET_KEY=geheim", "MINIO_ENDPOINT=h:1",
+                        "INGESTOR_DATABASE_URL=postgresql://u:geheim@h/db"},
         .yaml = "sources:\n- {name: a, type_name: mqtt, config: {broker: h, topics: t, "
                 "password: geheim, tls: {enabled: false}, client_id: "
                 "'${env:SECRET}'}}\n"
@@ -263,6 +265,7 @@ static void test_secrets_stay_secret(void **state)
         assert_null(strstr(text, "geheim"));
         assert_non_null(strstr(text, "********"));
         assert_non_null(strstr(text, "${file:/run/x}"));
+        assert_non_null(strstr(text, "postgresql://u:********@h/db"));
         assert_non_null(strstr(text, "environment"));
         buf_fini(&out);
     }

@@ -1,5 +1,7 @@
 #include "database/database.h"
 
+#include "database/postgres.h"
+#include "database/postgres_url.h"
 #include "database/sqlite.h"
 
 #include <assert.h>
@@ -22,10 +24,21 @@ enum err database_url_check(const char *url, struct diag *diag)
     if (strncmp(url, "sqlite:", 7) == 0)
         return diag_set(diag, ERR_INVALID,
                         "a SQLite URL is sqlite:///relative/path or sqlite:////absolute/path");
+    if (postgres_url_is(url))
+        return postgres_url_check(url, diag);
     /* Not the URL itself: it may hold a password. */
     return diag_set(diag, ERR_UNSUPPORTED,
-                    "databases of the scheme \"%.*s\" are not supported, only sqlite:///path",
+                    "databases of the scheme \"%.*s\" are not supported, only sqlite:///path "
+                    "and postgresql://user:password@host:port/database",
                     scheme_size > 32 ? 32 : (int)scheme_size, url);
+}
+
+enum err database_url_show(const char *url, struct buf *out)
+{
+    if (postgres_url_is(url))
+        return postgres_url_show(url, out);
+    bool is_plain = strncmp(url, "sqlite:", 7) == 0;
+    return buf_text(out, is_plain ? url : "********");
 }
 
 enum err database_open(const char *url, struct database **ret_database, struct diag *diag)
@@ -33,6 +46,8 @@ enum err database_open(const char *url, struct database **ret_database, struct d
     enum err err = database_url_check(url, diag);
     if (err)
         return err;
+    if (postgres_url_is(url))
+        return postgres_open(url, ret_database, diag);
     return sqlite_open(url + sizeof(SQLITE_PREFIX) - 1, ret_database, diag);
 }
 

@@ -70,12 +70,15 @@ struct database;
 struct database_transaction; /* a handle that is valid inside database_transact only */
 
 /* sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:; missing folders are made.
- * Other schemes: ERR_UNSUPPORTED. */
+ * postgresql://user:password@host:port/database (or postgres://): connects. Other schemes:
+ * ERR_UNSUPPORTED. */
 enum err database_open(const char *url, struct database **ret_database,
                        struct diag *diag) ERR_MUST_USE;
 void database_close(struct database *database); /* NULL is fine */
 /* Whether the URL is of a kind that database_open knows, without touching anything. */
 enum err database_url_check(const char *url, struct diag *diag) ERR_MUST_USE;
+/* Appends the URL for people to see, with "********" for passwords. */
+enum err database_url_show(const char *url, struct buf *out) ERR_MUST_USE;
 
 /* One or more statements without parameters and rows. */
 enum err database_exec(struct database *database, const char *sql, struct diag *diag) ERR_MUST_USE;
