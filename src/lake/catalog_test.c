@@ -114,7 +114,7 @@ static void test_database_away(void **state)
     assert_int_equal(catalog->ops->pin(catalog, BYTES_LITERAL("d"), &a, 1, NULL), ERR_OK);
     check(catalog, "d", "/a a DOUBLE 1;");
     catalog_close(catalog);
-    assert_int_equal(catalog_open("postgresql://h/d", &catalog, NULL), ERR_UNSUPPORTED);
+    assert_int_equal(catalog_open("mysql://h/d", &catalog, NULL), ERR_UNSUPPORTED);
 }
 
 struct racer {
