@@ -262,7 +262,7 @@ static enum err ack_entry(struct ingest_source *source)
         open->ack_capacity = capacity;
     }
     source->ack_index = open->ack_count++;
-    open->acks[source->ack_index] = (struct shipment_ack){source, 0};
+    open->acks[source->ack_index] = (struct shipment_ack){source, source->sequence};
     source->open_serial = loop->open_serial;
     source->references++;
     return ERR_OK;
@@ -612,17 +612,30 @@ enum err ingest_identities_free(struct ingest_source *source, uint64_t block_num
     return err;
 }
 
-enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier)
+enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier,
+                                 uint64_t *ret_sequence)
 {
+    struct ingest_loop *loop = source->loop;
     uint8_t room[RECORD_SESSION_KEY_BYTES];
     struct buf body;
     buf_init(&body, INGEST_STATE_BYTES_MAX);
     enum err err =
         record_identity_release_encode(&body, session_key(source, room), packet_identifier);
     if (err == ERR_OK)
+        err = block_ready(loop);
+    if (err == ERR_OK)
+        err = ack_entry(source);
+    if (err == ERR_OK)
         err = record_add(source, RECORD_IDENTITY_FREE, &body);
     buf_fini(&body);
-    return err;
+    if (err != ERR_OK)
+        return err;
+    *ret_sequence = ++source->sequence;
+    loop->open->acks[source->ack_index].sequence = source->sequence;
+    loop->ack_waiting = true;
+    if (loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
+        block_submit(loop);
+    return ERR_OK;
 }
 
 /* --- dataset ids --- */

@@ -114,9 +114,10 @@ void ingest_identities(struct ingest_source *source,
 enum err ingest_session_new(struct ingest_source *source) ERR_MUST_USE;
 /* A PINGRESP to a ping sent after the PUBACKs of all messages in blocks <= block_number. */
 enum err ingest_identities_free(struct ingest_source *source, uint64_t block_number) ERR_MUST_USE;
-/* QoS 2: this identifier's PUBREL came: it leaves the received set. */
-enum err ingest_identity_release(struct ingest_source *source,
-                                 uint16_t packet_identifier) ERR_MUST_USE;
+/* QoS 2: this identifier's PUBREL came: it leaves the received set. Takes a sequence as an emission
+ * does, so that on_durable tells when the release is durable: then PUBCOMP may go out. */
+enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier,
+                                 uint64_t *ret_sequence) ERR_MUST_USE;
 
 /* The connector's own state, kept across restarts; durable with the next block, in the same atomic
  * group as what was emitted before it since the last ingest_end_of_read. An empty value removes it.

@@ -46,7 +46,7 @@ struct mqtt_config {
     const char *password;
     bool use_shared_subscription;
     const char *shared_group; /* NULL when shared subscriptions are off */
-    uint8_t qos;              /* as configured, 0 to 2; at most 1 is asked for */
+    uint8_t qos;              /* 0 to 2 */
     enum mqtt_version version;
     const char *client_id; /* NULL: made from replica and source */
     bool clean_start;

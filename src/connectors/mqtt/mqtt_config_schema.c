@@ -43,7 +43,7 @@ const char mqtt_config_schema[] =
     "\"pattern\":\"^[^/+#]+$\",\"title\":\"Shared group\","
     "\"description\":\"MQTT_SHARED_GROUP, else ingestor-group\"},"
     "\"qos\":{\"type\":\"integer\",\"enum\":[0,1,2],\"default\":1,\"title\":\"QoS\","
-    "\"description\":\"0 may lose messages; 2 is asked for as 1\"},"
+    "\"description\":\"0 may lose messages; 1 and 2 do not\"},"
     "\"protocol_version\":{\"enum\":[5,\"5\",\"3.1.1\"],\"default\":5,"
     "\"title\":\"Protocol version\","
     "\"description\":\"5, falling back to 3.1.1 when the broker refuses\"},"

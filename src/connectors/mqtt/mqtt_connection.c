@@ -23,7 +23,7 @@ static void idle_check(struct mqtt_connection *connection)
     if (!connection->stopping || connection->idle_told)
         return;
     bool lost = connection->state == MQTT_STATE_FAILED || connection->state == MQTT_STATE_CLOSING;
-    if (!lost && mqtt_session_unacknowledged(&connection->session) > 0)
+    if (!lost && mqtt_session_owed(&connection->session) > 0)
         return;
     connection->idle_told = true;
     connection->ops->on_idle(connection->ctx);
@@ -141,9 +141,8 @@ static void on_recovered(void *ctx, uint16_t packet_identifier,
                          const struct ingest_identity *identity)
 {
     struct mqtt_connection *connection = ctx;
-    if (!identity->qos_2)
-        mqtt_session_recover(&connection->session, packet_identifier, identity->hash,
-                             identity->block);
+    mqtt_session_recover(&connection->session, packet_identifier, identity->hash, identity->block,
+                         identity->qos_2);
 }
 
 /* --- time --------------------------------------------------------------------------------------

@@ -110,6 +110,7 @@ struct mqtt_connection {
     struct bytes aliases[MQTT_TOPIC_ALIASES_MAX + 1];
     uint64_t skip_bytes;      /* of an oversize packet, still to come */
     uint16_t skip_identifier; /* its acknowledgement is owed when it has passed; 0: none */
+    uint8_t skip_qos;
     uint64_t pause_at_bytes;
     struct buf extras;
     struct buf json;
@@ -152,6 +153,6 @@ void mqtt_connection_fail(struct mqtt_connection *connection, enum err err, cons
 void mqtt_connection_refuse(struct mqtt_connection *connection, uint8_t reason, const char *text);
 /* Connects again with another version or to another host, within the same connect. */
 void mqtt_connection_again(struct mqtt_connection *connection);
-/* Sends the PUBACKs that are due. */
+/* Sends the acknowledgements that are due. */
 void mqtt_connection_acknowledge(struct mqtt_connection *connection);
 void mqtt_connection_ready(struct mqtt_connection *connection);

@@ -387,9 +387,9 @@ static bool code_good(struct mqtt_connection *connection, uint8_t code, struct b
         return false;
     }
     if (code < connection->subscribe_qos) {
-        snprintf(text, sizeof(text),
-                 "the broker granted only QoS %u for \"%.*s\": messages may be lost on the way",
-                 code, (int)(filter.size < 120 ? filter.size : 120), (const char *)filter.data);
+        snprintf(text, sizeof(text), "the broker granted only QoS %u for \"%.*s\": %s", code,
+                 (int)(filter.size < 120 ? filter.size : 120), (const char *)filter.data,
+                 code == 0 ? "messages may be lost on the way" : "repetitions are recognised");
         connection->ops->on_warning(connection->ctx, text);
     }
     return true;
@@ -455,15 +455,15 @@ static bool server_take(struct mqtt_connection *connection,
     connection->packet_size_max = properties->maximum_packet_size_bytes;
     if (mqtt_has(properties, MQTT_PROPERTY_SERVER_KEEP_ALIVE))
         connection->keep_alive_seconds = properties->server_keep_alive_seconds;
-    connection->subscribe_qos = config->qos > 1 ? 1 : config->qos;
+    connection->subscribe_qos = config->qos;
     if (connection->subscribe_qos > properties->maximum_qos) {
         connection->subscribe_qos = properties->maximum_qos;
         connection->ops->on_warning(connection->ctx,
-                                    "the broker has QoS 0 only: messages may be lost on the way");
-    } else if (config->qos > 1) {
-        connection->ops->on_warning(
-            connection->ctx, "qos 2 is not supported yet: the broker is asked for QoS 1, whose "
-                             "repetitions are recognised");
+                                    properties->maximum_qos == 0
+                                        ? "the broker has QoS 0 only: messages may be lost on the "
+                                          "way"
+                                        : "the broker has no QoS 2: it is asked for QoS 1, whose "
+                                          "repetitions are recognised");
     }
     if (!mqtt_has(properties, MQTT_PROPERTY_ASSIGNED_CLIENT_ID) ||
         properties->assigned_client_id.size == 0)

@@ -145,28 +145,40 @@ static void emit_failed(struct mqtt_connection *connection, enum err err)
                          err_text(err));
 }
 
-/* The order of PUBACKs is that of PUBLISHes, so this is called as each comes to its end. */
-static void owe(struct mqtt_connection *connection, uint16_t packet_identifier)
+static void too_many(struct mqtt_connection *connection)
 {
-    if (mqtt_session_owe(&connection->session, packet_identifier) != ERR_OK)
-        mqtt_connection_refuse(connection, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
-                               "more unacknowledged messages than there are identifiers (§3.3.4)");
+    mqtt_connection_refuse(connection, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
+                           "more unacknowledged messages than there are identifiers (§3.3.4)");
+}
+
+/* The order of PUBACKs and PUBRECs is that of PUBLISHes, so this is called as each comes to its
+ * end. */
+static void owe(struct mqtt_connection *connection, uint8_t qos, uint16_t packet_identifier)
+{
+    if (mqtt_session_owe(&connection->session, qos, packet_identifier) != ERR_OK)
+        too_many(connection);
 }
 
 static bool publish_allowed(struct mqtt_connection *connection, const struct mqtt_publish *publish)
 {
-    if (publish->qos == 2) {
-        mqtt_connection_refuse(connection, MQTT_REASON_QOS_NOT_SUPPORTED,
-                               "a QoS 2 message though at most QoS 1 was asked for");
-        return false;
-    }
-    if (publish->qos == 1 && connection->version == MQTT_VERSION_5 &&
+    if (publish->qos > 0 && connection->version == MQTT_VERSION_5 &&
+        !mqtt_session_holds(&connection->session, publish->packet_identifier) &&
         mqtt_session_unacknowledged(&connection->session) >= connection->config->receive_maximum) {
         mqtt_connection_refuse(connection, MQTT_REASON_RECEIVE_MAXIMUM_EXCEEDED,
                                "more unacknowledged messages than the receive maximum (§3.3.4)");
         return false;
     }
     return true;
+}
+
+static void reused_warn(struct mqtt_connection *connection, uint16_t packet_identifier)
+{
+    char text[200];
+    snprintf(text, sizeof(text),
+             "the broker sent another QoS 2 message under packet identifier %u before it released "
+             "the first: both are stored (a fault of the broker's)",
+             packet_identifier);
+    connection->ops->on_warning(connection->ctx, text);
 }
 
 /* Emits, or counts a repetition. detail: NULL, or why it goes to the dead letters. False: failed.
@@ -184,14 +196,18 @@ static bool publish_take(struct mqtt_connection *connection, const struct mqtt_p
     struct ingest_message message = {.payload = publish->payload, .arrival_us = arrival_us};
     if (publish->qos > 0) {
         uint64_t hash = mqtt_publish_hash(route->topic_hash, publish) ^ hash_salt;
-        if (mqtt_session_repeats(&connection->session, publish->packet_identifier, publish->dup,
-                                 hash)) {
+        enum mqtt_verdict verdict = mqtt_session_judge(
+            &connection->session, publish->qos, publish->packet_identifier, publish->dup, hash);
+        if (verdict == MQTT_REPEATED) {
             connection->repeated++;
             ingest_count_repeated(route->ingest, publish->payload_size);
             return true;
         }
+        if (verdict == MQTT_REUSED)
+            reused_warn(connection, publish->packet_identifier);
         message.wants_acknowledgement = true;
         message.has_identity = true;
+        message.qos_2 = publish->qos == 2;
         message.packet_identifier = publish->packet_identifier;
         message.identity_hash = hash;
     }
@@ -210,7 +226,7 @@ static bool publish_take(struct mqtt_connection *connection, const struct mqtt_p
         return false;
     }
     if (publish->qos > 0)
-        mqtt_session_received(&connection->session, message.packet_identifier,
+        mqtt_session_received(&connection->session, publish->qos, message.packet_identifier,
                               message.identity_hash, connection->sequence);
     return true;
 }
@@ -228,7 +244,7 @@ static void receive_publish(struct mqtt_connection *connection, const struct mqt
         return;
     connection->messages++;
     if (publish_take(connection, &publish, arrival_us, 0, NULL) && publish.qos > 0)
-        owe(connection, publish.packet_identifier);
+        owe(connection, publish.qos, publish.packet_identifier);
 }
 
 /* --- oversize ----------------------------------------------------------------------------------
@@ -298,6 +314,7 @@ static void receive_oversize(struct mqtt_connection *connection, const struct mq
         return;
     connection->skip_bytes = frame->total_size;
     connection->skip_identifier = publish->packet_identifier;
+    connection->skip_qos = publish->qos;
 }
 
 /* Passes over what there is of an oversize packet; returns how much. */
@@ -310,7 +327,7 @@ static size_t skip(struct mqtt_connection *connection, size_t size)
     size = (size_t)connection->skip_bytes;
     connection->skip_bytes = 0;
     if (connection->skip_identifier != 0)
-        owe(connection, connection->skip_identifier);
+        owe(connection, connection->skip_qos, connection->skip_identifier);
     connection->skip_identifier = 0;
     return size;
 }
@@ -333,23 +350,40 @@ static void receive_pong(struct mqtt_connection *connection, const struct mqtt_f
     (void)err;
 }
 
-/* QoS 2 was never asked for, but an old session may have some: let it go (§4.3.3). */
+/* Not in the received set: the release was durable before, but not its PUBCOMP sent (§4.3.3). */
+static enum err complete_unknown(struct mqtt_connection *connection, uint16_t packet_identifier)
+{
+    struct mqtt_ack complete = {.packet_identifier = packet_identifier,
+                                .reason = MQTT_REASON_PACKET_IDENTIFIER_NOT_FOUND};
+    enum err err = mqtt_encode_ack(&connection->out, connection->version, MQTT_PUBCOMP, &complete);
+    return err == ERR_OK ? mqtt_connection_send(connection) : err;
+}
+
+/* PUBCOMP goes out when the release is durable: after it the identifier may stand for something
+ * new, which a set recovered without the release would take for a repetition. */
 static void receive_pubrel(struct mqtt_connection *connection, const struct mqtt_frame *frame,
                            struct bytes body)
 {
     struct mqtt_fault fault;
     struct mqtt_ack release;
+    enum err err;
     if (mqtt_decode_ack(connection->version, frame, body, &release, &fault) != ERR_OK) {
         mqtt_connection_refuse(connection, fault.reason, fault.text);
         return;
     }
-    struct mqtt_ack complete = {.packet_identifier = release.packet_identifier,
-                                .reason = MQTT_REASON_PACKET_IDENTIFIER_NOT_FOUND};
-    enum err err = mqtt_encode_ack(&connection->out, connection->version, MQTT_PUBCOMP, &complete);
-    if (err == ERR_OK)
-        err = mqtt_connection_send(connection);
+    if (!mqtt_session_holds(&connection->session, release.packet_identifier)) {
+        err = complete_unknown(connection, release.packet_identifier);
+    } else {
+        err = ingest_identity_release(connection->source, release.packet_identifier,
+                                      &connection->sequence);
+        if (err == ERR_OK && mqtt_session_release(&connection->session, release.packet_identifier,
+                                                  connection->sequence) != ERR_OK) {
+            too_many(connection);
+            return;
+        }
+    }
     if (err != ERR_OK)
-        mqtt_connection_fail(connection, err, "cannot answer the broker: %s", err_text(err));
+        mqtt_connection_fail(connection, err, "cannot complete a QoS 2 message: %s", err_text(err));
 }
 
 static void refuse_type(struct mqtt_connection *connection, const struct mqtt_frame *frame)

@@ -25,12 +25,12 @@ void mqtt_session_fini(struct mqtt_session *session)
 }
 
 void mqtt_session_recover(struct mqtt_session *session, uint16_t packet_identifier, uint64_t hash,
-                          uint64_t block)
+                          uint64_t block, bool qos_2)
 {
     session->identities[packet_identifier] =
-        (struct mqtt_identity){.hash = hash, .block = block, .known = true};
+        (struct mqtt_identity){.hash = hash, .block = block, .known = true, .qos_2 = qos_2};
     /* One ping after the redeliveries frees what the broker will not send again. */
-    if (block > session->acknowledged_block)
+    if (!qos_2 && block > session->acknowledged_block)
         session->acknowledged_block = block;
 }
 
@@ -47,31 +47,73 @@ static bool is_free(const struct mqtt_session *session, const struct mqtt_identi
     return !identity->known || (identity->block != 0 && identity->block <= session->freed_block);
 }
 
-bool mqtt_session_repeats(struct mqtt_session *session, uint16_t packet_identifier, bool dup,
-                          uint64_t hash)
+enum mqtt_verdict mqtt_session_judge(struct mqtt_session *session, uint8_t qos,
+                                     uint16_t packet_identifier, bool dup, uint64_t hash)
 {
-    if (!dup)
-        return false;
-    session->dup_since_ping = true;
     const struct mqtt_identity *identity = &session->identities[packet_identifier];
-    return !is_free(session, identity) && identity->hash == hash;
+    session->dup_since_ping = session->dup_since_ping || dup;
+    if (qos == 2) {
+        if (!identity->known || !identity->qos_2)
+            return MQTT_NEW;
+        return dup || identity->hash == hash ? MQTT_REPEATED : MQTT_REUSED;
+    }
+    bool repeats = dup && !identity->qos_2 && !is_free(session, identity) && identity->hash == hash;
+    return repeats ? MQTT_REPEATED : MQTT_NEW;
 }
 
-void mqtt_session_received(struct mqtt_session *session, uint16_t packet_identifier, uint64_t hash,
-                           uint64_t sequence)
+void mqtt_session_received(struct mqtt_session *session, uint8_t qos, uint16_t packet_identifier,
+                           uint64_t hash, uint64_t sequence)
 {
-    session->identities[packet_identifier] =
-        (struct mqtt_identity){.hash = hash, .sequence = sequence, .known = true};
+    struct mqtt_identity *identity = &session->identities[packet_identifier];
+    bool in_window = identity->in_window && qos == 2;
+    session->window_count -= identity->in_window && !in_window;
+    *identity = (struct mqtt_identity){.hash = hash,
+                                       .sequence = sequence,
+                                       .known = true,
+                                       .qos_2 = qos == 2,
+                                       .in_window = in_window};
 }
 
-enum err mqtt_session_owe(struct mqtt_session *session, uint16_t packet_identifier)
+static enum err owe(struct mqtt_session *session, struct mqtt_owed owed)
 {
     if (session->owed_count >= MQTT_OWED_MAX - 1)
         return ERR_TOO_MANY;
     uint32_t at = (session->owed_first + session->owed_count++) & (MQTT_OWED_MAX - 1);
-    session->owed[at] =
-        (struct mqtt_owed){session->identities[packet_identifier].sequence, packet_identifier};
+    session->owed[at] = owed;
     return ERR_OK;
+}
+
+enum err mqtt_session_owe(struct mqtt_session *session, uint8_t qos, uint16_t packet_identifier)
+{
+    struct mqtt_identity *identity = &session->identities[packet_identifier];
+    enum err err = owe(session, (struct mqtt_owed){.sequence = identity->sequence,
+                                                   .packet_identifier = packet_identifier,
+                                                   .type = qos == 2 ? MQTT_PUBREC : MQTT_PUBACK,
+                                                   .in_window = qos == 1});
+    if (err != ERR_OK || (qos == 2 && identity->in_window))
+        return err;
+    identity->in_window = qos == 2;
+    session->window_count++;
+    return ERR_OK;
+}
+
+bool mqtt_session_holds(const struct mqtt_session *session, uint16_t packet_identifier)
+{
+    const struct mqtt_identity *identity = &session->identities[packet_identifier];
+    return identity->known && identity->qos_2;
+}
+
+enum err mqtt_session_release(struct mqtt_session *session, uint16_t packet_identifier,
+                              uint64_t sequence)
+{
+    struct mqtt_identity *identity = &session->identities[packet_identifier];
+    enum err err = owe(session, (struct mqtt_owed){.sequence = sequence,
+                                                   .packet_identifier = packet_identifier,
+                                                   .type = MQTT_PUBCOMP,
+                                                   .in_window = identity->in_window});
+    if (err == ERR_OK)
+        *identity = (struct mqtt_identity){0};
+    return err;
 }
 
 void mqtt_session_durable(struct mqtt_session *session, uint64_t sequence, uint64_t block)
@@ -82,6 +124,8 @@ void mqtt_session_durable(struct mqtt_session *session, uint64_t sequence, uint6
             &session->owed[(session->owed_first + i) & (MQTT_OWED_MAX - 1)];
         if (owed->sequence > sequence)
             break;
+        if (owed->type == MQTT_PUBCOMP)
+            continue;
         struct mqtt_identity *identity = &session->identities[owed->packet_identifier];
         if (identity->sequence == owed->sequence && identity->block == 0)
             identity->block = block;
@@ -108,8 +152,11 @@ enum err mqtt_session_acknowledge(struct mqtt_session *session, struct buf *out)
     for (uint32_t i = 0; i < count; i++) {
         struct mqtt_owed owed = session->owed[session->owed_first];
         session->owed_first = (session->owed_first + 1) & (MQTT_OWED_MAX - 1);
-        mqtt_put_short_ack(out->data + out->size, MQTT_PUBACK, owed.packet_identifier);
+        mqtt_put_short_ack(out->data + out->size, owed.type, owed.packet_identifier);
         out->size += MQTT_SHORT_ACK_BYTES;
+        session->window_count -= owed.in_window;
+        if (owed.type != MQTT_PUBACK)
+            continue;
         uint64_t block = session->identities[owed.packet_identifier].block;
         if (block > session->acknowledged_block)
             session->acknowledged_block = block;
@@ -128,9 +175,11 @@ bool mqtt_session_wants_ping(const struct mqtt_session *session)
 static uint64_t block_without_owed(const struct mqtt_session *session, uint64_t block_number)
 {
     for (uint32_t i = 0; i < session->owed_count; i++) {
-        uint16_t packet_identifier =
-            session->owed[(session->owed_first + i) & (MQTT_OWED_MAX - 1)].packet_identifier;
-        uint64_t block = session->identities[packet_identifier].block;
+        const struct mqtt_owed *owed =
+            &session->owed[(session->owed_first + i) & (MQTT_OWED_MAX - 1)];
+        uint64_t block = session->identities[owed->packet_identifier].block;
+        if (owed->type != MQTT_PUBACK)
+            continue;
         if (block != 0 && block <= block_number)
             block_number = block - 1;
     }
