@@ -196,6 +196,7 @@ static void mqtt_health(void *state, json_t *object)
     health_set(object, "shared_group",
                config->shared_group ? json_string(config->shared_group) : json_null());
     health_set(object, "tls", json_boolean(config->tls_enabled));
+    health_set(object, "websocket", config->websocket ? json_string(config->websocket) : NULL);
     if (mqtt->connection_count == 0)
         return;
     const struct mqtt_connection *first = &mqtt->connections[0];

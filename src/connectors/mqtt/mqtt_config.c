@@ -195,18 +195,11 @@ static void read_session(struct reader *reader)
 /* What the contract has and this version has not. */
 static bool is_later(const char *key)
 {
-    static const char *const later[] = {"websocket", "columns", "dedupe_key"};
+    static const char *const later[] = {"columns", "dedupe_key"};
     for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
         if (strcmp(key, later[i]) == 0)
             return true;
     return false;
-}
-
-static void refuse_later(struct reader *reader)
-{
-    if (member(reader, "websocket"))
-        refuse(reader, ERR_UNSUPPORTED,
-               "websocket is not supported yet: use the broker's plain TCP port");
 }
 
 static void check_shared(struct reader *reader)
@@ -225,6 +218,7 @@ static void check_shared(struct reader *reader)
 static const char *const members[] = {"broker",
                                       "port",
                                       "tls",
+                                      "websocket",
                                       "topics",
                                       "username",
                                       "password",
@@ -290,7 +284,6 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct
     };
     if (!json_is_object(json))
         return diag_set(diag, ERR_INVALID, "the configuration must be a JSON object");
-    refuse_later(&reader);
     mqtt_config_read_transport(config, &reader.members);
     read_broker(&reader);
     read_version(&reader);

@@ -39,6 +39,7 @@ struct mqtt_config {
     uint16_t port;
     bool tls_enabled;
     struct tls_options tls;
+    const char *websocket; /* path; NULL: plain TCP or TLS */
     size_t topic_count;
     struct bytes *topics;  /* as configured */
     struct bytes *filters; /* as subscribed: with $share/<group>/ */

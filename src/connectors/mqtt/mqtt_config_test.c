@@ -112,7 +112,6 @@ static void what_is_wrong_is_named(void **state)
 static void what_comes_later_is_refused_not_ignored(void **state)
 {
     (void)state;
-    assert_refused(WITH("\"websocket\":\"/mqtt\""), ERR_UNSUPPORTED, "websocket");
     assert_refused(WITH("\"columns\":{}"), ERR_UNSUPPORTED, "columns");
     assert_refused(WITH("\"dedupe_key\":{}"), ERR_UNSUPPORTED, "dedupe_key");
     assert_refused(WITH("\"format\":\"cbor\""), ERR_UNSUPPORTED, "format");
@@ -150,6 +149,22 @@ static void tls_is_read(void **state)
     assert_refused(WITH("\"tls\":{\"verify\":1}"), ERR_INVALID, "tls.verify must be true or false");
     assert_refused(WITH("\"tls\":{\"ca_file\":\"\"}"), ERR_INVALID, "tls.ca_file");
     assert_refused(WITH("\"tls\":{\"key_file\":\"/k\"}"), ERR_INVALID, "needs tls.cert_file");
+}
+
+static void websocket_is_read(void **state)
+{
+    (void)state;
+    struct mqtt_config config;
+    struct diag diag = {0};
+    assert_int_equal(read_config(WITH("\"websocket\":\"/mqtt?token=a%20b\""), &config, &diag),
+                     ERR_OK);
+    assert_string_equal(config.websocket, "/mqtt?token=a%20b");
+    assert_int_equal(config.port, 1883);
+    mqtt_config_fini(&config);
+    assert_refused(WITH("\"websocket\":\"mqtt\""), ERR_INVALID, "websocket must be a path");
+    assert_refused(WITH("\"websocket\":\"/a b\""), ERR_INVALID, "websocket");
+    assert_refused(WITH("\"websocket\":\"/a\\r\\nHost: x\""), ERR_INVALID, "websocket");
+    assert_refused(WITH("\"websocket\":true"), ERR_INVALID, "websocket");
 }
 
 static void secrets_do_not_show(void **state)
@@ -198,7 +213,7 @@ static void the_schema_is_json_and_knows_every_option(void **state)
     if (!schema)
         fail_msg("%s at %d", error.text, error.position);
     const json_t *properties = json_object_get(schema, "properties");
-    assert_int_equal(json_object_size(properties), 22);
+    assert_int_equal(json_object_size(properties), 23);
     assert_true(
         json_is_true(json_object_get(json_object_get(properties, "password"), "writeOnly")));
     json_decref(schema);
@@ -272,6 +287,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_comes_later_is_refused_not_ignored),
         cmocka_unit_test(tls_is_read),
+        cmocka_unit_test(websocket_is_read),
         cmocka_unit_test(secrets_do_not_show),
         cmocka_unit_test(client_ids_are_stable_and_differ),
         cmocka_unit_test(the_schema_is_json_and_knows_every_option),

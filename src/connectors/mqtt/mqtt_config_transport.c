@@ -2,7 +2,8 @@
 
 /* The members `tls` and `websocket`: what lies between MQTT and TCP. */
 
-#define PATH_BYTES_MAX 4096
+#define PATH_BYTES_MAX           4096
+#define WEBSOCKET_PATH_BYTES_MAX 1000
 
 enum err mqtt_config_check_tls(const json_t *tls, struct diag *diag)
 {
@@ -44,7 +45,20 @@ static void read_tls(struct mqtt_config *config, struct config_reader *outer)
         config_refuse(&reader, ERR_INVALID, "tls.key_file needs tls.cert_file");
 }
 
+/* What a request line may have as it is; all else has to be percent-encoded. */
+static bool is_request_target(const char *text)
+{
+    for (const char *at = text; *at; at++)
+        if (*at <= ' ' || *at > '~' || *at == '#')
+            return false;
+    return text[0] == '/';
+}
+
 void mqtt_config_read_transport(struct mqtt_config *config, struct config_reader *reader)
 {
     read_tls(config, reader);
+    config->websocket = config_text(reader, "websocket", WEBSOCKET_PATH_BYTES_MAX);
+    if (config->websocket && !is_request_target(config->websocket))
+        config_refuse_member(reader, "websocket",
+                             "a path such as /mqtt: ASCII without spaces, beginning with a slash");
 }

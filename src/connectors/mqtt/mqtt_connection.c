@@ -5,6 +5,7 @@
 #include "codec/mqtt_encode.h"
 #include "connectors/mqtt/mqtt_handshake.h"
 #include "connectors/mqtt/mqtt_receive.h"
+#include "net/websocket_layer.h"
 
 #include <stdio.h>
 
@@ -270,9 +271,19 @@ static const struct stream_ops stream_ops = {on_open, on_data, on_stream_failed,
 /* What lies between MQTT and TCP. */
 static enum err layers_make(struct mqtt_connection *connection, struct stream_options *options)
 {
-    if (!connection->tls)
+    enum err err = ERR_OK;
+    if (connection->tls)
+        err = tls_layer_new(connection->tls, connection->target_host, &options->layers[0]);
+    if (err != ERR_OK)
+        return err;
+    options->layer_count = connection->tls != NULL;
+    if (!connection->config->websocket)
         return ERR_OK;
-    enum err err = tls_layer_new(connection->tls, connection->target_host, &options->layers[0]);
+    const struct websocket_layer_options websocket = {.host = connection->target_host,
+                                                      .port = connection->target_port,
+                                                      .is_tls = connection->tls,
+                                                      .path = connection->config->websocket};
+    err = websocket_layer_new(&websocket, &options->layers[options->layer_count]);
     options->layer_count += err == ERR_OK;
     return err;
 }

@@ -243,73 +243,73 @@ static void no_memory_takes_no_acknowledgement(void **state)
     mem_fail_at(0);
 }
 
+static void qos_2_takes_two_steps(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(publish_2(f, 7, false, 1), MQTT_NEW);
+    assert_acks(f, 0, NULL);
+    mqtt_session_durable(&f->session, 1, 10);
+    assert_ack(f, MQTT_PUBREC, 7);
+    assert_int_equal(mqtt_session_owed(&f->session), 0);
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 1); /* until PUBCOMP */
+    release(f, 7);
+    assert_false(mqtt_session_holds(&f->session, 7));
+    assert_acks(f, 0, NULL);
+    mqtt_session_durable(&f->session, 2, 11);
+    assert_ack(f, MQTT_PUBCOMP, 7);
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
+    assert_int_equal(publish_2(f, 7, false, 1), MQTT_NEW);
+    assert_int_equal(publish_2(f, 7, true, 1), MQTT_REPEATED);
+}
+
+static void the_received_set_tells_repetitions(void **state)
+{
+    struct fixture *f = *state;
+    mqtt_session_recover(&f->session, 5, 55, 3, true);
+    assert_false(mqtt_session_wants_ping(&f->session)); /* a ping frees nothing of QoS 2 */
+    assert_int_equal(publish_2(f, 5, true, 55), MQTT_REPEATED);
+    assert_ack(f, MQTT_PUBREC, 5);
+    assert_int_equal(publish_2(f, 5, true, 99), MQTT_REPEATED); /* whatever it carries */
+    assert_ack(f, MQTT_PUBREC, 5);
+    assert_int_equal(publish_2(f, 5, false, 55), MQTT_REPEATED);
+    assert_ack(f, MQTT_PUBREC, 5);
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 1);
+    assert_int_equal(publish_2(f, 5, false, 56), MQTT_REUSED);
+    mqtt_session_durable(&f->session, 1, 4);
+    assert_ack(f, MQTT_PUBREC, 5);
+    release(f, 5);
+    mqtt_session_durable(&f->session, 2, 5);
+    assert_ack(f, MQTT_PUBCOMP, 5);
+    assert_false(mqtt_session_holds(&f->session, 6));
+}
+
+static void qos_1_and_2_do_not_meet(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(publish(f, 1, false, 11));
+    mqtt_session_durable(&f->session, 1, 1);
+    assert_ack(f, MQTT_PUBACK, 1);
+    assert_int_equal(publish_2(f, 1, true, 11), MQTT_NEW);
+    mqtt_session_durable(&f->session, 2, 2);
+    assert_ack(f, MQTT_PUBREC, 1);
+    assert_true(publish(f, 1, true, 11)); /* a broker's fault: better a double than a loss */
+    assert_false(mqtt_session_holds(&f->session, 1));
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 1);
+}
+
+static void a_recovered_message_is_not_in_the_window(void **state)
+{
+    struct fixture *f = *state;
+    mqtt_session_recover(&f->session, 5, 55, 3, true);
+    release(f, 5); /* the broker goes on with PUBREL, which §4.9 does not count */
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
+    mqtt_session_durable(&f->session, 1, 4);
+    assert_ack(f, MQTT_PUBCOMP, 5);
+    assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
+}
+
 int main(void)
 {
-    static void qos_2_takes_two_steps(void **state)
-    {
-        struct fixture *f = *state;
-        assert_int_equal(publish_2(f, 7, false, 1), MQTT_NEW);
-        assert_acks(f, 0, NULL);
-        mqtt_session_durable(&f->session, 1, 10);
-        assert_ack(f, MQTT_PUBREC, 7);
-        assert_int_equal(mqtt_session_owed(&f->session), 0);
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 1); /* until PUBCOMP */
-        release(f, 7);
-        assert_false(mqtt_session_holds(&f->session, 7));
-        assert_acks(f, 0, NULL);
-        mqtt_session_durable(&f->session, 2, 11);
-        assert_ack(f, MQTT_PUBCOMP, 7);
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
-        assert_int_equal(publish_2(f, 7, false, 1), MQTT_NEW);
-        assert_int_equal(publish_2(f, 7, true, 1), MQTT_REPEATED);
-    }
-
-    static void the_received_set_tells_repetitions(void **state)
-    {
-        struct fixture *f = *state;
-        mqtt_session_recover(&f->session, 5, 55, 3, true);
-        assert_false(mqtt_session_wants_ping(&f->session)); /* a ping frees nothing of QoS 2 */
-        assert_int_equal(publish_2(f, 5, true, 55), MQTT_REPEATED);
-        assert_ack(f, MQTT_PUBREC, 5);
-        assert_int_equal(publish_2(f, 5, true, 99), MQTT_REPEATED); /* whatever it carries */
-        assert_ack(f, MQTT_PUBREC, 5);
-        assert_int_equal(publish_2(f, 5, false, 55), MQTT_REPEATED);
-        assert_ack(f, MQTT_PUBREC, 5);
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 1);
-        assert_int_equal(publish_2(f, 5, false, 56), MQTT_REUSED);
-        mqtt_session_durable(&f->session, 1, 4);
-        assert_ack(f, MQTT_PUBREC, 5);
-        release(f, 5);
-        mqtt_session_durable(&f->session, 2, 5);
-        assert_ack(f, MQTT_PUBCOMP, 5);
-        assert_false(mqtt_session_holds(&f->session, 6));
-    }
-
-    static void qos_1_and_2_do_not_meet(void **state)
-    {
-        struct fixture *f = *state;
-        assert_true(publish(f, 1, false, 11));
-        mqtt_session_durable(&f->session, 1, 1);
-        assert_ack(f, MQTT_PUBACK, 1);
-        assert_int_equal(publish_2(f, 1, true, 11), MQTT_NEW);
-        mqtt_session_durable(&f->session, 2, 2);
-        assert_ack(f, MQTT_PUBREC, 1);
-        assert_true(publish(f, 1, true, 11)); /* a broker's fault: better a double than a loss */
-        assert_false(mqtt_session_holds(&f->session, 1));
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 1);
-    }
-
-    static void a_recovered_message_is_not_in_the_window(void **state)
-    {
-        struct fixture *f = *state;
-        mqtt_session_recover(&f->session, 5, 55, 3, true);
-        release(f, 5); /* the broker goes on with PUBREL, which §4.9 does not count */
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
-        mqtt_session_durable(&f->session, 1, 4);
-        assert_ack(f, MQTT_PUBCOMP, 5);
-        assert_int_equal(mqtt_session_unacknowledged(&f->session), 0);
-    }
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(acknowledges_in_order_when_durable),
