@@ -24,7 +24,7 @@ class WebMosquitto(Mosquitto):
 
 
 class Mochi:
-    """mochi-mqtt (scripts/install-mqtt-brokers.sh)."""
+    """mochi-mqtt (scripts/install-s3-servers.sh)."""
 
     def __init__(self):
         self.port, self.web_port = free_port(), free_port()
@@ -89,12 +89,13 @@ def test_mochi(mochi, make_service, simulate, qos):
     check_delivers(mochi, make_service, simulate, qos=qos)
 
 
-def test_messages_larger_than_a_read(web_mosquitto, make_service):
+def test_messages_larger_than_a_read(mochi, make_service):
+    """Not Mosquitto: 2.0.11 delivers no message of 1 MiB by WebSocket, to paho neither."""
     mqtt = pytest.importorskip("paho.mqtt.client")
-    service = make_service(web_mosquitto.port, sources=source(web_mosquitto.web_port))
+    service = make_service(mochi.port, sources=source(mochi.web_port))
     service.wait_log("connected")
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-    client.connect("127.0.0.1", web_mosquitto.port)
+    client.connect("127.0.0.1", mochi.port)
     client.loop_start()
     for seq, size in ((1, 1 << 10), (2, 1 << 20), (3, 5 << 20)):
         client.publish("smartcity/sensors/large", f'{{"seq":{seq},"text":"{"x" * size}"}}',
