@@ -1,8 +1,6 @@
 #pragma once
-/*
- * For the tests of the MQTT connector: a host with the connector, and a broker on the same loop, of
- * which each test plays the packets (mqtt_host.h). One thread.
- */
+/* A host with the MQTT connector, and a broker on the same loop, of which each test plays the
+ * packets (mqtt_host.h). One thread. */
 #include "connectors/connector.h"
 #include "support/mqtt_pipeline_session.h"
 
