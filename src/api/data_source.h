@@ -41,6 +41,12 @@ enum err data_source_wish(const struct api_services *services, struct api_reques
     "\"created_at\":{\"type\":[\"string\",\"null\"]},"                                             \
     "\"updated_at\":{\"type\":[\"string\",\"null\"]}}}"
 
+/* What pydantic takes for a boolean. */
+#define DATA_SOURCE_ENABLED_SCHEMA                                                                 \
+    "{\"default\":true,\"anyOf\":[{\"type\":\"boolean\"},{\"enum\":[0,1]},{\"type\":\"string\","   \
+    "\"pattern\":\"^([01]|[TtYy]|[FfNn]|[Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|"              \
+    "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$\"}]}"
+
 #define DATA_SOURCE_WISH_SCHEMA                                                                    \
     "{\"type\":\"object\",\"required\":[\"name\",\"type_name\",\"config\"],\"properties\":{"       \
     "\"name\":{\"type\":\"string\",\"examples\":[\"Factory broker\"]},"                            \
@@ -48,5 +54,5 @@ enum err data_source_wish(const struct api_services *services, struct api_reques
     "/api/data-sources/types\",\"examples\":[\"mqtt\"]},"                                          \
     "\"config\":{\"type\":\"object\",\"description\":\"As the type's config_schema says\","        \
     "\"examples\":[{\"broker\":\"localhost\",\"topics\":[\"factory/#\"]}]},"                       \
-    "\"enabled\":{\"type\":\"boolean\",\"default\":true},"                                         \
-    "\"created_by\":{\"type\":\"string\",\"default\":\"api\"}}}"
+    "\"enabled\":" DATA_SOURCE_ENABLED_SCHEMA                                                      \
+    ",\"created_by\":{\"type\":\"string\",\"default\":\"api\"}}}"

@@ -194,7 +194,8 @@ static enum err metrics_get(const struct api_services *services, struct api_requ
 static const struct api_parameter metrics_parameters[] = {
     {.name = "since",
      .description = "Only rows from this moment on: ISO 8601, or a Unix time",
-     .schema = "{\"type\":\"string\",\"format\":\"date-time\"}"},
+     .schema =
+         "{\"anyOf\":[{\"type\":\"string\",\"format\":\"date-time\"},{\"type\":\"number\"}]}"},
     {0},
 };
 

@@ -188,7 +188,7 @@ static enum err source_delete(const struct api_services *services, struct api_re
     "\"name\":{\"type\":[\"string\",\"null\"]},"                                                   \
     "\"config\":{\"type\":[\"object\",\"null\"],\"description\":\"As the type's config_schema "    \
     "says; a secret answered as ******** may be sent back and stays\"},"                           \
-    "\"enabled\":{\"type\":[\"boolean\",\"null\"]}}}"
+    "\"enabled\":{\"anyOf\":[" DATA_SOURCE_ENABLED_SCHEMA ",{\"type\":\"null\"}]}}}"
 
 static const struct api_parameter list_parameters[] = {
     {.name = "enabled_only",

@@ -173,6 +173,8 @@ static void test_not_found(void **state)
                "should be a valid integer, unable to parse string as an integer\",\"input\":"
                "\"x7\"}]");
     }
+    expect("PUT", "/api/data-sources/types", "{}", 405, "Method Not Allowed");
+    expect("GET", "/api/data-sources/validate", NULL, 405, "Method Not Allowed");
     expect("PUT", "/api/data-sources/77", "{}", 404, "Data source 77 not found");
     expect("PUT", "/api/data-sources/abc", "{}", 422, "int_parsing");
     expect("GET", "/api/data-sources/-5", NULL, 404, "Data source -5 not found");

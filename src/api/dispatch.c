@@ -26,6 +26,17 @@ static struct bytes target_path(const char *target)
     return bytes_from_text(target);
 }
 
+/* Whether a route has exactly this path: then routes with parameters are not meant, even when the
+ * method is not its own ("types" is no id). */
+static bool path_is_fixed(struct bytes path)
+{
+    size_t cursor = 0;
+    for (const struct api_route *route; (route = api_route_next(&cursor));)
+        if (bytes_equal_text(path, route->path))
+            return true;
+    return false;
+}
+
 enum err api_request_route(struct api_request *request)
 {
     struct bytes raw = target_path(request->target);
@@ -44,7 +55,8 @@ enum err api_request_route(struct api_request *request)
     for (const struct api_route *route; (route = api_route_next(&cursor));) {
         if (method_serves(route->method, request->method) &&
             api_route_matches(route, request->path, request->parameters)) {
-            request->route = route;
+            bool other = strchr(route->path, '{') && path_is_fixed(request->path);
+            request->route = other ? NULL : route;
             return ERR_OK;
         }
     }
@@ -70,8 +82,9 @@ static bool path_known(struct bytes path, struct api_response *response)
 {
     size_t cursor = 0;
     bool known = false;
+    bool fixed = path_is_fixed(path);
     for (const struct api_route *route; (route = api_route_next(&cursor));) {
-        if (!api_route_matches(route, path, NULL))
+        if (!api_route_matches(route, path, NULL) || (fixed && strchr(route->path, '{')))
             continue;
         known = true;
         allow_add(response, route->method);

@@ -98,7 +98,7 @@ static int teardown(void **state)
 
 struct answer {
     unsigned status;
-    char text[32768];
+    char text[131072];
     char allow[64];
     char location[256];
 };
