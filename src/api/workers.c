@@ -1,7 +1,5 @@
 #include "api/workers.h"
 
-#include <stdio.h>
-
 void workers_init(struct workers *workers, void (*on_work)(struct work *work),
                   void (*on_refused)(struct work *work))
 {
@@ -50,11 +48,8 @@ static void worker_run(void *ctx)
 enum err workers_start(struct workers *workers)
 {
     enum err err = ERR_OK;
-    for (int i = 0; i < WORKERS_COUNT && err == ERR_OK; i++) {
-        char name[16];
-        snprintf(name, sizeof(name), "api-worker-%d", i);
-        err = thread_start(&workers->threads[i], name, worker_run, workers);
-    }
+    for (int i = 0; i < WORKERS_COUNT && err == ERR_OK; i++)
+        err = thread_start(&workers->threads[i], "api-worker", worker_run, workers);
     return err;
 }
 
