@@ -86,8 +86,8 @@ static bool is_bound(const struct parquet_bound *bound, struct bytes expected)
 static size_t repeat(char *to, const char *unit, size_t count)
 {
     size_t size = strlen(unit);
-    for (size_t i = 0; i < count; i++)
-        memcpy(to + i * size, unit, size);
+    for (size_t i = 0; i < size * count; i++)
+        to[i] = unit[i % size];
     return size * count;
 }
 

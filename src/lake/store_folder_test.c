@@ -71,6 +71,7 @@ static void tear_down(struct fixture *fixture)
 static enum store_presence presence_of(struct fixture *fixture)
 {
     enum store_presence presence;
+    assert_non_null(fixture->store);
     assert_int_equal(fixture->store->ops->check(fixture->store, &fixture->object, &presence, NULL),
                      ERR_OK);
     return presence;
@@ -223,6 +224,7 @@ static void test_no_memory(void **state)
         fixture.store = NULL;
         mem_fail_at(k);
         enum err err = store_folder_new(&fixture.faulty.fs, fixture.lake, &fixture.store, NULL);
+        assert_true(err != ERR_OK || fixture.store);
         if (err == ERR_OK)
             err = fixture.store->ops->put(fixture.store, &fixture.object, NULL);
         int failed = mem_failed();
