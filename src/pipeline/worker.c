@@ -297,8 +297,10 @@ static void group_work(struct worker *worker, struct shipment *const *group)
     datasets_beat(&worker->datasets);
     for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
         size_t end = worker->visits.ends[bucket];
-        if (begin < end)
+        if (begin < end) {
             bucket_work(worker, group, begin, end);
+            (void)datasets_cut_for_memory(&worker->datasets); /* a group may touch thousands */
+        }
         begin = end;
     }
     (void)datasets_cut_for_memory(&worker->datasets);
