@@ -36,6 +36,13 @@ def sources(service):
     return good(service, "GET", "/api/data-sources?enabled_only=false")
 
 
+def up(service):
+    """The service, as soon as its registry answers."""
+    wait_until(lambda: call(service, "GET", "/api/data-sources?enabled_only=false")[0] == 200,
+               "the registry to answer")
+    return service
+
+
 def registered(service):
     """The list, as soon as the database was read."""
     return wait_until(lambda: call(service, "GET", "/api/data-sources?enabled_only=false")[0] == 200
@@ -53,8 +60,8 @@ def rows(service):
                                 "ORDER BY id").fetchall()
 
 
-def test_default_source_is_registered_once(broker, make_service):
-    service = make_service(broker.port)
+def test_default_source_is_registered_once(mosquitto, make_service):
+    service = make_service(mosquitto.port)
     source = registered(service)[0]
     assert source["ingestion_id"] == DEFAULT_ID and source["created_by"] == "system_auto_register"
     wait_until(lambda: good(service, "GET", f"/api/data-sources/{source['id']}")["status"] == "active",
@@ -63,13 +70,13 @@ def test_default_source_is_registered_once(broker, make_service):
     assert sources(service) == []
     service.stop()
     service.start()
-    wait_until(lambda: call(service, "GET", "/api/ready")[0] == 200, "the service to be ready")
-    time.sleep(3)
+    up(service)
+    time.sleep(1)
     assert sources(service) == [], "who deletes the default source is not asked again"
 
 
 def test_a_stop_and_a_start_survive_a_restart(mosquitto, make_service):
-    service = make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"})
+    service = up(make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"}))
     source = good(service, "POST", "/api/data-sources", mqtt(mosquitto.port))
     path = f"/api/data-sources/{source['id']}"
     good(service, "POST", f"{path}/start")
@@ -88,7 +95,7 @@ def test_a_stop_and_a_start_survive_a_restart(mosquitto, make_service):
 
 
 def test_a_failed_start_tells_why(make_service, broker):
-    service = make_service(broker.port, environment={"AUTO_REGISTER": "false"})
+    service = up(make_service(broker.port, environment={"AUTO_REGISTER": "false"}))
     source = good(service, "POST", "/api/data-sources", mqtt(1))
     status, answer = call(service, "POST", f"/api/data-sources/{source['id']}/start")
     assert status == 500 and "refused" in answer["error"].lower(), answer
@@ -99,7 +106,7 @@ def test_a_failed_start_tells_why(make_service, broker):
 
 
 def test_a_change_restarts_and_the_id_stays(mosquitto, make_service, simulate):
-    service = make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"})
+    service = up(make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"}))
     source = good(service, "POST", "/api/data-sources",
                   mqtt(mosquitto.port, topics=["elsewhere/#"], password="hush", username="me"))
     path = f"/api/data-sources/{source['id']}"
@@ -142,13 +149,12 @@ def test_declared_sources_are_reconciled(mosquitto, make_service):
 
 def test_killed_while_the_registry_changes(mosquitto, make_service):
     """Whatever the moment: the registry is whole, no half-made source, and it starts again."""
-    service = make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"})
+    service = up(make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"}))
     chance = random.Random(7)
     known = set()  # ids whose creation was answered and whose deletion was not begun
     unsure = set()
     for turn in range(6):
-        wait_until(lambda: call(service, "GET", "/api/data-sources?enabled_only=false")[0] == 200,
-                   "the registry")
+        up(service)
         stop = threading.Event()
 
         def change(turn=turn, stop=stop):
@@ -231,10 +237,10 @@ def test_database_away_at_the_start(mosquitto, make_service, simulate, tmp_path)
 
 def test_two_replicas_share_one_registry(mosquitto, make_service):
     """A change made on one is seen by the other within seconds."""
-    one = make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"})
+    one = up(make_service(mosquitto.port, environment={"AUTO_REGISTER": "false"}))
     registry = {"INGESTOR_DATABASE_URL": f"sqlite:///{one.folder}/ingestor.db"}
     two = make_service(mosquitto.port, environment={"AUTO_REGISTER": "false", **registry})
-    wait_until(lambda: call(two, "GET", "/api/data-sources")[0] == 200, "the second to be up")
+    up(two)
     source = good(one, "POST", "/api/data-sources", mqtt(mosquitto.port))
     path = f"/api/data-sources/{source['id']}"
     wait_until(lambda: [s["status"] for s in sources(two)] == ["active"], "the other to run it", 30)
