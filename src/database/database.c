@@ -130,3 +130,11 @@ void database_unlock(struct database *database, int32_t number)
     if (database->ops->unlock)
         database->ops->unlock(database, number);
 }
+
+void database_set_patience(struct database *database, int timeout_ms)
+{
+    mutex_lock(&database->mutex);
+    if (database->ops->set_patience)
+        database->ops->set_patience(database, timeout_ms);
+    mutex_unlock(&database->mutex);
+}

@@ -80,6 +80,10 @@ enum err database_url_check(const char *url, struct diag *diag) ERR_MUST_USE;
 /* Appends the URL for people to see, with "********" for passwords. */
 enum err database_url_show(const char *url, struct buf *out) ERR_MUST_USE;
 
+/* How long this handle's calls wait for another's lock, instead of DATABASE_BUSY_TIMEOUT_MS: for a
+ * thread that has better things to do. */
+void database_set_patience(struct database *database, int timeout_ms);
+
 /* One or more statements without parameters and rows. */
 enum err database_exec(struct database *database, const char *sql, struct diag *diag) ERR_MUST_USE;
 /* One statement. on_row may be NULL. ret_changes (rows inserted, updated, deleted) may be NULL. */
@@ -125,7 +129,8 @@ struct database_ops {
     enum err (*lock)(struct database *database, int32_t number, struct diag *diag);
     void (*unlock)(struct database *database, int32_t number);
     enum err (*probe)(struct database *database, struct diag *diag);
-    void (*close)(struct database *database); /* frees the handle */
+    void (*close)(struct database *database);                        /* frees the handle */
+    void (*set_patience)(struct database *database, int timeout_ms); /* NULL: cannot */
 };
 
 struct database {

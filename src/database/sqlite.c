@@ -248,6 +248,12 @@ static void sqlite_close(struct database *database)
     mem_free(sqlite);
 }
 
+static void sqlite_set_patience(struct database *database, int timeout_ms)
+{
+    struct sqlite *sqlite = (struct sqlite *)database;
+    (void)sqlite3_busy_timeout(sqlite->handle, timeout_ms);
+}
+
 static const struct database_ops sqlite_ops = {
     .dialect = &dialect_sqlite,
     .exec = sqlite_exec,
@@ -257,6 +263,7 @@ static const struct database_ops sqlite_ops = {
     .rollback = sqlite_rollback,
     .probe = sqlite_probe,
     .close = sqlite_close,
+    .set_patience = sqlite_set_patience,
 };
 
 static enum err make_parent(const char *path, struct diag *diag)

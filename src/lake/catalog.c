@@ -1,6 +1,7 @@
 #include "lake/catalog.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "codec/timestamp.h"
 #include "database/database.h"
 #include "database/migrations.h"
@@ -8,12 +9,48 @@
 
 #define PINNED_AT_BYTES 27 /* "YYYY-MM-DD HH:MM:SS.ffffff" and a NUL */
 
+/* A worker that waits for a lock does nothing else: it waits briefly, and after a failure it asks
+ * again only after a while, whichever dataset it is for. */
+#define PATIENCE_MS 250
+#define AWAY_NS     (2 * NS_PER_S)
+
 struct sql_catalog {
     struct catalog base;
     char *url;
-    struct mutex mutex; /* guards opening; the database has its own */
+    struct mutex mutex; /* guards the rest; the database has its own */
     struct database *database;
+    int64_t away_until_ns;
+    enum err away_err;
+    struct diag away_diag;
 };
+
+/* What the last failure was, as long as the database is not asked again. */
+static enum err away(struct sql_catalog *catalog, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    mutex_lock(&catalog->mutex);
+    if (clock_monotonic_ns(&clock_system) < catalog->away_until_ns) {
+        err = catalog->away_err;
+        (void)diag_set(diag, err, "%s", catalog->away_diag.text);
+    }
+    mutex_unlock(&catalog->mutex);
+    return err;
+}
+
+static enum err remember(struct sql_catalog *catalog, enum err err, const struct diag *why,
+                         struct diag *diag)
+{
+    if (err == ERR_OK)
+        return err;
+    mutex_lock(&catalog->mutex);
+    if (err_class(err) == ERR_CLASS_RETRY && err != ERR_NO_MEMORY) {
+        catalog->away_until_ns = clock_monotonic_ns(&clock_system) + AWAY_NS;
+        catalog->away_err = err;
+        catalog->away_diag = *why;
+    }
+    mutex_unlock(&catalog->mutex);
+    return diag_set(diag, err, "%s", why->text[0] ? why->text : err_text(err));
+}
 
 /* The lock is held while opening, so that two callers do not open twice. */
 static enum err get_database(struct sql_catalog *catalog, struct database **ret_database,
@@ -30,6 +67,8 @@ static enum err get_database(struct sql_catalog *catalog, struct database **ret_
                 database_close(database);
             else
                 catalog->database = database;
+            if (!err)
+                database_set_patience(database, PATIENCE_MS);
         }
     }
     *ret_database = catalog->database;
@@ -65,16 +104,21 @@ static enum err sql_catalog_load(struct catalog *base, struct bytes dataset_id,
                                                        const struct catalog_column *column),
                                  void *ctx, struct diag *diag)
 {
-    struct load load = {on_column, ctx, diag};
+    struct sql_catalog *catalog = (struct sql_catalog *)base;
+    struct diag why = {0};
+    struct load load = {on_column, ctx, &why};
     struct database_value id = database_text(dataset_id);
     struct database *database;
-    enum err err = get_database((struct sql_catalog *)base, &database, diag);
+    enum err err = away(catalog, diag);
     if (err)
         return err;
-    return database_query(database,
-                          "SELECT field_path, column_name, column_type, field_id "
-                          "FROM dataset_columns WHERE ingestion_id = $1 ORDER BY field_id",
-                          &id, 1, on_load_row, &load, NULL, diag);
+    err = get_database(catalog, &database, &why);
+    if (!err)
+        err = database_query(database,
+                             "SELECT field_path, column_name, column_type, field_id "
+                             "FROM dataset_columns WHERE ingestion_id = $1 ORDER BY field_id",
+                             &id, 1, on_load_row, &load, NULL, &why);
+    return remember(catalog, err, &why, diag);
 }
 
 struct pin {
@@ -154,13 +198,19 @@ static enum err sql_catalog_pin(struct catalog *base, struct bytes dataset_id,
                                 const struct catalog_column *columns, size_t count,
                                 struct diag *diag)
 {
+    struct sql_catalog *catalog = (struct sql_catalog *)base;
     struct pin pin = {.dataset_id = dataset_id, .columns = columns, .count = count};
+    struct diag why = {0};
     struct database *database;
-    enum err err = get_database((struct sql_catalog *)base, &database, diag);
+    enum err err = away(catalog, diag);
     if (err)
         return err;
-    format_pinned_at(pin.pinned_at);
-    return database_transact(database, pin_all, &pin, diag);
+    err = get_database(catalog, &database, &why);
+    if (!err) {
+        format_pinned_at(pin.pinned_at);
+        err = database_transact(database, pin_all, &pin, &why);
+    }
+    return remember(catalog, err, &why, diag);
 }
 
 static void sql_catalog_close(struct catalog *base)

@@ -99,6 +99,9 @@ void manager_status_refresh(struct managed *managed)
     source_status_get(managed->source, &managed->status);
     if (managed->status.last_connection_us == 0)
         managed->status.last_connection_us = connection_us;
+    /* between two instances of a source that is to run */
+    if (managed->status.state == SOURCE_STOPPED && managed->wanted)
+        managed->status.state = SOURCE_CONNECTING;
 }
 
 const char *manager_status_text(const struct managed *managed)

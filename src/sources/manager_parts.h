@@ -89,6 +89,8 @@ void manager_table_round(struct manager *manager);
 void manager_table_last_words(struct manager *manager);
 /* Those below with `writing`, on an open database. Reads all rows into memory. */
 enum err manager_load(struct manager *manager, struct diag *diag) ERR_MUST_USE;
+/* The same, if another replica has changed something. */
+enum err manager_poll(struct manager *manager, struct diag *diag) ERR_MUST_USE;
 enum err manager_declared_apply(struct manager *manager, const json_t *declared,
                                 struct diag *diag) ERR_MUST_USE;
 enum err manager_statuses_write(struct manager *manager, struct diag *diag) ERR_MUST_USE;

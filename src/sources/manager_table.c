@@ -151,7 +151,7 @@ static enum err database_up(struct manager *manager, struct diag *diag)
     return err == ERR_OK ? manager_load(manager, diag) : err;
 }
 
-static enum err poll(struct manager *manager, struct diag *diag)
+enum err manager_poll(struct manager *manager, struct diag *diag)
 {
     uint64_t version;
     enum err err = source_table_version(manager->database, &version, diag);
@@ -240,7 +240,7 @@ static enum err registered_round(struct manager *manager, const json_t *declared
         err = manager_declared_apply(manager, declared, diag);
     if (err == ERR_OK && now - manager->polled_ns >= POLL_NS) {
         manager->polled_ns = now;
-        err = poll(manager, diag);
+        err = manager_poll(manager, diag);
     }
     if (err == ERR_OK && now - manager->statuses_ns >= STATUSES_NS) {
         manager->statuses_ns = now;

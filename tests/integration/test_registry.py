@@ -193,7 +193,8 @@ def test_killed_while_the_registry_changes(mosquitto, make_service):
     for source in found.values():
         assert source["config"]["topics"][0] in (f"{source['name']}/#", f"{source['name']}/+")
     wait_until(lambda: all(s["status"] == "active" for s in sources(service)),
-               "all that is left to run")
+               lambda: [(s["name"], s["status"], s["last_error"]) for s in sources(service)
+                        if s["status"] != "active"])
 
 
 def test_database_away_and_back(mosquitto, make_service, simulate):

@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "codec/json_schema.h"
 #include "connectors/registry.h"
-#include "sources/registry_parts.h"
+#include "sources/registry_api_parts.h"
 
 #include <stdio.h>
 
@@ -63,6 +63,13 @@ static enum err start_result(struct managed *managed, bool so, struct diag *diag
 
 /* --- changes --- */
 
+/* What is changed is what the database has now, whoever wrote it last. With `writing`. */
+static enum err change_begin(struct manager *manager, struct diag *diag)
+{
+    enum err err = registry_ready(manager, diag);
+    return err == ERR_OK ? manager_poll(manager, diag) : err;
+}
+
 /* The same config, or the same but for secrets that are masked. With the lock. */
 static bool config_same(const struct managed *managed, const json_t *config)
 {
@@ -108,7 +115,7 @@ enum err registry_api_create(struct manager *manager, const struct registry_wish
     if (err != ERR_OK)
         return err;
     mutex_lock(&manager->writing);
-    err = registry_ready(manager, diag);
+    err = change_begin(manager, diag);
     if (err == ERR_OK)
         err = create_known(manager, row.ingestion_id, wish, ret_source, diag);
     if (err != ERR_OK || *ret_source) {
@@ -208,20 +215,20 @@ enum err registry_api_update(struct manager *manager, int64_t id,
                              struct diag *diag)
 {
     struct source_row row = {0};
-    bool restarts = false;
+    bool switched = false;
     mutex_lock(&manager->writing);
-    enum err err = registry_ready(manager, diag);
+    enum err err = change_begin(manager, diag);
     if (err == ERR_OK) {
         mutex_lock(&manager->lock);
         struct managed *managed = manager_find_id(manager, id);
         err = managed ? row_changed(managed, change, &row) : registry_not_found(id, diag);
-        restarts = err == ERR_OK && row.enabled && !managed->row.enabled;
+        switched = err == ERR_OK && row.enabled != managed->row.enabled;
         mutex_unlock(&manager->lock);
     }
     if (err == ERR_OK) {
         err = change_check(change, &row, diag);
-        if (err == ERR_OK && restarts) {
-            snprintf(row.status, sizeof(row.status), "inactive");
+        if (err == ERR_OK && switched) {
+            snprintf(row.status, sizeof(row.status), row.enabled ? "inactive" : "stopped");
             err = source_table_set_status(manager->database, id, row.status, 0, NULL, diag);
         }
         if (err == ERR_OK)
@@ -252,7 +259,7 @@ static void ended_wait(struct manager *manager, int64_t id, bool deleted)
 enum err registry_api_delete(struct manager *manager, int64_t id, struct diag *diag)
 {
     mutex_lock(&manager->writing);
-    enum err err = registry_ready(manager, diag);
+    enum err err = change_begin(manager, diag);
     mutex_lock(&manager->lock);
     if (err == ERR_OK && !manager_find_id(manager, id))
         err = registry_not_found(id, diag);
@@ -273,7 +280,7 @@ static enum err want(struct manager *manager, int64_t id, bool run, struct diag 
     const bool enabled = true;
     const struct registry_change change = {.enabled = run ? &enabled : NULL};
     struct source_row row;
-    enum err err = registry_ready(manager, diag);
+    enum err err = change_begin(manager, diag);
     if (err != ERR_OK)
         return err;
     mutex_lock(&manager->lock);

@@ -7,7 +7,7 @@
 #include "codec/timestamp.h"
 #include "connectors/registry.h"
 #include "sources/probe.h"
-#include "sources/registry_parts.h"
+#include "sources/registry_api_parts.h"
 
 #include <stdio.h>
 
