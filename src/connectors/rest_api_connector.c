@@ -277,7 +277,7 @@ static void rest_stop(void *state)
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-    struct rest *rest = handle->loop ? (struct rest *)handle->data : NULL;
+    struct rest *rest = handle->data;
     if (--rest->handles_open > 0)
         return;
     struct connector_host host = rest->host;

@@ -516,8 +516,8 @@ static void read_initial(struct reader *reader, const struct config_reader *insi
                        ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT)
                        : NULL;
     size_t size = dumped ? strlen(dumped) : 0;
-    if (size == 0 || size > 1000)
-        refuse(reader, "cursor.initial must be a number or a text of at most 1000 bytes");
+    if (size == 0 || size > 256)
+        refuse(reader, "cursor.initial must be a number or a text of at most 250 bytes");
     else
         reader->config->cursor_initial =
             bytes_from(config_keep(&reader->members, dumped, size), size);

@@ -8,7 +8,7 @@
  */
 #include "base/buf.h"
 
-#define REST_CURSOR_BYTES_MAX 1024
+#define REST_CURSOR_BYTES_MAX 256
 
 struct rest_cursor {
     size_t size; /* 0: none yet */

@@ -13,7 +13,7 @@
 
 #define REST_STATE_KEY           "poll"
 #define REST_STATE_BYTES_MAX     (256 * KIB)
-#define REST_VALIDATOR_BYTES_MAX 1024
+#define REST_VALIDATOR_BYTES_MAX 384
 
 struct rest_state {
     struct rest_cursor cursor;
