@@ -346,6 +346,7 @@ static void rest_health(void *state, json_t *object)
     health_count(object, "requests", rest->poll.requests);
     health_count(object, "records", rest->emit.records);
     health_count(object, "oversize_records", rest->emit.oversize);
+    health_count(object, "repeated_records", rest->emit.repeated);
     health_set(object, "paused", json_boolean(rest->paused));
 }
 

@@ -35,7 +35,7 @@ static enum err on_record(void *ctx, struct bytes record, bool is_element)
     check(record.data >= text.data && record.data + record.size <= text.data + text.size);
     if (walk->body->kind == REST_BODY_JSON) {
         check(json_validate(record, false) == ERR_OK);
-        rest_cursor_offer(&walk->cursor, record);
+        rest_cursor_offer(&walk->cursor, record, record);
     }
     walk->count++;
     walk->bytes += record.size + (is_element && record.data[0] == '[' ? 2 : 0);

@@ -399,6 +399,25 @@ def test_cursor(serve, poll):
     assert server.requests[-1].query["since"] == "14"
 
 
+def test_cursor_of_a_server_that_includes_it(serve, poll):
+    """since=N gives N too: the last records come again at every poll, and are known."""
+    rows = [{"at": f"2024-01-01T00:00:{i // 2:02d}Z", "seq": i} for i in range(20)]
+
+    def answer(request):
+        since = request.query.get("since", "")
+        most = 6 + 4 * server.count()
+        return 200, {}, [row for row in rows[:most] if row["at"] >= since]
+
+    server = serve(answer)
+    service = poll(server.url, cursor={"field": "at", "param": "since"})
+    wait_until(lambda: server.count() >= 3, "three polls")
+    service.kill()
+    service.start()
+    before = server.count()
+    wait_until(lambda: server.count() >= before + 3, "polls after the kill")
+    assert sorted(r["seq"] for r in stored(service, 20)) == list(range(20))
+
+
 def test_cursor_across_kills(serve, poll):
     """Polls of several blocks, killed at any moment: every record once, and no cursor without its
     records."""

@@ -1,5 +1,6 @@
 #include "connectors/rest/rest_cursor.h"
 
+#include "base/hash.h"
 #include "codec/json.h"
 #include "codec/timestamp.h"
 
@@ -65,17 +66,48 @@ int rest_cursor_compare(struct bytes a, struct bytes b)
     return text_a ? compare_texts(a, b) : compare_numbers(a, b);
 }
 
-void rest_cursor_offer(struct rest_cursor *cursor, struct bytes json)
+static bool is_cursor(struct bytes json)
 {
-    if (json.size == 0 || json.size > sizeof(cursor->json))
-        return;
+    if (json.size == 0 || json.size > REST_CURSOR_BYTES_MAX)
+        return false;
     bool is_number = json.data[0] == '-' || (json.data[0] >= '0' && json.data[0] <= '9');
-    if (!is_number && (json.data[0] != '"' || json.size == 2))
+    return is_number || (json.data[0] == '"' && json.size > 2);
+}
+
+static bool edge_has(const struct rest_cursor *cursor, uint64_t hash)
+{
+    for (uint32_t i = 0; i < cursor->edge_count; i++)
+        if (cursor->edge[i] == hash)
+            return true;
+    return false;
+}
+
+static struct bytes value_of(const struct rest_cursor *cursor)
+{
+    return bytes_from(cursor->json, cursor->size);
+}
+
+void rest_cursor_offer(struct rest_cursor *cursor, struct bytes json, struct bytes record)
+{
+    if (!is_cursor(json))
         return;
-    if (cursor->size > 0 && rest_cursor_compare(json, bytes_from(cursor->json, cursor->size)) <= 0)
+    int order = cursor->size > 0 ? rest_cursor_compare(json, value_of(cursor)) : 1;
+    if (order < 0)
         return;
-    memcpy(cursor->json, json.data, json.size);
-    cursor->size = json.size;
+    if (order > 0) {
+        memcpy(cursor->json, json.data, json.size);
+        cursor->size = json.size;
+        cursor->edge_count = 0;
+    }
+    uint64_t hash = hash_bytes(record);
+    if (cursor->edge_count < REST_CURSOR_EDGE_MAX && !edge_has(cursor, hash))
+        cursor->edge[cursor->edge_count++] = hash;
+}
+
+bool rest_cursor_knows(const struct rest_cursor *cursor, struct bytes json, struct bytes record)
+{
+    return cursor->size > 0 && is_cursor(json) &&
+           rest_cursor_compare(json, value_of(cursor)) == 0 && edge_has(cursor, hash_bytes(record));
 }
 
 enum err rest_cursor_text(struct bytes json, struct buf *out)

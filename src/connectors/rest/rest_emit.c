@@ -128,11 +128,31 @@ static enum err message_emit(struct page_emission *emission, struct bytes payloa
     return err;
 }
 
+/* A record of the last poll's edge, from a server that answers with what is greater or equal. */
+static bool is_repeated(const struct page_emission *emission, struct bytes record)
+{
+    const struct rest_emit *emit = emission->emit;
+    struct bytes value;
+    return emit->config->has_cursor && emission->page->records.kind == REST_BODY_JSON &&
+           rest_path_first(&emit->config->cursor_field, record, &value) &&
+           rest_cursor_knows(&emit->state->cursor, value, record);
+}
+
+static enum err record_pass(struct page_emission *emission, struct bytes record)
+{
+    ingest_count_repeated(emission->route, record.size);
+    emission->emit->record++;
+    emission->emit->repeated++;
+    return ERR_OK;
+}
+
 /* An array that stands in an array is one record: as the only element of one it stays so. */
 static enum err record_emit(void *ctx, struct bytes record, bool is_element)
 {
     struct page_emission *emission = ctx;
     struct buf *scratch = &emission->emit->scratch;
+    if (is_repeated(emission, record))
+        return record_pass(emission, record);
     if (!is_element || record.data[0] != '[')
         return message_emit(emission, record, 1);
     buf_clear(scratch);
@@ -164,11 +184,12 @@ static enum err record_pack(void *ctx, struct bytes record, bool is_element)
     enum err err = ERR_OK;
     bool fits =
         emit->scratch.size + record.size + 2 <= pack_max && emit->scratch_records < PACKED_RECORDS;
-    if (!fits)
-        err = pack_emit(emission);
+    bool alone = record.size + 2 > pack_max || is_repeated(emission, record);
+    if (!fits || alone)
+        err = pack_emit(emission); /* before it, so that the count of what is done stays true */
     if (err != ERR_OK)
         return err;
-    if (record.size + 2 > pack_max)
+    if (alone)
         return record_emit(ctx, record, is_element);
     buf_byte(&emit->scratch, emit->scratch_records == 0 ? '[' : ',');
     emit->scratch_records++;

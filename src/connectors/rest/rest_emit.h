@@ -25,6 +25,7 @@ struct rest_emit {
     uint64_t sequence;
     uint64_t records;  /* since the source began */
     uint64_t oversize; /* of them */
+    uint64_t repeated; /* not among them: known from the last poll's edge */
     struct buf scratch;
     uint64_t scratch_records;
 };

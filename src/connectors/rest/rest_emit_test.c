@@ -34,6 +34,7 @@ static struct {
     int groups_open;
     int groups_ended;
     int rejected;
+    int repeated; /* bytes */
     struct ingest_route last;
     struct buf state;
 } pipeline;
@@ -110,6 +111,12 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
     *ret_sequence += err == ERR_OK;
     pipeline.rejected += err == ERR_OK;
     return err;
+}
+
+void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)
+{
+    (void)route;
+    pipeline.repeated += (int)bytes;
 }
 
 void ingest_group_begin(struct ingest_source *source)
@@ -213,7 +220,7 @@ static void fill(struct fixture *fixture)
 {
     page_add(fixture, "[1,[2,3],{\"v\":4},\"too long for it\"]", "application/json");
     page_add(fixture, "text", "");
-    rest_cursor_offer(&fixture->poll.cursor, BYTES_LITERAL("17"));
+    rest_cursor_offer(&fixture->poll.cursor, BYTES_LITERAL("17"), BYTES_LITERAL("r"));
 }
 
 static void records_then_state(void **state)
@@ -283,7 +290,7 @@ static void pages_to_come_are_remembered(void **state)
     (void)state;
     struct fixture *fixture = fixture_new(with_cursor);
     page_add(fixture, "[1]", "application/json");
-    rest_cursor_offer(&fixture->poll.cursor, BYTES_LITERAL("5"));
+    rest_cursor_offer(&fixture->poll.cursor, BYTES_LITERAL("5"), BYTES_LITERAL("r"));
     buf_text(&fixture->poll.position, "next");
     assert_int_equal(rest_emit_run(&fixture->emit, &fixture->poll), ERR_OK);
     expect_emitted("1|state|");
@@ -291,6 +298,31 @@ static void pages_to_come_are_remembered(void **state)
     assert_true(bytes_equal_text(buf_bytes(&fixture->state.resume), "next"));
     assert_true(bytes_equal_text(bytes_from(fixture->state.resume_cursor.json, 1), "5"));
     fixture_free(fixture);
+}
+
+/* Servers that answer with what is greater or equal send the last records again. */
+static void records_of_the_edge_are_known(void **state)
+{
+    (void)state;
+    for (int packed = 0; packed < 2; packed++) {
+        struct fixture *fixture = fixture_new("{\"url\":\"http://h/\",\"cursor\":{\"field\":"
+                                              "\"t\",\"param\":\"s\"}}");
+        struct rest_cursor *cursor = &fixture->state.cursor;
+        rest_cursor_offer(cursor, BYTES_LITERAL("5"), BYTES_LITERAL("{\"t\":5}"));
+        rest_cursor_offer(cursor, BYTES_LITERAL("5"), BYTES_LITERAL("{\"t\":5,\"v\":1}"));
+        page_add(fixture, "[{\"t\":5,\"v\":1},{\"t\":4},{\"t\":5,\"v\":2},{\"t\":5},{\"t\":6}]",
+                 "");
+        if (packed)
+            fixture->pages[0].records.record_bytes = INGEST_GROUP_BYTES_MAX; /* as if */
+        fixture->poll.cursor = *cursor;
+        rest_cursor_offer(&fixture->poll.cursor, BYTES_LITERAL("6"), BYTES_LITERAL("{\"t\":6}"));
+        assert_int_equal(rest_emit_run(&fixture->emit, &fixture->poll), ERR_OK);
+        expect_emitted(packed ? "[{\"t\":4},{\"t\":5,\"v\":2}]|[{\"t\":6}]|state|"
+                              : "{\"t\":4}|{\"t\":5,\"v\":2}|{\"t\":6}|state|");
+        assert_int_equal(fixture->emit.repeated, 2);
+        assert_int_equal(pipeline.repeated, 7 + 13);
+        fixture_free(fixture);
+    }
 }
 
 static void nothing_new_puts_nothing(void **state)
@@ -324,7 +356,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_then_state),       cmocka_unit_test(every_failure_is_made_good),
         cmocka_unit_test(memory_may_end_anywhere),  cmocka_unit_test(pages_to_come_are_remembered),
-        cmocka_unit_test(nothing_new_puts_nothing), cmocka_unit_test(very_many_are_packed),
+        cmocka_unit_test(nothing_new_puts_nothing), cmocka_unit_test(records_of_the_edge_are_known),
+        cmocka_unit_test(very_many_are_packed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

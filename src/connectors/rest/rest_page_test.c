@@ -145,12 +145,12 @@ static void cursors_compare(void **state)
     assert_int_equal(compare("\"2024-01-01T00:30:00+01:00\"", "\"2024-01-01T00:00:00Z\""), -1);
     assert_int_equal(compare("\"same\"", "\"same\""), 0);
     struct rest_cursor cursor = {0};
-    rest_cursor_offer(&cursor, BYTES_LITERAL("null"));
-    rest_cursor_offer(&cursor, BYTES_LITERAL("{\"a\":1}"));
-    rest_cursor_offer(&cursor, BYTES_LITERAL("\"\""));
+    rest_cursor_offer(&cursor, BYTES_LITERAL("null"), BYTES_LITERAL("r"));
+    rest_cursor_offer(&cursor, BYTES_LITERAL("{\"a\":1}"), BYTES_LITERAL("r"));
+    rest_cursor_offer(&cursor, BYTES_LITERAL("\"\""), BYTES_LITERAL("r"));
     assert_int_equal(cursor.size, 0);
-    rest_cursor_offer(&cursor, BYTES_LITERAL("5"));
-    rest_cursor_offer(&cursor, BYTES_LITERAL("4"));
+    rest_cursor_offer(&cursor, BYTES_LITERAL("5"), BYTES_LITERAL("r"));
+    rest_cursor_offer(&cursor, BYTES_LITERAL("4"), BYTES_LITERAL("r"));
     assert_true(bytes_equal_text(bytes_from(cursor.json, cursor.size), "5"));
 }
 
@@ -167,8 +167,8 @@ static void state_survives_and_belongs(void **state)
     accept("{\"url\":\"http://other/\"," STATE_CONFIG, &other);
     buf_init(&text, REST_STATE_BYTES_MAX);
     rest_state_init(&kept);
-    rest_cursor_offer(&kept.cursor, BYTES_LITERAL("\"a\\\"b\""));
-    rest_cursor_offer(&kept.resume_cursor, BYTES_LITERAL("1.0"));
+    rest_cursor_offer(&kept.cursor, BYTES_LITERAL("\"a\\\"b\""), BYTES_LITERAL("r"));
+    rest_cursor_offer(&kept.resume_cursor, BYTES_LITERAL("1.0"), BYTES_LITERAL("r"));
     snprintf(kept.etag, sizeof(kept.etag), "W/\"x\"");
     kept.validators_of = rest_state_request(&config, BYTES_LITERAL("http://h/?page=1"));
     buf_text(&kept.resume, "17");
@@ -178,6 +178,9 @@ static void state_survives_and_belongs(void **state)
     assert_int_equal(rest_state_read(&found, &config, buf_bytes(&text)), ERR_OK);
     assert_true(bytes_equal_text(bytes_from(found.cursor.json, found.cursor.size), "\"a\\\"b\""));
     assert_true(bytes_equal_text(bytes_from(found.resume_cursor.json, 3), "1.0"));
+    assert_true(rest_cursor_knows(&found.cursor, BYTES_LITERAL("\"a\\\"b\""), BYTES_LITERAL("r")));
+    assert_false(rest_cursor_knows(&found.cursor, BYTES_LITERAL("\"a\\\"b\""), BYTES_LITERAL("q")));
+    assert_false(rest_cursor_knows(&found.cursor, BYTES_LITERAL("\"a\""), BYTES_LITERAL("r")));
     assert_true(bytes_equal_text(buf_bytes(&found.resume), "17"));
     assert_string_equal(found.etag, "W/\"x\"");
     assert_int_equal(found.validators_of, kept.validators_of);

@@ -430,7 +430,7 @@ static enum err cursor_see(void *ctx, struct bytes record, bool is_element)
     struct bytes value;
     (void)is_element;
     if (rest_path_first(&poll->config->cursor_field, record, &value))
-        rest_cursor_offer(&poll->cursor, value);
+        rest_cursor_offer(&poll->cursor, value, record);
     return ERR_OK;
 }
 

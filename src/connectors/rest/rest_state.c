@@ -77,11 +77,25 @@ static void text_read(const json_t *object, const char *name, char *ret_text, si
         snprintf(ret_text, size, "%s", text);
 }
 
+static void edge_read(const char *text, struct rest_cursor *ret_cursor)
+{
+    char digits[17] = {0};
+    ret_cursor->edge_count = 0;
+    for (; text && strlen(text) >= 16 && ret_cursor->edge_count < REST_CURSOR_EDGE_MAX;
+         text += 16) {
+        memcpy(digits, text, 16);
+        ret_cursor->edge[ret_cursor->edge_count++] = strtoull(digits, NULL, 16);
+    }
+}
+
 /* The scalar's own JSON text, kept as a text: numbers stay as they were written. */
-static void cursor_read(const json_t *object, const char *name, struct rest_cursor *ret_cursor)
+static void cursor_read(const json_t *object, const char *name, const char *edge_name,
+                        struct rest_cursor *ret_cursor)
 {
     const json_t *value = json_object_get(object, name);
-    rest_cursor_offer(ret_cursor, bytes_from(json_string_value(value), json_string_length(value)));
+    struct bytes text = bytes_from(json_string_value(value), json_string_length(value));
+    rest_cursor_offer(ret_cursor, text, text);
+    edge_read(json_string_value(json_object_get(object, edge_name)), ret_cursor);
 }
 
 enum err rest_state_read(struct rest_state *state, const struct rest_config *config,
@@ -90,13 +104,13 @@ enum err rest_state_read(struct rest_state *state, const struct rest_config *con
     json_t *object = json_loadb((const char *)text.data, text.size, 0, NULL);
     enum err err = ERR_OK;
     if (owner_is(object, "cursor_of", cursor_owner(config)))
-        cursor_read(object, "cursor", &state->cursor);
+        cursor_read(object, "cursor", "edge", &state->cursor);
     state->validators_of = owner_read(object, "validators_of");
     text_read(object, "etag", state->etag, sizeof(state->etag));
     text_read(object, "last_modified", state->last_modified, sizeof(state->last_modified));
     const json_t *resume = json_object_get(object, "resume");
     if (owner_is(object, "resume_of", resume_owner(config)) && json_is_string(resume)) {
-        cursor_read(object, "resume_cursor", &state->resume_cursor);
+        cursor_read(object, "resume_cursor", "resume_edge", &state->resume_cursor);
         err = buf_append(&state->resume, json_string_value(resume), json_string_length(resume));
     }
     json_decref(object);
@@ -118,12 +132,22 @@ static void owner_write(struct buf *out, const char *name, uint64_t owner)
     member(out, name, bytes_from_text(text));
 }
 
+static void cursor_write(struct buf *out, const char *name, const char *edge_name,
+                         const struct rest_cursor *cursor)
+{
+    char text[16 * REST_CURSOR_EDGE_MAX + 1] = "";
+    for (uint32_t i = 0; i < cursor->edge_count; i++)
+        snprintf(text + (size_t)16 * i, 17, "%016llx", (unsigned long long)cursor->edge[i]);
+    member(out, name, bytes_from(cursor->json, cursor->size));
+    member(out, edge_name, bytes_from_text(text));
+}
+
 enum err rest_state_write(const struct rest_state *state, const struct rest_config *config,
                           struct buf *out)
 {
     buf_byte(out, '{');
     if (state->cursor.size > 0) {
-        member(out, "cursor", bytes_from(state->cursor.json, state->cursor.size));
+        cursor_write(out, "cursor", "edge", &state->cursor);
         owner_write(out, "cursor_of", cursor_owner(config));
     }
     if (state->etag[0] || state->last_modified[0]) {
@@ -133,8 +157,7 @@ enum err rest_state_write(const struct rest_state *state, const struct rest_conf
     }
     if (state->resume.size > 0) {
         member(out, "resume", buf_bytes(&state->resume));
-        member(out, "resume_cursor",
-               bytes_from(state->resume_cursor.json, state->resume_cursor.size));
+        cursor_write(out, "resume_cursor", "resume_edge", &state->resume_cursor);
         owner_write(out, "resume_of", resume_owner(config));
     }
     return buf_byte(out, '}');
