@@ -24,6 +24,7 @@
 #include "os/clock.h"
 #include "sources/secrets.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@
 #define SOURCE_HEALTHY_NS      (60 * NS_PER_S)
 #define SOURCE_STOP_TIMEOUT_MS 5000
 #define SOURCE_HEALTH_MS       1000
+#define SOURCE_HEALTH_TICKS    10 /* a copy each 10 s, and each second while somebody reads them */
 
 enum source_event {
     EVENT_CONNECTED = 1,
@@ -67,11 +69,13 @@ struct source {
     uv_timer_t soon;    /* acts on events after the stack has unwound */
     uv_timer_t retry;   /* back-off, and the stop's time-out */
     uv_timer_t refresh; /* the health copy */
+    uint32_t refresh_ticks;
 
     /* shared */
     struct mutex lock;
     struct condition stopped_condition;
     struct source_status status;
+    _Atomic bool health_read; /* since the last copy */
     json_t *health;
     struct letter letter; /* carries wish to the loop; on its way while posted */
     bool posted;
@@ -183,9 +187,15 @@ static void on_retry(uv_timer_t *timer)
         host_stopped(source); /* it took too long */
 }
 
+/* Copies cost: with 10,000 sources one each second would take a fifth of a core. */
 static void on_refresh(uv_timer_t *timer)
 {
-    health_refresh(timer->data);
+    struct source *source = timer->data;
+    bool is_read = atomic_exchange_explicit(&source->health_read, false, memory_order_relaxed);
+    if (!is_read && ++source->refresh_ticks < SOURCE_HEALTH_TICKS)
+        return;
+    source->refresh_ticks = 0;
+    health_refresh(source);
 }
 
 static void retry_later(struct source *source)
@@ -559,6 +569,7 @@ const struct connector *source_connector(const struct source *source)
 
 json_t *source_health(struct source *source)
 {
+    atomic_store_explicit(&source->health_read, true, memory_order_relaxed);
     mutex_lock(&source->lock);
     json_t *copy = json_deep_copy(source->health);
     mutex_unlock(&source->lock);
