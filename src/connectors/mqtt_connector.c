@@ -127,6 +127,18 @@ static void mqtt_stop(void *state)
         mqtt_connection_stop(&mqtt->connections[i]);
 }
 
+static void mqtt_forget(void *state)
+{
+    struct mqtt *mqtt = state;
+    if (mqtt->stopped)
+        return;
+    mqtt->stopped = true;
+    if (mqtt->connection_count == 0)
+        mqtt->host.on_stopped(mqtt->host.ctx);
+    for (uint32_t i = 0, count = mqtt->connection_count; i < count; i++)
+        mqtt_connection_forget(&mqtt->connections[i], MQTT_FORGET_TIMEOUT_MS);
+}
+
 static void on_closer_closed(uv_handle_t *handle)
 {
     struct mqtt *mqtt = handle->data;
@@ -228,5 +240,6 @@ const struct connector mqtt_connector = {
             .stop = mqtt_stop,
             .disconnect = mqtt_disconnect,
             .health = mqtt_health,
-            .check = mqtt_config_check},
+            .check = mqtt_config_check,
+            .forget = mqtt_forget},
 };

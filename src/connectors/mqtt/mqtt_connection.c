@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "codec/mqtt_encode.h"
+#include "connectors/mqtt/mqtt_forget.h"
 #include "connectors/mqtt/mqtt_handshake.h"
 #include "connectors/mqtt/mqtt_receive.h"
 #include "net/websocket_layer.h"
@@ -41,7 +42,9 @@ void mqtt_connection_fail(struct mqtt_connection *connection, enum err err, cons
     va_end(arguments);
     connection->state = MQTT_STATE_FAILED;
     stream_read_stop(&connection->stream);
-    connection->ops->on_failed(connection->ctx, err, reason);
+    connection->stopping = connection->stopping || connection->forgetting;
+    if (!connection->forgetting)
+        connection->ops->on_failed(connection->ctx, err, reason);
     idle_check(connection);
 }
 
@@ -123,6 +126,8 @@ static void on_tick(uv_timer_t *timer);
 
 static uint64_t tick_ms(const struct mqtt_connection *connection)
 {
+    if (connection->forgetting)
+        return MQTT_FORGET_TICK_MS;
     uint64_t quarter_ms = (uint64_t)connection->keep_alive_seconds * 1000 / 4;
     return quarter_ms > 0 && quarter_ms < MQTT_TICK_MS ? quarter_ms : MQTT_TICK_MS;
 }
@@ -198,6 +203,15 @@ static void handshake_late(struct mqtt_connection *connection)
                          MQTT_CONNECT_TIMEOUT_MS / 1000);
 }
 
+static void forget_tick(struct mqtt_connection *connection, uint64_t now_ms)
+{
+    bool reads = connection->unsubscribing && !connection->paused && !connection->left;
+    if (reads)
+        stream_read_start(&connection->stream);
+    if (connection->state != MQTT_STATE_FAILED)
+        mqtt_forget_tick(connection, now_ms);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct mqtt_connection *connection = timer->data;
@@ -218,6 +232,8 @@ static void on_tick(uv_timer_t *timer)
         if (connection->state == MQTT_STATE_READY)
             keep_alive(connection, now_ms);
     }
+    if (connection->forgetting)
+        forget_tick(connection, now_ms);
 }
 
 /* --- the stream's calls ------------------------------------------------------------------------
@@ -357,7 +373,7 @@ void mqtt_connection_close(struct mqtt_connection *connection)
 {
     if (connection->state == MQTT_STATE_CLOSING)
         return;
-    bool polite = connection->state == MQTT_STATE_READY;
+    bool polite = connection->state == MQTT_STATE_READY && !connection->left;
     if (polite && send_disconnect(connection, MQTT_REASON_SUCCESS) != ERR_OK)
         log_debug("mqtt", "no DISCONNECT could be sent");
     connection->state = MQTT_STATE_CLOSING;
@@ -374,7 +390,10 @@ void mqtt_connection_ready(struct mqtt_connection *connection)
     if (!connection->started)
         stream_read_stop(&connection->stream);
     uv_timer_start(&connection->tick, on_tick, tick_ms(connection), tick_ms(connection));
-    connection->ops->on_ready(connection->ctx);
+    if (connection->forgetting)
+        mqtt_forget_begin(connection);
+    else
+        connection->ops->on_ready(connection->ctx);
 }
 
 void mqtt_connection_start(struct mqtt_connection *connection)
@@ -390,6 +409,20 @@ void mqtt_connection_stop(struct mqtt_connection *connection)
     connection->stopping = true;
     stream_read_stop(&connection->stream);
     idle_check(connection);
+}
+
+void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms)
+{
+    connection->forgetting = true;
+    connection->forget_ms = mqtt_connection_now_ms(connection) + timeout_ms;
+    if (connection->state == MQTT_STATE_FAILED || connection->state == MQTT_STATE_CLOSING) {
+        connection->stopping = true;
+        idle_check(connection);
+        return;
+    }
+    uv_timer_start(&connection->tick, on_tick, MQTT_FORGET_TICK_MS, MQTT_FORGET_TICK_MS);
+    if (connection->state == MQTT_STATE_READY)
+        mqtt_forget_begin(connection);
 }
 
 enum err mqtt_connection_open(struct mqtt_connection *connection, const struct mqtt_config *config,

@@ -28,6 +28,9 @@
 #define MQTT_SETTLE_TIMEOUT_MS   60000
 #define MQTT_FINISH_MS           500
 #define MQTT_FREE_PING_MS        1000 /* after PUBACKs */
+#define MQTT_FORGET_TICK_MS      50
+#define MQTT_FORGET_QUIET_MS     300
+#define MQTT_FORGET_TIMEOUT_MS   3000 /* then without manners: the host waits 5 s */
 #define MQTT_TICK_MS             1000
 #define MQTT_TOPIC_ALIASES_MAX   256
 #define MQTT_REDIRECTS_MAX       3
@@ -76,9 +79,14 @@ struct mqtt_connection {
     uv_timer_t tick;
     bool tick_open;
     bool stream_open;
-    bool reopen;   /* when the stream has closed: connect again (fall-back, redirect) */
-    bool started;  /* mqtt_connection_start was called */
-    bool stopping; /* mqtt_connection_stop was called */
+    bool reopen;     /* when the stream has closed: connect again (fall-back, redirect) */
+    bool started;    /* mqtt_connection_start was called */
+    bool stopping;   /* mqtt_connection_stop was called */
+    bool forgetting; /* mqtt_connection_forget was called */
+    bool unsubscribing;
+    bool draining; /* forgetting: unsubscribed, takes what was queued */
+    bool cleaning; /* forgetting by a connect with clean session */
+    bool left;     /* forgotten */
     bool paused;
     bool settle_expired;
     bool idle_told;
@@ -121,6 +129,7 @@ struct mqtt_connection {
     uint64_t sent_ms;
     uint64_t received_ms;
     uint64_t ping_ms;
+    uint64_t forget_ms; /* deadline of forgetting */
 
     struct mqtt_stall stall;
     uint64_t messages;
@@ -137,6 +146,9 @@ enum err mqtt_connection_open(struct mqtt_connection *connection, const struct m
 void mqtt_connection_start(struct mqtt_connection *connection);
 /* Reads no more; on_idle (perhaps from within) when nothing is owed. */
 void mqtt_connection_stop(struct mqtt_connection *connection);
+/* Instead of stop: ends the session for good, now or when it is ready; then on_idle. It fails in
+ * silence. */
+void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms);
 /* Any time after open succeeded; ends with on_closed. */
 void mqtt_connection_close(struct mqtt_connection *connection);
 

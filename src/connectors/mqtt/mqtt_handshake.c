@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "codec/mqtt_encode.h"
+#include "connectors/mqtt/mqtt_forget.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -150,7 +151,7 @@ static struct mqtt_connect connect_packet(const struct mqtt_connection *connecti
     const struct mqtt_config *config = connection->config;
     struct mqtt_connect packet = {
         .version = connection->version,
-        .clean_start = config->clean_start,
+        .clean_start = config->clean_start || connection->cleaning,
         .keep_alive_seconds = config->keep_alive_seconds,
         .client_id = bytes_from_text(connection->client_id),
         .has_username = config->username,
@@ -335,6 +336,10 @@ static enum err change_packet(struct mqtt_connection *connection)
 
 static void changes_done(struct mqtt_connection *connection)
 {
+    if (connection->unsubscribing) {
+        mqtt_forget_unsubscribed(connection);
+        return;
+    }
     enum err err = connection->change_count > 0 ? state_save(connection) : ERR_OK;
     if (err != ERR_OK) {
         mqtt_connection_fail(connection, err, "cannot keep what is subscribed: %s", err_text(err));
@@ -367,6 +372,26 @@ static void changes_go_on(struct mqtt_connection *connection)
         err = mqtt_connection_send(connection);
     if (err != ERR_OK)
         mqtt_connection_fail(connection, err, "cannot send SUBSCRIBE: %s", err_text(err));
+}
+
+void mqtt_handshake_unsubscribe(struct mqtt_connection *connection)
+{
+    mem_free(connection->changes);
+    connection->changes = mem_zalloc(connection->config->topic_count, sizeof(struct mqtt_change));
+    connection->change_count = connection->change_at = connection->change_ahead = 0;
+    if (!connection->changes)
+        return; /* the session ends without it */
+    for (size_t i = 0; i < connection->config->topic_count; i++)
+        change_add(connection, connection->config->filters[i], true);
+    connection->unsubscribing = true;
+    changes_go_on(connection);
+}
+
+enum err mqtt_handshake_forget_state(struct mqtt_connection *connection)
+{
+    char key[32];
+    state_key(connection, key);
+    return ingest_state_put(connection->source, bytes_from_text(key), (struct bytes){0});
 }
 
 /* One code of a SUBACK. False: the subscription was refused. */
@@ -522,12 +547,16 @@ void mqtt_handshake_connack(struct mqtt_connection *connection, const struct mqt
         refused(connection, &connack);
         return;
     }
-    if (connack.session_present && connection->config->clean_start) {
+    if (connack.session_present && (connection->config->clean_start || connection->cleaning)) {
         mqtt_connection_refuse(connection, MQTT_REASON_PROTOCOL_ERROR,
                                "a session is present although none was asked for (§3.2.2.1.1)");
         return;
     }
     connection->session_present = connack.session_present;
+    if (connection->cleaning || (connection->forgetting && !connack.session_present)) {
+        mqtt_forget_connected(connection);
+        return;
+    }
     if (server_suits(connection, &connack.properties) &&
         server_take(connection, &connack.properties))
         session_begin(connection);

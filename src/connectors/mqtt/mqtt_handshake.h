@@ -22,3 +22,8 @@ void mqtt_handshake_disconnect(struct mqtt_connection *connection, const struct 
                                struct bytes body);
 /* TCP ended before a CONNACK. True: an older protocol version is tried. */
 bool mqtt_handshake_fall_back(struct mqtt_connection *connection);
+
+/* For mqtt_forget.h: unsubscribes all, which ends with mqtt_forget_unsubscribed; forgets what the
+ * connector's state says of the session. */
+void mqtt_handshake_unsubscribe(struct mqtt_connection *connection);
+enum err mqtt_handshake_forget_state(struct mqtt_connection *connection) ERR_MUST_USE;
