@@ -1,12 +1,25 @@
 #include "base/alloc.h"
 #include "connectors/connector.h"
 #include "connectors/mqtt/mqtt_connection.h"
+#include "connectors/mqtt/mqtt_handshake.h"
+
+#include <stdlib.h>
 
 /*
  * The MQTT connector: the glue between the host and one or more connections of a source. All of
  * them must be ready before the source is connected, the first that fails ends it, and it is closed
  * when the last one is.
+ *
+ * A source that had more connections before has sessions left at the broker, which get their share
+ * of the messages and keep them from the others: once it is started, each is connected once more,
+ * to take what is queued there and to end it (mqtt_forget.h).
  */
+
+struct leftover {
+    struct mqtt *mqtt;
+    struct mqtt_connection connection;
+    bool open;
+};
 
 struct mqtt {
     struct connector_host host;
@@ -14,9 +27,11 @@ struct mqtt {
     struct tls_context *tls; /* NULL: none */
     struct mqtt_connection *connections;
     uint32_t connection_count; /* opened */
+    struct leftover *leftovers;
+    uint32_t leftover_count;
     uint32_t ready_count;
     uint32_t idle_count;
-    uint32_t closed_count;
+    uint32_t open_count; /* connections and leftovers */
     bool failed;
     bool stopped;
     bool closing;
@@ -55,21 +70,27 @@ static void on_idle(void *ctx)
 static void release(struct mqtt *mqtt)
 {
     mem_free(mqtt->connections);
+    mem_free(mqtt->leftovers);
     mqtt->connections = NULL;
+    mqtt->leftovers = NULL;
     mqtt->connection_count = 0;
     tls_context_free(mqtt->tls);
     mqtt->tls = NULL;
     mqtt_config_fini(&mqtt->config);
 }
 
-static void on_closed(void *ctx)
+static void all_closed(struct mqtt *mqtt)
 {
-    struct mqtt *mqtt = ctx;
-    if (++mqtt->closed_count < mqtt->connection_count)
-        return;
     struct connector_host host = mqtt->host;
     release(mqtt);
     host.on_closed(host.ctx); /* the state may be gone after this */
+}
+
+static void on_closed(void *ctx)
+{
+    struct mqtt *mqtt = ctx;
+    if (--mqtt->open_count == 0 && mqtt->closing)
+        all_closed(mqtt);
 }
 
 static const struct mqtt_connection_ops connection_ops = {on_ready, on_failed, on_warning, on_idle,
@@ -86,9 +107,77 @@ static enum err connections_open(struct mqtt *mqtt, struct diag *diag)
         if (err != ERR_OK)
             return err;
         mqtt->connection_count++;
+        mqtt->open_count++;
     }
     return ERR_OK;
 }
+
+/* --- leftovers ---------------------------------------------------------------------------------
+ */
+
+/* Neither a failure nor a warning of these is the source's. */
+static void on_leftover_failed(void *ctx, enum err err, const char *reason)
+{
+    (void)ctx;
+    (void)err;
+    (void)reason;
+}
+
+static void on_leftover(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_leftover_warning(void *ctx, const char *text)
+{
+    (void)ctx;
+    (void)text;
+}
+
+static void on_leftover_idle(void *ctx)
+{
+    struct leftover *leftover = ctx;
+    mqtt_connection_close(&leftover->connection);
+}
+
+static void on_leftover_closed(void *ctx)
+{
+    struct leftover *leftover = ctx;
+    leftover->open = false;
+    on_closed(leftover->mqtt);
+}
+
+static const struct mqtt_connection_ops leftover_ops = {
+    on_leftover, on_leftover_failed, on_leftover_warning, on_leftover_idle, on_leftover_closed};
+
+static void leftover_open(struct mqtt *mqtt, uint32_t index)
+{
+    struct diag unused = {0};
+    if (!mqtt->leftovers)
+        mqtt->leftovers =
+            mem_zalloc(MQTT_CONNECTIONS_MAX - mqtt->config.connections, sizeof(*mqtt->leftovers));
+    if (!mqtt->leftovers)
+        return; /* at the next connect */
+    struct leftover *leftover = &mqtt->leftovers[mqtt->leftover_count];
+    leftover->mqtt = mqtt;
+    if (mqtt_connection_open(&leftover->connection, &mqtt->config, mqtt->tls, &mqtt->host, index,
+                             &leftover_ops, leftover, &unused) != ERR_OK)
+        return;
+    leftover->open = true;
+    mqtt->leftover_count++;
+    mqtt->open_count++;
+    mqtt_connection_forget(&leftover->connection, MQTT_LEFTOVER_TIMEOUT_MS);
+}
+
+static void leftovers_forget(struct mqtt *mqtt)
+{
+    for (uint32_t i = mqtt->config.connections; i < MQTT_CONNECTIONS_MAX; i++)
+        if (mqtt_handshake_knows(&mqtt->connections[0], i))
+            leftover_open(mqtt, i);
+}
+
+/* --- the contract ------------------------------------------------------------------------------
+ */
 
 static enum err mqtt_connect(void *state, const struct connector_host *host, struct diag *diag)
 {
@@ -112,6 +201,7 @@ static enum err mqtt_start(void *state, struct diag *diag)
         return diag_set(diag, ERR_CLOSED, "the MQTT connection is not open");
     for (uint32_t i = 0; i < mqtt->connection_count; i++)
         mqtt_connection_start(&mqtt->connections[i]);
+    leftovers_forget(mqtt);
     return ERR_OK;
 }
 
@@ -142,9 +232,14 @@ static void mqtt_forget(void *state)
 static void on_closer_closed(uv_handle_t *handle)
 {
     struct mqtt *mqtt = handle->data;
-    if (mqtt->connection_count == 0)
-        on_closed(mqtt);
-    for (uint32_t i = 0, count = mqtt->connection_count; i < count; i++)
+    if (mqtt->open_count == 0) {
+        all_closed(mqtt);
+        return;
+    }
+    for (uint32_t i = 0; i < mqtt->leftover_count; i++)
+        if (mqtt->leftovers[i].open)
+            mqtt_connection_close(&mqtt->leftovers[i].connection);
+    for (uint32_t i = 0; i < mqtt->connection_count; i++)
         mqtt_connection_close(&mqtt->connections[i]);
 }
 
@@ -169,6 +264,15 @@ static json_t *topics_json(const struct mqtt_config *config)
 static void health_set(json_t *object, const char *name, json_t *value)
 {
     json_object_set_new(object, name, value ? value : json_null());
+}
+
+/* As the metrics name this replica (contract/http-api.md "Metrics"). */
+static const char *pod_name(void)
+{
+    const char *name = getenv("POD_NAME");
+    if (!name || !name[0])
+        name = getenv("HOSTNAME");
+    return name && name[0] ? name : "unknown";
 }
 
 static void health_counts(const struct mqtt *mqtt, json_t *object)
@@ -207,6 +311,7 @@ static void mqtt_health(void *state, json_t *object)
     health_set(object, "use_shared_subscription", json_boolean(config->use_shared_subscription));
     health_set(object, "shared_group",
                config->shared_group ? json_string(config->shared_group) : json_null());
+    health_set(object, "pod_name", json_string(pod_name()));
     health_set(object, "tls", json_boolean(config->tls_enabled));
     health_set(object, "websocket", config->websocket ? json_string(config->websocket) : NULL);
     if (mqtt->connection_count == 0)

@@ -31,6 +31,7 @@
 #define MQTT_FORGET_TICK_MS      50
 #define MQTT_FORGET_QUIET_MS     300
 #define MQTT_FORGET_TIMEOUT_MS   3000 /* then without manners: the host waits 5 s */
+#define MQTT_LEFTOVER_TIMEOUT_MS 60000
 #define MQTT_TICK_MS             1000
 #define MQTT_TOPIC_ALIASES_MAX   256
 #define MQTT_REDIRECTS_MAX       3

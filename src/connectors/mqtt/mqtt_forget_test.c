@@ -154,14 +154,68 @@ static void one_that_has_failed_stops_at_once(void **state)
     UNTIL(f, f->closed);
 }
 
+static uv_tcp_t second;
+
+static void on_second_closed(uv_handle_t *handle)
+{
+    (void)handle;
+}
+
+/* The first connection is the fixture's; from here on the second one is. */
+static void second_takes_over(struct fixture *f, uv_stream_t *listener)
+{
+    uv_tcp_t *first = &second;
+    assert_int_equal(uv_tcp_init(&f->loop, first), 0);
+    assert_int_equal(uv_accept(listener, (uv_stream_t *)first), 0);
+    first->data = f;
+    f->second_accept = NULL;
+    uv_read_start((uv_stream_t *)first, on_alloc, on_read);
+}
+
+/* Bytes to the second connection, whose own come into the fixture's buffer. */
+static void second_say(const char *bytes, size_t size)
+{
+    uv_buf_t part = {.base = (char *)(uintptr_t)bytes, .len = size};
+    assert_int_equal(uv_try_write((uv_stream_t *)&second, &part, 1), size);
+}
+
+static void fewer_connections_end_the_sessions_of_the_others(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(
+        ingest_state_put(NULL, BYTES_LITERAL("subscribed/3"), BYTES_LITERAL("an old session")),
+        ERR_OK);
+    set(f, "client_id", json_string("mine"));
+    f->second_accept = second_takes_over;
+    client_ready(f, false);
+    struct mqtt_connect connect = expect_connect(f);
+    assert_true(bytes_equal_text(connect.client_id, "mine-3"));
+    assert_false(connect.clean_start);
+    second_say("\x20\x03\x00\x00\x00", 5); /* and it is not there any more */
+    expect_farewell(f);
+    assert_int_equal(state_find(BYTES_LITERAL("subscribed/3"))->size, 0);
+    UNTIL(f, f->hung_up);
+    f->hung_up = false;
+    uv_close((uv_handle_t *)&second, on_second_closed);
+    UNTIL(f, pipeline.source_count == 1);
+    publish(f, 1, false, "one");
+    UNTIL(f, pipeline.emitted_count == 1);
+    client_close(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(what_was_queued_is_taken_first),        TEST(with_3_1_1_a_clean_session_ends_it),
-        TEST(a_broker_that_does_not_answer_is_left), TEST(one_that_is_paused_takes_nothing_more),
-        TEST(before_it_is_ready_it_waits),           TEST(a_session_that_is_not_there_is_not_made),
-        TEST(a_lost_connection_is_no_failure),       TEST(one_that_has_failed_stops_at_once),
+        TEST(what_was_queued_is_taken_first),
+        TEST(with_3_1_1_a_clean_session_ends_it),
+        TEST(a_broker_that_does_not_answer_is_left),
+        TEST(one_that_is_paused_takes_nothing_more),
+        TEST(before_it_is_ready_it_waits),
+        TEST(a_session_that_is_not_there_is_not_made),
+        TEST(a_lost_connection_is_no_failure),
+        TEST(one_that_has_failed_stops_at_once),
+        TEST(fewer_connections_end_the_sessions_of_the_others),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     free(pipeline.emitted);

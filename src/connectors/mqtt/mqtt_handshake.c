@@ -194,9 +194,9 @@ bool mqtt_handshake_fall_back(struct mqtt_connection *connection)
 /* --- what is to be subscribed ------------------------------------------------------------------
  */
 
-static void state_key(const struct mqtt_connection *connection, char ret_key[32])
+static void state_key(uint32_t index, char ret_key[32])
 {
-    snprintf(ret_key, 32, "subscribed/%u", connection->index);
+    snprintf(ret_key, 32, "subscribed/%u", index);
 }
 
 /* "client id NUL host:port NUL (qos filter NUL)…": whose session it is, then what it has. */
@@ -216,7 +216,7 @@ static enum err state_save(struct mqtt_connection *connection)
 {
     char key[32];
     struct buf value;
-    state_key(connection, key);
+    state_key(connection->index, key);
     buf_init(&value, 2 * MQTT_CONFIG_BYTES_MAX);
     state_encode(connection, &value);
     enum err err = value.err;
@@ -275,7 +275,7 @@ static enum err changes_find(struct mqtt_connection *connection)
 {
     char key[32];
     size_t offset = 0;
-    state_key(connection, key);
+    state_key(connection->index, key);
     buf_clear(&connection->subscribed);
     if (connection->session_present) {
         enum err err =
@@ -390,8 +390,19 @@ void mqtt_handshake_unsubscribe(struct mqtt_connection *connection)
 enum err mqtt_handshake_forget_state(struct mqtt_connection *connection)
 {
     char key[32];
-    state_key(connection, key);
+    state_key(connection->index, key);
     return ingest_state_put(connection->source, bytes_from_text(key), (struct bytes){0});
+}
+
+bool mqtt_handshake_knows(const struct mqtt_connection *connection, uint32_t index)
+{
+    char key[32];
+    struct buf value;
+    state_key(index, key);
+    buf_init(&value, 2 * MQTT_CONFIG_BYTES_MAX);
+    bool knows = ingest_state_get(connection->source, bytes_from_text(key), &value) == ERR_OK;
+    buf_fini(&value);
+    return knows;
 }
 
 /* One code of a SUBACK. False: the subscription was refused. */

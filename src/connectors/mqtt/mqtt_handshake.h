@@ -27,3 +27,5 @@ bool mqtt_handshake_fall_back(struct mqtt_connection *connection);
  * connector's state says of the session. */
 void mqtt_handshake_unsubscribe(struct mqtt_connection *connection);
 enum err mqtt_handshake_forget_state(struct mqtt_connection *connection) ERR_MUST_USE;
+/* Whether the source's state tells of a session of that connection, which may not be open. */
+bool mqtt_handshake_knows(const struct mqtt_connection *connection, uint32_t index);
