@@ -218,6 +218,31 @@ static void test_idle_disk_gets_the_block_at_once(void **state)
     assert_int_equal(fixture->acknowledgements, 1);
 }
 
+static void release_on_loop(void *ctx)
+{
+    struct emission *emission = ctx;
+    uint64_t sequence = 0;
+    emission->err = ingest_identity_release(emission->fixture->source, 7, &sequence);
+    assert_int_equal(sequence, 3);
+    ingest_end_of_read(emission->fixture->source);
+}
+
+/* A release is durable like a message, though it is none. */
+static void test_release_is_acknowledged(void **state)
+{
+    struct fixture *fixture = *state;
+    struct emission release = {.fixture = fixture};
+    assert_int_equal(emit(fixture, 2, true), ERR_OK);
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+    loop_call(&fixture->loop, release_on_loop, &release);
+    assert_int_equal(release.err, ERR_OK);
+    assert_int_equal(fixture->submitted_count, 2);
+    assert_int_equal(fixture->submitted[1]->block->message_count, 0);
+    assert_int_equal(fixture->acknowledged, 2);
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+    assert_int_equal(fixture->acknowledged, 3);
+}
+
 static void test_busy_disk_collects(void **state)
 {
     struct fixture *fixture = *state;
@@ -520,6 +545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_idle_disk_gets_the_block_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_release_is_acknowledged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_busy_disk_collects, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_blocks_go_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_repetitions, set_up, tear_down),
