@@ -18,8 +18,8 @@ struct service;
 /* Starts everything. On failure *ret_exit_code says which exit code fits, diag why. */
 enum err service_start(const struct config *config, struct service **ret_service,
                        int *ret_exit_code, struct diag *diag) ERR_MUST_USE;
-/* Takes over what a new configuration changes in a running service: the declared sources. ERR_INVALID
- * or ERR_CONFLICT: nothing has changed, diag says why. */
+/* Takes over what a new configuration changes in a running service: the declared sources.
+ * ERR_INVALID, ERR_CONFLICT: nothing has changed, diag says why. */
 enum err service_reload(struct service *service, const struct config *config,
                         struct diag *diag) ERR_MUST_USE;
 /* Housekeeping: every 100 ms, by the main thread. */

@@ -12,7 +12,7 @@
  *   - A submission that fails leaves the block open: its messages are neither lost nor
  * acknowledged, and the sources are paused until it succeeds.
  */
-#include "pipeline/ingest.h"
+#include "pipeline/ingest_parts.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -25,68 +25,8 @@
 
 #define INGEST_LINGER_MS       20
 #define INGEST_PRESSURE_MS     50
-#define INGEST_STATE_BYTES_MAX (1 * MIB)
 #define INGEST_ROUTE_BYTES_MAX (1 * MIB)
 #define INGEST_ACKS_MAX        100000
-
-struct ingest_source {
-    struct ingest_source *next;
-    struct ingest_loop *loop;
-    const struct ingest_source_ops *ops;
-    void *ctx;
-    struct account *account;
-    uint8_t *id;
-    size_t id_size;
-    char *type;
-    uint64_t sequence;
-    uint64_t open_serial; /* of the block that has an ack entry of this source */
-    uint32_t ack_index;
-    uint32_t references; /* one for the connector, one for each ack entry */
-    bool paused;
-    bool closed;
-    uint8_t session;
-    struct map states; /* key -> struct buf: what was put since start */
-};
-
-struct ingest_route {
-    struct ingest_source *source;
-    struct buf encoded;
-    struct buf dataset_id;
-    uint64_t dataset_hash;
-    uint64_t open_serial;           /* of the block that has this route */
-    uint32_t index;                 /* in that block */
-    struct service_dataset metrics; /* from the first repetition on */
-};
-
-struct ingest_loop {
-    struct loop *loop;
-    struct ingest_sink sink;
-    struct ingest_rule rule;
-    struct account_book *book;
-    struct service_metrics *metrics; /* may be NULL */
-    _Atomic uint64_t *in_flight;
-    struct shipment *open; /* NULL: no block is open */
-    uint64_t open_serial;  /* grows with each block opened; 0 is no block's */
-    uint64_t shipments_out;
-    bool ack_waiting; /* somebody waits for the open block */
-    /* A group: blocks go out with BLOCK_MORE while grouping > 0 (how many sources are in one), and
-     * group_id (not 0 once the first is out) is theirs until the last, without it, went too. */
-    uint32_t grouping;
-    uint64_t group_id;
-    uint64_t group_next;
-    bool linger_running;
-    bool pressure_running;
-    bool closing;
-    uint32_t handles_open;
-    uv_timer_t linger;
-    uv_timer_t pressure;
-    struct ingest_source *sources;
-};
-
-static struct bytes source_id(const struct ingest_source *source)
-{
-    return bytes_from(source->id, source->id_size);
-}
 
 static void source_unref(struct ingest_source *source)
 {
@@ -127,17 +67,17 @@ static void sources_check_pressure(struct ingest_loop *loop)
     }
 }
 
-static void block_submit(struct ingest_loop *loop);
+void ingest_block_submit(struct ingest_loop *loop);
 
-static enum err block_ready(struct ingest_loop *loop);
+enum err ingest_block_ready(struct ingest_loop *loop);
 
 /* The group's blocks that are out wait in the journal for the last one. */
 static void group_close(struct ingest_loop *loop)
 {
     if (loop->group_id == 0 || loop->grouping > 0)
         return;
-    if (block_ready(loop) == ERR_OK)
-        block_submit(loop);
+    if (ingest_block_ready(loop) == ERR_OK)
+        ingest_block_submit(loop);
     if (loop->group_id != 0 && !loop->pressure_running && !loop->closing) {
         loop->pressure_running = true; /* tries again */
         uv_timer_again(&loop->pressure);
@@ -149,7 +89,7 @@ static void on_pressure_timer(uv_timer_t *timer)
     struct ingest_loop *loop = timer->data;
     group_close(loop);
     if (loop->open && loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
-        block_submit(loop); /* one that the sink did not take before */
+        ingest_block_submit(loop); /* one that the sink did not take before */
     sources_check_pressure(loop);
 }
 
@@ -177,7 +117,7 @@ static void on_shipment_durable(struct letter *letter)
     shipment_unref(shipment);
     loop->shipments_out--;
     if (loop->open && loop->ack_waiting && loop->grouping == 0 && disk_is_free(loop))
-        block_submit(loop);
+        ingest_block_submit(loop);
     if (loop->pressure_running)
         sources_check_pressure(loop);
 }
@@ -209,7 +149,7 @@ static uint64_t group_id_make(struct ingest_loop *loop)
     return id ? id : 1;
 }
 
-static void block_submit(struct ingest_loop *loop)
+void ingest_block_submit(struct ingest_loop *loop)
 {
     struct shipment *shipment = loop->open;
     shipment->in_flight_bytes = shipment->block->capacity_bytes;
@@ -241,11 +181,11 @@ static void on_linger_timer(uv_timer_t *timer)
     struct ingest_loop *loop = timer->data;
     loop->linger_running = false;
     if (loop->open && loop->grouping == 0)
-        block_submit(loop);
+        ingest_block_submit(loop);
 }
 
 /* The source's place among the open block's acknowledgements. */
-static enum err ack_entry(struct ingest_source *source)
+enum err ingest_ack_entry(struct ingest_source *source)
 {
     struct ingest_loop *loop = source->loop;
     struct shipment *open = loop->open;
@@ -268,7 +208,7 @@ static enum err ack_entry(struct ingest_source *source)
     return ERR_OK;
 }
 
-static enum err block_ready(struct ingest_loop *loop)
+enum err ingest_block_ready(struct ingest_loop *loop)
 {
     return loop->open ? ERR_OK : block_open(loop);
 }
@@ -370,13 +310,13 @@ static enum err route_in_block(struct ingest_route *route)
 static enum err message_add(struct ingest_route *route, const struct ingest_message *message,
                             struct bytes payload, struct bytes extras, uint8_t flags)
 {
-    enum err err = block_ready(route->source->loop);
+    enum err err = ingest_block_ready(route->source->loop);
     if (err != ERR_OK)
         return err;
     err = route_in_block(route);
     if (err != ERR_OK)
         return err;
-    err = ack_entry(route->source);
+    err = ingest_ack_entry(route->source);
     if (err != ERR_OK)
         return err;
     if (message->has_identity)
@@ -409,7 +349,7 @@ static void message_added(struct ingest_source *source, const struct ingest_mess
     if (message->wants_acknowledgement)
         loop->ack_waiting = true;
     if (loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
-        block_submit(loop);
+        ingest_block_submit(loop);
 }
 
 enum err ingest_emit(struct ingest_route *route, const struct ingest_message *message,
@@ -476,7 +416,7 @@ void ingest_end_of_read(struct ingest_source *source)
     if (!loop->open || loop->closing || loop->grouping > 0)
         return;
     if (loop->ack_waiting && disk_is_free(loop)) {
-        block_submit(loop);
+        ingest_block_submit(loop);
     } else if (!loop->ack_waiting && !loop->linger_running) {
         loop->linger_running = true;
         uv_timer_start(&loop->linger, on_linger_timer, INGEST_LINGER_MS, 0);
@@ -497,182 +437,6 @@ void ingest_group_end(struct ingest_source *source)
     loop->grouping--;
     group_close(loop);
     ingest_end_of_read(source);
-}
-
-/* --- state and sessions --- */
-
-static enum err record_add(struct ingest_source *source, enum record_kind kind,
-                           const struct buf *body)
-{
-    if (body->err != ERR_OK)
-        return body->err;
-    enum err err = block_ready(source->loop);
-    if (err != ERR_OK)
-        return err;
-    return block_add_record(source->loop->open->block, kind, buf_bytes(body));
-}
-
-static enum err state_keep(struct ingest_source *source, struct bytes key, struct bytes value)
-{
-    struct buf *kept = map_get(&source->states, key);
-    if (!kept) {
-        kept = mem_zalloc(1, sizeof(*kept));
-        if (!kept)
-            return ERR_NO_MEMORY;
-        buf_init(kept, INGEST_STATE_BYTES_MAX);
-        enum err err = map_put(&source->states, key, kept);
-        if (err != ERR_OK) {
-            mem_free(kept);
-            return err;
-        }
-    }
-    buf_clear(kept);
-    return buf_append(kept, value.data, value.size);
-}
-
-enum err ingest_state_put(struct ingest_source *source, struct bytes key, struct bytes value)
-{
-    struct buf body;
-    buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_state_encode(&body, source_id(source), key, value);
-    if (err == ERR_OK)
-        err = state_keep(source, key, value);
-    if (err == ERR_OK)
-        err = record_add(source, RECORD_STATE, &body);
-    buf_fini(&body);
-    return err;
-}
-
-enum err ingest_state_get(struct ingest_source *source, struct bytes key, struct buf *ret_value)
-{
-    struct buf *kept = map_get(&source->states, key);
-    if (kept)
-        return kept->size == 0 ? ERR_NOT_FOUND : buf_append(ret_value, kept->data, kept->size);
-    return source->loop->sink.state_get(source->loop->sink.ctx, source_id(source), key, ret_value);
-}
-
-struct identity_walk {
-    void (*on_identity)(void *ctx, uint16_t packet_identifier,
-                        const struct ingest_identity *identity);
-    void *ctx;
-};
-
-static void on_ledger_identity(void *ctx, uint16_t packet_identifier, uint64_t hash, uint64_t block,
-                               bool qos_2)
-{
-    struct identity_walk *walk = ctx;
-    walk->on_identity(walk->ctx, packet_identifier,
-                      &(struct ingest_identity){.hash = hash, .block = block, .qos_2 = qos_2});
-}
-
-void ingest_source_session(struct ingest_source *source, uint8_t session)
-{
-    assert(session < MESSAGE_SESSIONS_MAX);
-    source->session = session;
-}
-
-static struct bytes session_key(const struct ingest_source *source,
-                                uint8_t room[RECORD_SESSION_KEY_BYTES])
-{
-    return record_session_key(source_id(source), source->session, room);
-}
-
-void ingest_identities(struct ingest_source *source,
-                       void (*on_identity)(void *ctx, uint16_t packet_identifier,
-                                           const struct ingest_identity *identity),
-                       void *ctx)
-{
-    struct identity_walk walk = {on_identity, ctx};
-    uint8_t room[RECORD_SESSION_KEY_BYTES];
-    source->loop->sink.identities(source->loop->sink.ctx, session_key(source, room),
-                                  on_ledger_identity, &walk);
-}
-
-enum err ingest_session_new(struct ingest_source *source)
-{
-    uint8_t room[RECORD_SESSION_KEY_BYTES];
-    struct buf body;
-    buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_session_encode(&body, session_key(source, room));
-    if (err == ERR_OK)
-        err = record_add(source, RECORD_SESSION, &body);
-    buf_fini(&body);
-    return err;
-}
-
-enum err ingest_identities_free(struct ingest_source *source, uint64_t block_number)
-{
-    uint8_t room[RECORD_SESSION_KEY_BYTES];
-    struct buf body;
-    buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err = record_identities_free_encode(&body, session_key(source, room), block_number);
-    if (err == ERR_OK)
-        err = record_add(source, RECORD_IDENTITY_FREE, &body);
-    buf_fini(&body);
-    return err;
-}
-
-enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_identifier,
-                                 uint64_t *ret_sequence)
-{
-    struct ingest_loop *loop = source->loop;
-    uint8_t room[RECORD_SESSION_KEY_BYTES];
-    struct buf body;
-    buf_init(&body, INGEST_STATE_BYTES_MAX);
-    enum err err =
-        record_identity_release_encode(&body, session_key(source, room), packet_identifier);
-    if (err == ERR_OK)
-        err = block_ready(loop);
-    if (err == ERR_OK)
-        err = ack_entry(source);
-    if (err == ERR_OK)
-        err = record_add(source, RECORD_IDENTITY_FREE, &body);
-    buf_fini(&body);
-    if (err != ERR_OK)
-        return err;
-    *ret_sequence = ++source->sequence;
-    loop->open->acks[source->ack_index].sequence = source->sequence;
-    loop->ack_waiting = true;
-    if (loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
-        block_submit(loop);
-    return ERR_OK;
-}
-
-/* --- dataset ids --- */
-
-static void dataset_text(struct bytes topic, uint32_t levels, struct buf *out)
-{
-    uint32_t level = 1;
-    for (size_t i = 0; i < topic.size; i++) {
-        uint8_t byte = topic.data[i];
-        if (byte == '/' && levels > 0 && level++ == levels)
-            return;
-        if (byte == '/')
-            buf_byte(out, '_');
-        else if (byte == '#')
-            buf_text(out, "wildcard");
-        else if (byte == '+')
-            buf_text(out, "plus");
-        else
-            buf_byte(out, byte);
-    }
-}
-
-enum err ingest_dataset_id(struct bytes id, struct bytes topic, uint32_t levels, struct buf *out)
-{
-    size_t start = out->size;
-    buf_append(out, id.data, id.size);
-    buf_byte(out, '_');
-    dataset_text(topic, levels, out);
-    if (out->err != ERR_OK)
-        return out->err;
-    size_t size = out->size - start;
-    if (size <= LIMIT_DATASET_ID_BYTES)
-        return ERR_OK;
-    /* 17 bytes of "_" and hash; a cut inside a UTF-8 sequence is percent-encoded like any byte */
-    uint64_t hash = hash_bytes(bytes_from(out->data + start, size));
-    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
-    return buf_printf(out, "_%016llx", (unsigned long long)hash);
 }
 
 /* --- the loop --- */
@@ -720,7 +484,7 @@ static void loop_tear_down(void *ctx)
     loop->closing = true;
     group_close(loop);
     if (loop->open && loop->open->block->record_count > 0)
-        block_submit(loop);
+        ingest_block_submit(loop);
     uv_close((uv_handle_t *)&loop->linger, on_handle_closed);
     uv_close((uv_handle_t *)&loop->pressure, on_handle_closed);
 }
