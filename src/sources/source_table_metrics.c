@@ -8,7 +8,7 @@
 
 #define ROWS_PER_INSERT   9
 #define VALUES_PER_ROW    7
-#define OLD_ROWS_MIN      10000 /* deleted in one go, so that a long neglected table holds up nobody */
+#define OLD_ROWS_MIN      10000 /* deleted at a time: a long neglected table holds up nobody */
 #define OLD_ROWS_PER_ROW  4
 #define KNOWN_SOURCES_MAX 1000000
 

@@ -5,6 +5,7 @@ Layers, banned functions, headers that stand alone, dead files, lengths (with a 
 long today is in ratchet.json and may only get shorter), links in the documents. Prints one line for
 each fault and ends with 1 if there was any. `--ratchet` writes ratchet.json anew.
 """
+import functools
 import json
 import re
 import subprocess
@@ -194,9 +195,16 @@ def check_dead(paths):
             fault(path, "no file includes it")
 
 
+@functools.cache
+def library_flags():
+    """libpq's headers lie in a folder of their own."""
+    result = subprocess.run(["pkg-config", "--cflags", "libpq"], capture_output=True, text=True)
+    return result.stdout.split()
+
+
 def stands_alone(path):
-    command = ["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-fsyntax-only", "-Isrc", "-Itests", "-x", "c",
-               "-include", str(path), "/dev/null"]
+    command = ["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-fsyntax-only", "-Isrc", "-Itests",
+               *library_flags(), "-x", "c", "-include", str(path), "/dev/null"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if result.returncode:
         return path, result.stderr.splitlines()[0] if result.stderr else "does not compile"
