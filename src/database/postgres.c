@@ -138,6 +138,31 @@ static enum err postgres_commit(struct database *database, struct diag *diag)
     return err;
 }
 
+static enum err on_setting(void *ctx, const struct database_value *columns, size_t count)
+{
+    *(bool *)ctx = count == 1 && bytes_equal_text(columns[0].bytes, "on");
+    return ERR_OK;
+}
+
+/* The write lock is taken and given back; a standby gives it, but says that it takes no writes. */
+static enum err postgres_probe(struct database *database, struct diag *diag)
+{
+    struct postgres *postgres = (struct postgres *)database;
+    bool is_read_only = false;
+    enum err err =
+        postgres_exec(database, "BEGIN; SET LOCAL lock_timeout = 1000; " WRITE_LOCK_SQL, diag);
+    postgres->in_transaction = !err;
+    if (!err)
+        err = postgres_query(database, "SELECT current_setting('transaction_read_only')", NULL, 0,
+                             on_setting, &is_read_only, NULL, diag);
+    if (!err && is_read_only)
+        err = diag_set(diag, ERR_READ_ONLY,
+                       "the PostgreSQL server takes no writes: it is a "
+                       "standby, or was told to be read-only");
+    postgres_rollback(database);
+    return err;
+}
+
 static size_t lock_place(const struct postgres *postgres, int32_t number)
 {
     size_t low = 0;
@@ -285,6 +310,7 @@ static const struct database_ops postgres_ops = {
     .rollback = postgres_rollback,
     .lock = postgres_lock,
     .unlock = postgres_unlock,
+    .probe = postgres_probe,
     .close = postgres_close,
 };
 

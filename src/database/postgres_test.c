@@ -385,6 +385,39 @@ static void test_frozen(void **state)
     database_close(database);
 }
 
+static enum err probe_other(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    (void)transaction;
+    return database_probe(ctx, diag);
+}
+
+static void test_probe(void **state)
+{
+    (void)state;
+    NEEDS_SERVER();
+    struct database *database = open_ok();
+    struct database *other = open_ok();
+    struct diag diag = {0};
+    assert_int_equal(database_probe(database, NULL), ERR_OK);
+    assert_int_equal(database_probe(database, NULL), ERR_OK);
+    assert_int_equal(database_transact(other, probe_other, database, &diag), ERR_BUSY);
+    assert_int_equal(database_probe(database, NULL), ERR_OK);
+    exec_ok(database, "SET default_transaction_read_only = on");
+    diag = (struct diag){0};
+    assert_int_equal(database_probe(database, &diag), ERR_READ_ONLY);
+    assert_non_null(strstr(diag.text, "takes no writes"));
+    postgres_server_crash(&server);
+    assert_int_equal(database_probe(database, NULL), ERR_IO);
+    postgres_server_start_again(&server);
+    enum err err;
+    do
+        err = database_probe(database, NULL);
+    while (err == ERR_IO);
+    assert_int_equal(err, ERR_OK);
+    database_close(database);
+    database_close(other);
+}
+
 static void test_passwords(void **state)
 {
     (void)state;
@@ -518,6 +551,7 @@ int main(void)
         cmocka_unit_test_setup(test_reconnects, set_up),
         cmocka_unit_test_setup(test_killed_inside, set_up),
         cmocka_unit_test_setup(test_frozen, set_up),
+        cmocka_unit_test_setup(test_probe, set_up),
         cmocka_unit_test_setup(test_passwords, set_up),
         cmocka_unit_test_setup(test_migrations, set_up),
         cmocka_unit_test_setup(test_locks, set_up),
