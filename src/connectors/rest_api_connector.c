@@ -372,6 +372,7 @@ const struct connector rest_api_connector = {
                 .formats = formats,
                 .real_time = false},
     .config_schema = rest_config_schema,
+    .single = true,
     .state_size = sizeof(struct rest),
     .ops = {.connect = rest_connect,
             .start = rest_start,
