@@ -2,9 +2,9 @@
 
 #include "app/config_print.h"
 #include "app/config_table.h"
-#include "base/nearest.h"
 #include "app/simulate.h"
 #include "base/limits.h"
+#include "base/nearest.h"
 #include "journal/inspect.h"
 #include "version.h"
 

@@ -28,7 +28,7 @@ enum fs_open_flags {
 struct fs_stat {
     uint64_t size_bytes;
     bool is_folder;
-    uint64_t device; /* the same number: the same file system, rename works */
+    uint64_t device;     /* the same number: the same file system, rename works */
     int64_t modified_us; /* Unix time; 0 where it is not known */
 };
 
