@@ -16,7 +16,7 @@ void database_date_format(int64_t us, char ret_text[DATABASE_DATE_BYTES])
     text[10] = ' ';
     /* Always six digits: texts are compared as texts. */
     if (text[19] != '.')
-        memcpy(text + 19, ".000000", 7);
+        memcpy(text + 19, ".000000", sizeof(".000000"));
     memcpy(ret_text, text, DATABASE_DATE_BYTES - 1);
     ret_text[DATABASE_DATE_BYTES - 1] = 0;
 }

@@ -37,7 +37,7 @@ static enum err list_reserve(struct manager *manager)
     if (manager->count < manager->capacity)
         return ERR_OK;
     uint32_t capacity = manager->capacity ? manager->capacity * 2 : 16;
-    struct managed **list = mem_realloc(manager->list, capacity * sizeof(*list));
+    struct managed **list = mem_realloc(manager->list, capacity * sizeof(struct managed *));
     if (!list)
         return ERR_NO_MEMORY;
     manager->list = list;
@@ -84,8 +84,8 @@ static void list_remove(struct manager *manager, const struct managed *managed)
     uint32_t i = 0;
     while (manager->list[i] != managed)
         i++;
-    memmove(&manager->list[i], &manager->list[i + 1],
-            (manager->count - i - 1) * sizeof(struct managed *));
+    for (; i + 1 < manager->count; i++)
+        manager->list[i] = manager->list[i + 1];
     manager->count--;
 }
 

@@ -222,7 +222,7 @@ enum err registry_api_update(struct manager *manager, int64_t id,
         mutex_lock(&manager->lock);
         struct managed *managed = manager_find_id(manager, id);
         err = managed ? row_changed(managed, change, &row) : registry_not_found(id, diag);
-        switched = err == ERR_OK && row.enabled != managed->row.enabled;
+        switched = managed && err == ERR_OK && row.enabled != managed->row.enabled;
         mutex_unlock(&manager->lock);
     }
     if (err == ERR_OK) {
