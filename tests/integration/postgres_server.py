@@ -3,6 +3,7 @@ unprivileged user when the tests run as root."""
 
 import glob
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,9 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="ingestor-postgres-"))
         self.user = {}
         if os.getuid() == 0:
-            self.user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-            shutil.chown(self.folder, "nobody", "nogroup")
+            nobody = pwd.getpwnam("nobody")
+            self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
         self.port = free_port()
         self.url = f"postgresql://ingestor:geheim%40@127.0.0.1:{self.port}/postgres"
         password = self.folder / "password"
