@@ -1,6 +1,8 @@
 #include "database/sqlite.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
+#include "os/clock.h"
 #include "os/fs.h"
 
 #include <assert.h>
@@ -11,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SETTLE_NS        (500 * NS_PER_MS)
+#define SETTLE_STEP_MS   10
 #define PROBE_TIMEOUT_MS 1000
 
 struct sqlite {
@@ -280,6 +284,23 @@ static enum err make_parent(const char *path, struct diag *diag)
     return err;
 }
 
+/* Two handles that open a new database at once: SQLite refuses one of them the change of the
+ * journal mode without waiting, whatever the time-out, so the wait is ours. */
+static enum err settle(struct sqlite *sqlite, struct diag *diag)
+{
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + SETTLE_NS;
+    for (;;) {
+        struct diag why = {0};
+        enum err err = sqlite_exec(&sqlite->base,
+                                   "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; "
+                                   "PRAGMA synchronous = FULL",
+                                   &why);
+        if (err != ERR_BUSY || clock_monotonic_ns(&clock_system) >= until_ns)
+            return err == ERR_OK ? err : diag_set(diag, err, "%s", why.text);
+        (void)sqlite3_sleep(SETTLE_STEP_MS);
+    }
+}
+
 static enum err open_handle(struct sqlite *sqlite, const char *path, struct diag *diag)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
@@ -291,10 +312,7 @@ static enum err open_handle(struct sqlite *sqlite, const char *path, struct diag
                         path, sqlite3_errmsg(sqlite->handle));
     (void)sqlite3_extended_result_codes(sqlite->handle, 1);
     (void)sqlite3_busy_timeout(sqlite->handle, DATABASE_BUSY_TIMEOUT_MS);
-    return sqlite_exec(&sqlite->base,
-                       "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; "
-                       "PRAGMA synchronous = FULL",
-                       diag);
+    return settle(sqlite, diag);
 }
 
 enum err sqlite_open(const char *path, struct database **ret_database, struct diag *diag)

@@ -167,7 +167,7 @@ def test_sighup_reads_the_level_again(mosquitto, make_service):
 
     config.write_text(json.dumps({**good, "log_level": "INFO"}))
     service.process.send_signal(signal.SIGHUP)
-    service.wait_log("log level has been read again")
+    service.wait_log("the log level and the declared sources have been read again")
     config.write_text(json.dumps({**good, "log_level": "LOUD"}))
     service.process.send_signal(signal.SIGHUP)
     service.wait_log("stays as it was")
