@@ -20,7 +20,7 @@
 #define PATIENCE_NS      (2 * NS_PER_S) /* at the end */
 #define RETRY_FIRST_NS   (NS_PER_S / 2)
 #define RETRY_MAX_NS     (15 * NS_PER_S)
-#define RETRY_SLOW_NS    (60 * NS_PER_S) /* what a person must put right */
+#define RETRY_SLOW_NS    RETRY_MAX_NS /* what a person must put right, and wants to see mended */
 
 struct entry {
     struct entry *next;
