@@ -77,7 +77,7 @@ def store(tmp_path):
         server.stop()
 
 
-@pytest.fixture(params=["260m", "100m"])
+@pytest.fixture(params=os.environ.get("INGESTOR_TEST_FULL_DISKS", "100m").split(","))
 def full(request, broker, store, make_service, small_disk):
     """A service whose disk has become full, and what is still to come waits with the broker."""
     disk = small_disk(request.param)

@@ -226,9 +226,8 @@ def test_database_away_at_the_start(mosquitto, make_service, simulate, tmp_path)
     service = make_service(mosquitto.port, sources=[mqtt(mosquitto.port, "lab",
                                                          ["smartcity/sensors/#"])],
                            environment={"INGESTOR_DATABASE_URL": f"sqlite:///{folder}/ingestor.db"})
-    wait_until(lambda: "active" in json.dumps(good(service, "GET",
-                                                   "/api/data-sources/status/overview")),
-               "the declared source to run")
+    wait_until(lambda: good(service, "GET", "/api/data-sources/status/overview")
+               ["active_connectors"] == 1, "the declared source to run")
     assert call(service, "GET", "/api/data-sources")[0] == 503
     simulate(mosquitto.port, "--count", "50", "--rate", "1000")
     wait_until(lambda: service.metric("ingestor_messages_received_total") == 50, "messages")
