@@ -79,34 +79,6 @@ static bool sink_idle(void *ctx)
     return false;
 }
 
-static bool sink_must_pause(void *ctx, const struct account *account)
-{
-    (void)ctx;
-    (void)account;
-    return false;
-}
-
-static enum err sink_state_get(void *ctx, struct bytes source_id, struct bytes key,
-                               struct buf *ret_value)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)key;
-    (void)ret_value;
-    return ERR_NOT_FOUND;
-}
-
-static void sink_identities(void *ctx, struct bytes source_id,
-                            void (*on_identity)(void *ctx, uint16_t packet_identifier,
-                                                uint64_t hash, uint64_t block, bool qos_2),
-                            void *identity_ctx)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)on_identity;
-    (void)identity_ctx;
-}
-
 static void on_connected(void *ctx)
 {
     struct receive_bench *bench = ctx;
@@ -208,8 +180,7 @@ static void report(struct receive_bench *bench, uint64_t count)
 static void bench_open(struct receive_bench *bench, const json_t *config)
 {
     const struct ingest_rule rule = {PARTITION_BY_EVENT, 24};
-    const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
-                                     sink_state_get, sink_identities, bench};
+    const struct ingest_sink sink = {.submit = sink_submit, .idle = sink_idle, .ctx = bench};
     bench->connector = registry_find("mqtt");
     bench->state = calloc(1, bench->connector->state_size);
     if (!bench->state || loop_start(&bench->loop, "bench") != ERR_OK ||

@@ -45,13 +45,19 @@ static void source_unref(struct ingest_source *source)
 
 /* --- pressure --- */
 
+static bool must_pause(const struct ingest_source *source)
+{
+    const struct ingest_sink *sink = &source->loop->sink;
+    return sink->must_pause && sink->must_pause(sink->ctx, source->account);
+}
+
 static void sources_check_pressure(struct ingest_loop *loop)
 {
     bool any_paused = false;
     /* A callback may close its own source: the next one is read before. */
     for (struct ingest_source *source = loop->sources, *next; source; source = next) {
         next = source->next;
-        bool pause = loop->sink.must_pause(loop->sink.ctx, source->account);
+        bool pause = must_pause(source);
         any_paused = any_paused || pause;
         if (pause == source->paused)
             continue;
@@ -241,7 +247,7 @@ enum err ingest_source_open(struct ingest_loop *loop, struct bytes id, struct by
     source->next = loop->sources;
     loop->sources = source;
     *ret_source = source;
-    if (loop->sink.must_pause(loop->sink.ctx, source->account))
+    if (must_pause(source))
         sources_check_pressure(loop);
     return ERR_OK;
 }

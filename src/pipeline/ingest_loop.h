@@ -23,8 +23,9 @@ struct ingest_sink {
      * (the loop's reference goes with it). flags and group as in journal_submit. */
     enum err (*submit)(void *ctx, struct shipment *take_shipment, uint16_t flags, uint64_t group);
     bool (*idle)(void *ctx);
-    /* Whether this source must stop reading now. */
+    /* Whether this source must stop reading now. NULL: never. */
     bool (*must_pause)(void *ctx, const struct account *account);
+    /* What the journal kept of a source. NULL, both: nothing. */
     enum err (*state_get)(void *ctx, struct bytes source_id, struct bytes key,
                           struct buf *ret_value);
     void (*identities)(void *ctx, struct bytes source_id,

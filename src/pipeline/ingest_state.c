@@ -56,7 +56,9 @@ enum err ingest_state_get(struct ingest_source *source, struct bytes key, struct
     struct buf *kept = map_get(&source->states, key);
     if (kept)
         return kept->size == 0 ? ERR_NOT_FOUND : buf_append(ret_value, kept->data, kept->size);
-    return source->loop->sink.state_get(source->loop->sink.ctx, source_id(source), key, ret_value);
+    const struct ingest_sink *sink = &source->loop->sink;
+    return sink->state_get ? sink->state_get(sink->ctx, source_id(source), key, ret_value)
+                           : ERR_NOT_FOUND;
 }
 
 struct identity_walk {
@@ -92,8 +94,9 @@ void ingest_identities(struct ingest_source *source,
 {
     struct identity_walk walk = {on_identity, ctx};
     uint8_t room[RECORD_SESSION_KEY_BYTES];
-    source->loop->sink.identities(source->loop->sink.ctx, session_key(source, room),
-                                  on_ledger_identity, &walk);
+    const struct ingest_sink *sink = &source->loop->sink;
+    if (sink->identities)
+        sink->identities(sink->ctx, session_key(source, room), on_ledger_identity, &walk);
 }
 
 enum err ingest_session_new(struct ingest_source *source)

@@ -55,34 +55,6 @@ static bool sink_idle(void *ctx)
     return true;
 }
 
-static bool sink_must_pause(void *ctx, const struct account *account)
-{
-    (void)ctx;
-    (void)account;
-    return false;
-}
-
-static enum err sink_state_get(void *ctx, struct bytes source_id, struct bytes key,
-                               struct buf *ret_value)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)key;
-    (void)ret_value;
-    return ERR_NOT_FOUND;
-}
-
-static void sink_identities(void *ctx, struct bytes source_id,
-                            void (*on_identity)(void *ctx, uint16_t packet_identifier,
-                                                uint64_t hash, uint64_t block, bool qos_2),
-                            void *identity_ctx)
-{
-    (void)ctx;
-    (void)source_id;
-    (void)on_identity;
-    (void)identity_ctx;
-}
-
 /* --- listening --- */
 
 /* Another name than the real one has, wherever a connector makes a session's name of it. */
@@ -124,8 +96,7 @@ static enum err source_make(struct probe *probe, const struct probe_options *opt
 
 static enum err probe_begin(struct probe *probe, const struct probe_options *options)
 {
-    const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
-                                     sink_state_get, sink_identities, probe};
+    const struct ingest_sink sink = {.submit = sink_submit, .idle = sink_idle, .ctx = probe};
     const struct ingest_rule rule = {PARTITION_BY_EVENT, 24};
     enum err err = account_book_new(&probe->book);
     if (err == ERR_OK)
