@@ -22,7 +22,7 @@
 #define BENCH_GROUP_MAX    64
 
 struct bench {
-    uint64_t end; /* of the sequence, for now */
+    uint64_t end; /* of the sequence, in this part of the run */
     uint32_t datasets;
     uint32_t group;
     uint64_t sequence;

@@ -65,7 +65,7 @@ enum err data_source_failed(struct api_response *response, enum err err, const s
     }
 }
 
-static enum err manager_missing(struct api_response *response)
+enum err data_source_no_manager(struct api_response *response)
 {
     return api_fail(response, 503, "Data sources cannot be managed yet: the service is starting");
 }
@@ -80,7 +80,7 @@ enum err data_source_id(const struct api_services *services, struct api_request 
     if (invalid.count > 0)
         return api_invalid_answer(&invalid, response);
     api_invalid_fini(&invalid);
-    return *ret_good ? ERR_OK : manager_missing(response);
+    return *ret_good ? ERR_OK : data_source_no_manager(response);
 }
 
 enum err data_source_wish(const struct api_services *services, struct api_request *request,
@@ -100,5 +100,5 @@ enum err data_source_wish(const struct api_services *services, struct api_reques
     if (invalid.count > 0)
         return api_invalid_answer(&invalid, response);
     api_invalid_fini(&invalid);
-    return *ret_good ? ERR_OK : manager_missing(response);
+    return *ret_good ? ERR_OK : data_source_no_manager(response);
 }

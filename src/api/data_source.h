@@ -17,6 +17,9 @@ enum err data_source_refused(struct api_response *response, enum err err, const 
 enum err data_source_failed(struct api_response *response, enum err err, const struct diag *diag,
                             int64_t id);
 
+/* 503: the service is starting. */
+enum err data_source_no_manager(struct api_response *response);
+
 /* The path's {id}. *ret_good false: answered, also when there is no manager. */
 enum err data_source_id(const struct api_services *services, struct api_request *request,
                         int64_t *ret_id, struct api_response *response, bool *ret_good);

@@ -78,8 +78,7 @@ static enum err overview_get(const struct api_services *services, struct api_req
     json_t *overview = NULL;
     struct diag diag = {0};
     if (!services->manager)
-        return api_fail(response, 503,
-                        "Data sources cannot be managed yet: the service is starting");
+        return data_source_no_manager(response);
     enum err err = registry_api_overview(services->manager, &overview, &diag);
     if (err != ERR_OK)
         return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);

@@ -29,11 +29,6 @@ static enum err answer_data(struct api_response *response, json_t *take_data, co
     return err;
 }
 
-static enum err no_manager(struct api_response *response)
-{
-    return api_fail(response, 503, "Data sources cannot be managed yet: the service is starting");
-}
-
 static enum err types_get(const struct api_services *services, struct api_request *request,
                           struct api_response *response)
 {
@@ -41,7 +36,7 @@ static enum err types_get(const struct api_services *services, struct api_reques
     json_t *types = NULL;
     struct diag diag = {0};
     if (!services->manager)
-        return no_manager(response);
+        return data_source_no_manager(response);
     enum err err = registry_api_types(services->manager, &types, &diag);
     if (err != ERR_OK)
         return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);
@@ -73,7 +68,7 @@ static enum err list_get(const struct api_services *services, struct api_request
     if (err != ERR_OK || !good)
         return err;
     if (!services->manager)
-        return no_manager(response);
+        return data_source_no_manager(response);
     err = registry_api_list(services->manager, enabled_only, &sources, &diag);
     if (err != ERR_OK)
         return data_source_refused(response, err, &diag, DATA_SOURCE_NO_ID);

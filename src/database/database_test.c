@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "database/migrations.h"
+#include "support/database_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,35 +40,7 @@ static const char *url(const char *name)
 
 static struct database *open_ok(const char *name)
 {
-    struct database *database = NULL;
-    struct diag diag = {0};
-    if (database_open(url(name), &database, &diag))
-        fail_msg("%s", diag.text);
-    return database;
-}
-
-static void exec_ok(struct database *database, const char *sql)
-{
-    struct diag diag = {0};
-    if (database_exec(database, sql, &diag))
-        fail_msg("%s", diag.text);
-}
-
-static enum err on_integer(void *ctx, const struct database_value *columns, size_t count)
-{
-    assert_int_equal(count, 1);
-    assert_int_equal(columns[0].kind, DATABASE_INTEGER);
-    *(int64_t *)ctx = columns[0].integer;
-    return ERR_OK;
-}
-
-static int64_t get_integer(struct database *database, const char *sql)
-{
-    int64_t integer = -1;
-    struct diag diag = {0};
-    if (database_query(database, sql, NULL, 0, on_integer, &integer, NULL, &diag))
-        fail_msg("%s", diag.text);
-    return integer;
+    return rig_open(url(name));
 }
 
 static void test_urls(void **state)
