@@ -18,11 +18,12 @@ struct managed {
     struct source_row row; /* id 0: not in the database (yet) */
     const struct connector *connector;
     uint32_t loop;
-    bool wanted;   /* it should run */
-    bool declared; /* by the configuration of this process */
-    bool deleted;  /* goes as soon as its instance has gone */
-    bool single;   /* runs on one replica at a time */
-    bool turn;     /* … and this is the one */
+    bool wanted;    /* it should run */
+    bool declared;  /* by the configuration of this process */
+    bool deleted;   /* goes as soon as its instance has gone */
+    bool single;    /* runs on one replica at a time */
+    bool turn;      /* … and this is the one */
+    bool elsewhere; /* … and another is: seen by the last try */
     int64_t turn_ns;
     uint32_t references; /* of calls that wait for it */
 
@@ -61,14 +62,14 @@ struct manager {
     bool stopping;
     bool database_good;
     char database_why[256];
+    bool loaded; /* the registry, at least once; only the thread sets it */
 
     /* the thread's own */
     int64_t database_retry_ns;
     int64_t polled_ns;
     int64_t statuses_ns;
     int64_t metrics_ns;
-    uint64_t table_version;
-    bool loaded; /* at least once */
+    uint64_t table_version; /* guarded by writing, as database is */
 };
 
 /* All of these with the lock. */

@@ -218,8 +218,10 @@ static void turns_take(struct manager *manager)
         mutex_lock(&manager->lock);
         struct managed *managed = manager_find_id(manager, id);
         /* With the database away who had the turn keeps it: better twice than never. */
-        if (managed && (err == ERR_OK || err == ERR_BUSY))
+        if (managed && (err == ERR_OK || err == ERR_BUSY)) {
             managed->turn = err == ERR_OK;
+            managed->elsewhere = err == ERR_BUSY;
+        }
         mutex_unlock(&manager->lock);
     }
     while ((id = turn_over(manager)) != 0)
@@ -257,15 +259,12 @@ static enum err registered_round(struct manager *manager, const json_t *declared
 
 static void round_end(struct manager *manager, bool changed, enum err err, const struct diag *diag)
 {
-    if (err == ERR_OK)
-        manager->loaded = true;
-    else
+    if (err != ERR_OK)
         manager->database_retry_ns = now_ns() + RETRY_NS;
-    if (changed && err != ERR_OK) {
-        mutex_lock(&manager->lock);
-        manager->declared_changed = true;
-        mutex_unlock(&manager->lock);
-    }
+    mutex_lock(&manager->lock);
+    manager->loaded = manager->loaded || err == ERR_OK;
+    manager->declared_changed = manager->declared_changed || (changed && err != ERR_OK);
+    mutex_unlock(&manager->lock);
     database_state(manager, err, diag);
 }
 

@@ -23,8 +23,10 @@ static uint32_t statuses_collect(struct manager *manager, struct told *tell)
         struct managed *managed = manager->list[i];
         manager_status_refresh(managed);
         const char *text = manager_status_text(managed);
-        /* "stopped" is a wish, written by whom it is made: told late it would undo a start. */
-        if (managed->row.id == 0 || managed->deleted || managed->status.state == SOURCE_STOPPED ||
+        /* "stopped" is a wish, written by whom it is made: told late it would undo a start. Of a
+         * source that runs on another replica only that one tells. */
+        if (managed->row.id == 0 || managed->deleted || managed->elsewhere ||
+            managed->status.state == SOURCE_STOPPED ||
             (strcmp(managed->told_status, text) == 0 &&
              strcmp(managed->told_error, managed->status.last_error) == 0 &&
              managed->told_connection_us == managed->status.last_connection_us))

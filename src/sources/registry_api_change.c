@@ -24,8 +24,9 @@ static const char conflict_text[] =
 static bool has_started(const struct managed *managed)
 {
     enum source_state state = managed->status.state;
-    return managed->source && !managed->ending && !managed->renew &&
-           (state == SOURCE_ACTIVE || state == SOURCE_ERROR);
+    bool settled = state == SOURCE_ACTIVE || state == SOURCE_ERROR;
+    return managed->elsewhere ||
+           (managed->source && !managed->ending && !managed->renew && settled);
 }
 
 static bool has_ended(const struct managed *managed)
@@ -33,13 +34,12 @@ static bool has_ended(const struct managed *managed)
     return !managed->source;
 }
 
-/* Whether it came about in time. The managed source cannot go meanwhile. */
+/* Whether it came about in time. The caller holds a reference, so that managed cannot go. */
 static bool wait_until(struct manager *manager, struct managed *managed,
                        bool (*is_so)(const struct managed *managed), int64_t wait_ns)
 {
     int64_t until_ns = clock_monotonic_ns(&clock_system) + wait_ns;
     bool so;
-    managed->references++;
     for (;;) {
         manager_reconcile(manager, managed);
         so = is_so(managed);
@@ -47,13 +47,12 @@ static bool wait_until(struct manager *manager, struct managed *managed,
             break;
         condition_wait_for(&manager->wake, &manager->lock, WAIT_STEP_NS);
     }
-    managed->references--;
     return so;
 }
 
 static enum err start_result(struct managed *managed, bool so, struct diag *diag)
 {
-    if (so && managed->status.state == SOURCE_ACTIVE)
+    if (so && (managed->elsewhere || managed->status.state == SOURCE_ACTIVE))
         return ERR_OK;
     if (managed->status.last_error[0])
         return diag_set(diag, ERR_REFUSED, "%s", managed->status.last_error);

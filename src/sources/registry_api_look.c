@@ -63,24 +63,17 @@ enum err registry_not_found(int64_t id, struct diag *diag)
     return diag_set(diag, ERR_NOT_FOUND, "Data source %lld not found", (long long)id);
 }
 
-/* Before a change, with `writing`. Its answer is that of the last try. */
 enum err registry_ready(struct manager *manager, struct diag *diag)
 {
-    char why[256];
-    bool good = manager_database_good(manager, why);
-    if (manager->database && manager->loaded)
+    char why[sizeof(manager->database_why)];
+    mutex_lock(&manager->lock);
+    bool ready = manager->loaded;
+    memcpy(why, manager->database_why, sizeof(why));
+    mutex_unlock(&manager->lock);
+    if (ready)
         return ERR_OK;
     return diag_set(diag, ERR_IO, "the data-source database is not available%s%s; try again later",
-                    good ? "" : ": ", why);
-}
-
-/* For reading what was loaded; it need not be reachable now. */
-static enum err loaded(struct manager *manager, struct diag *diag)
-{
-    mutex_lock(&manager->writing);
-    enum err err = registry_ready(manager, diag);
-    mutex_unlock(&manager->writing);
-    return err;
+                    why[0] ? ": " : "", why);
 }
 
 enum err registry_api_types(struct manager *manager, json_t **ret_types, struct diag *diag)
@@ -127,7 +120,7 @@ enum err registry_api_types(struct manager *manager, json_t **ret_types, struct 
 enum err registry_api_list(struct manager *manager, bool enabled_only, json_t **ret_sources,
                            struct diag *diag)
 {
-    enum err err = loaded(manager, diag);
+    enum err err = registry_ready(manager, diag);
     json_t *sources = err == ERR_OK ? json_array() : NULL;
     if (!sources)
         return err == ERR_OK ? ERR_NO_MEMORY : err;
@@ -152,7 +145,7 @@ enum err registry_api_list(struct manager *manager, bool enabled_only, json_t **
 enum err registry_api_get(struct manager *manager, int64_t id, json_t **ret_source,
                           struct diag *diag)
 {
-    enum err err = loaded(manager, diag);
+    enum err err = registry_ready(manager, diag);
     if (err != ERR_OK)
         return err;
     mutex_lock(&manager->lock);
@@ -199,7 +192,7 @@ static enum err health_not_running(struct managed *managed, json_t **ret_health)
 enum err registry_api_health(struct manager *manager, int64_t id, json_t **ret_health,
                              struct diag *diag)
 {
-    enum err err = loaded(manager, diag);
+    enum err err = registry_ready(manager, diag);
     if (err != ERR_OK)
         return err;
     mutex_lock(&manager->lock);
