@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -236,6 +237,27 @@ static void test_pending_files_are_waited_for(void **state)
     buf_fini(&text);
 }
 
+/* At the first start of all the store's folder is made a moment later: that is waited for, also
+ * when the service is told to end meanwhile. */
+static void test_store_is_about_to_be_made(void **state)
+{
+    struct rig *rig = *state;
+    struct buf text;
+    struct diag diag = {0};
+    buf_init(&text, 1024);
+    temp_folder_remove(rig->folder);
+    assert_int_equal(load(rig, &text, NULL), ERR_BUSY);
+    assert_true(inherit_step(rig->inherit));
+    inherit_cancel(rig->inherit);
+    assert_int_equal(load(rig, &text, &diag), ERR_BUSY);
+    assert_non_null(strstr(diag.text, rig->folder));
+    assert_int_equal(fs_make_folders(&fs_posix, rig->folder, NULL), ERR_OK);
+    while (!inherit_step(rig->inherit))
+        usleep(10000);
+    assert_int_equal(load(rig, &text, NULL), ERR_OK);
+    buf_fini(&text);
+}
+
 static void test_table_first(void **state)
 {
     struct rig *rig = *state;
@@ -279,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_own_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_empty_folders_and_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pending_files_are_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_store_is_about_to_be_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_table_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
     };

@@ -125,7 +125,9 @@ static enum err unknown_load(struct inherit *inherit, struct bytes dataset_id, s
     } else if (err == ERR_OK) {
         bool failed = entry->sentence[0] != '\0';
         bool long_ago = now_ns(inherit) - entry->asked_ns > PATIENCE_NS;
-        bool leave = inherit->cancelled && (failed || long_ago || inherit->failures > 0);
+        /* one failure may pass, as when the store is about to be made */
+        bool hopeless = inherit->failures > 1 || (failed && inherit->failures == 0);
+        bool leave = inherit->cancelled && (hopeless || long_ago);
         err = leave ? ERR_STOPPED : ERR_BUSY;
         diag_set(diag, err, "the columns of %.*s wait for a look at its files in the lake%s%.300s",
                  dataset_id.size > 100 ? 100 : (int)dataset_id.size, (const char *)dataset_id.data,
@@ -208,7 +210,8 @@ static int64_t back_off_ns(uint64_t failures)
 static void look_failed(struct inherit *inherit, struct entry *entry, enum err err,
                         bool store_failed, const struct diag *diag)
 {
-    bool retry = err_class(err) == ERR_CLASS_RETRY || err == ERR_STOPPED;
+    /* Not found is the store itself: at the first start of all it is about to be made. */
+    bool retry = err_class(err) == ERR_CLASS_RETRY || err == ERR_STOPPED || err == ERR_NOT_FOUND;
     int64_t now = now_ns(inherit);
     snprintf(entry->sentence, sizeof(entry->sentence), "%.399s",
              diag->text[0] ? diag->text : err_text(err));

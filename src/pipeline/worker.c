@@ -403,9 +403,10 @@ static void shipments_work(struct worker *worker, struct shipment *shipment)
 
 static void list_cut(struct worker *worker, const struct dataset_list *list)
 {
+    const struct dataset *last = list->last; /* what fails goes behind it, and has had its turn */
     for (struct dataset *dataset = list->first, *next; dataset; dataset = next) {
         enum err err = ERR_AGAIN;
-        next = dataset->next;
+        next = dataset == last ? NULL : dataset->next;
         while (datasets_may_cut(&worker->datasets, dataset) && !must_leave(worker) &&
                (err = datasets_cut(&worker->datasets, dataset)) != ERR_OK && err != ERR_STOPPED)
             pause_a_moment(worker);
