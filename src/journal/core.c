@@ -11,8 +11,10 @@
  *          beginning of a segment fails: its file may come back, and would void what is written to
  *          the old one. If there is no room for its file, nothing was written, and the old one goes
  *          on.
- * Full:    blocks of data leave the last 1/CORE_CONTROL_PART of a segment alone. When no new one
- * can be begun, the LANDED and UPLOADED that make room again go there.
+ * Full:    a block of data is written only if the file system then still has room for the cuts of
+ *          all that is not landed: without it nothing could ever land. And blocks of data leave the
+ *          last 1/CORE_CONTROL_PART of a segment alone. When no new one can be begun, the LANDED
+ *          and UPLOADED that make room again go there.
  */
 #include "journal/core.h"
 
@@ -240,6 +242,12 @@ static enum err room_make(struct core *core, const struct core_item *items, size
     bool is_carried = segment && core->next_number <= segment->carried_through;
     bool is_data = items[written].kind == BLOCK_DATA && !is_carried;
     enum err err = ERR_OK;
+    uint64_t unapplied = segment ? core->offset - segment->used_bytes + core->staging_size : 0;
+    if (is_data && !core_cuts_have_room(core, unapplied + group_bytes)) {
+        err = written_commit(core, items, written, done, diag);
+        core->no_room = core->held_back = err == ERR_OK;
+        return err == ERR_OK ? diag_set(diag, ERR_NO_SPACE, "room is kept for cuts") : err;
+    }
     if (segment) {
         uint64_t kept_back = is_data ? segment->size_bytes / CORE_CONTROL_PART : 0;
         uint64_t end = core->offset + core->staging_size + group_bytes + kept_back;
@@ -263,6 +271,7 @@ enum err core_append(struct core *core, const struct core_item *items, size_t co
     size_t written = 0;
     enum err err = ERR_OK;
     *ret_done = 0;
+    core->held_back = false;
     while (written < count) {
         uint64_t bytes;
         size_t group = group_count(items + written, count - written, &bytes);

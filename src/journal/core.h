@@ -109,6 +109,8 @@ void core_space(struct core *core);
 /* Measures, too: how many bytes more segments may take, for data: what is written there wants as
  * much again for its cut. */
 uint64_t core_room(struct core *core);
+/* Whether so many bytes more of data leave what the cuts of all data in the journal will want. */
+bool core_cuts_have_room(struct core *core, uint64_t more_bytes);
 void core_stats(const struct core *core, struct journal_stats *ret_stats);
 
 /* The oldest block that is needed, or that a file of the spool could be made again from while no

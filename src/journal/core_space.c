@@ -81,6 +81,20 @@ uint64_t core_room(struct core *core)
     return room < limit ? room : limit;
 }
 
+/* What is in the journal and not landed yet wants at most as much for its cuts. Room in a segment
+ * is not enough: one that is used again takes nothing from the file system, and still fills it
+ * twice. */
+bool core_cuts_have_room(struct core *core, uint64_t more_bytes)
+{
+    uint64_t wanted = unlanded_bytes(core) + more_bytes;
+    int64_t age_ns = clock_monotonic_ns(core->options.clock) - core->space_checked_ns;
+    if (core->space_checked_ns != 0 && age_ns < SPACE_CHECK_NS &&
+        core->file_system_free / 2 >= wanted)
+        return true; /* far enough, however fast it shrinks */
+    file_system_measure(core);
+    return core->file_system_free >= wanted;
+}
+
 void core_space(struct core *core)
 {
     const struct journal_options *options = &core->options;

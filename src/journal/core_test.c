@@ -282,6 +282,50 @@ static void test_room_of_file_system(void **state)
     core_fini(&rig_core);
 }
 
+/* As the journal's thread does it: when there is no room, it looks for some and tries once more. */
+static void fill_up(void)
+{
+    int failures = 0;
+    while (failures < 2) {
+        if (rig_try_append("a", 3000) == ERR_OK) {
+            failures = 0;
+            continue;
+        }
+        assert_true(rig_core.held_back);
+        failures++;
+        core_space(&rig_core);
+        assert_true(rig_core.paused);
+        assert_int_equal(core_free_space(&rig_core, NULL), ERR_OK);
+        core_space(&rig_core);
+    }
+}
+
+/* Segments that are used again take nothing more from the file system, and yet what is written
+ * there wants room for its cuts: all rounds in a row, in one large segment or in many small ones.
+ */
+static void test_recycled_segments_leave_room(void **state)
+{
+    (void)state;
+    for (uint64_t parts = 1; parts <= 4; parts *= 4) {
+        sim_disk_free(rig_disk);
+        rig_disk = sim_disk_new(1, 8 * SEGMENT_BYTES);
+        struct journal_options options = rig_options();
+        options.segment_bytes = 4 * SEGMENT_BYTES / parts;
+        options.size_max_bytes = 64 * MIB;
+        assert_int_equal(core_open(&rig_core, &options, NULL), ERR_OK);
+        for (int round = 0; round < 10; round++) {
+            uint64_t first = rig_core.ledger.applied_through, free_bytes;
+            fill_up();
+            uint64_t taken = (rig_core.ledger.applied_through - first) * 4096;
+            assert_int_equal(fs_free_space(rig_core.options.fs, FOLDER, &free_bytes, NULL), ERR_OK);
+            assert_true(taken > 0 && free_bytes >= taken);
+            rig_land("a", rig_core.ledger.applied_through);
+            rig_uploaded(rig_core.ledger.cut_id_last);
+        }
+        core_fini(&rig_core);
+    }
+}
+
 /* No room for a segment at all: LANDED and UPLOADED find room in the one there is. */
 static void test_full_disk_takes_control(void **state)
 {
@@ -415,6 +459,7 @@ int main(void)
         TEST(test_limit_is_kept),
         TEST(test_spool_counts),
         TEST(test_room_of_file_system),
+        TEST(test_recycled_segments_leave_room),
         TEST(test_full_disk_takes_control),
         TEST(test_recycling),
         TEST(test_no_memory),
