@@ -74,6 +74,16 @@ static enum err on_damage(void *ctx, const char *sentence)
     return ERR_OK;
 }
 
+static enum err dedupe_begin(struct service *service, struct diag *diag)
+{
+    int length = snprintf(service->dedupe_folder, sizeof(service->dedupe_folder), "%s/%s",
+                          service->config->journal_dir, DEDUPE_FOLDER);
+    if (length >= (int)sizeof(service->dedupe_folder))
+        return diag_set(diag, ERR_TOO_LARGE, "JOURNAL_DIR is too long a path");
+    return dedupe_folder_open(&fs_posix, service->dedupe_folder, clock_realtime_us(&clock_system),
+                              diag);
+}
+
 static enum err journal_begin(struct service *service, struct diag *diag)
 {
     const struct config *config = service->config;
@@ -95,6 +105,8 @@ static enum err journal_begin(struct service *service, struct diag *diag)
         err = journal_damage(service->journal, on_damage, NULL);
     if (err == ERR_OK)
         err = spool_open(service->spool, diag);
+    if (err == ERR_OK)
+        err = dedupe_begin(service, diag);
     return err;
 }
 
@@ -227,6 +239,7 @@ static enum err pipeline_begin(struct service *service)
                     .journal_uuid = journal_uuid(service->journal),
                     .row_group_rows = 1000000,
                     .row_group_bytes = 128 * MIB,
+                    .dedupe = {&fs_posix, service->dedupe_folder, journal_uuid(service->journal)},
                 },
             .rule = {config->partition_by, (uint16_t)config->partition_window_hours},
             .worker_count = processors < WORKERS_MAX ? processors : WORKERS_MAX,

@@ -28,6 +28,7 @@ struct service {
     struct account_book *book;
     struct recent *recent;
     struct spool *spool;
+    char dedupe_folder[SPOOL_PATH_SIZE];
     struct journal *journal;
     struct store *store;
     struct catalog *catalog;

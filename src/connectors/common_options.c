@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define DEDUPE_WINDOW_MAX_S 86400
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 static void refuse_later(struct config_reader *reader)
@@ -16,10 +18,60 @@ static void refuse_later(struct config_reader *reader)
         if (strcmp(format, later[i]) == 0)
             config_refuse(reader, ERR_UNSUPPORTED,
                           "format: only auto, json and text are supported yet");
-    if (config_member(reader, "columns"))
-        config_refuse(reader, ERR_UNSUPPORTED, "columns is not supported yet: leave it out");
-    if (config_member(reader, "dedupe_key"))
-        config_refuse(reader, ERR_UNSUPPORTED, "dedupe_key is not supported yet: leave it out");
+}
+
+static const char *const column_words[] = {"STRING", "DOUBLE", "BOOLEAN", NULL};
+static const enum field_type column_types[] = {FIELD_STRING, FIELD_DOUBLE, FIELD_BOOLEAN};
+
+/* A refusal names the column: within is "columns.". */
+static void read_columns_inside(struct config_reader *columns, struct buf *list)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)columns->json, name, value)
+    {
+        if (json_is_null(value))
+            config_refuse_member(columns, name, "STRING, DOUBLE or BOOLEAN");
+        enum field_type type = column_types[config_word(columns, name, column_words, 0)];
+        enum err err = route_column_append(list, bytes_from_text(name), type);
+        if (err == ERR_TOO_LARGE)
+            config_refuse(columns, ERR_INVALID,
+                          "columns: all names together take at most 64 KiB, name fewer");
+        else if (err != ERR_OK)
+            config_refuse(columns, err, "out of memory while reading the configuration");
+    }
+}
+
+static struct bytes read_columns(struct config_reader *reader)
+{
+    struct config_reader columns;
+    struct bytes kept = {0};
+    struct buf list;
+    buf_init(&list, ROUTE_COLUMNS_BYTES_MAX);
+    if (config_reader_inside(reader, "columns", "columns.", &columns))
+        read_columns_inside(&columns, &list);
+    if (list.size > 0)
+        kept = bytes_from(config_keep(reader, (const char *)list.data, list.size), list.size);
+    buf_fini(&list);
+    return kept;
+}
+
+static void read_dedupe_key(struct common_options *options, struct config_reader *reader)
+{
+    struct config_reader key;
+    if (!config_reader_inside(reader, "dedupe_key", "dedupe_key.", &key))
+        return;
+    options->dedupe_field = config_text(&key, "field", 255);
+    options->dedupe_window_seconds =
+        (uint32_t)config_number(&key, "window_seconds", 1, DEDUPE_WINDOW_MAX_S, 0);
+    if (!config_member(&key, "field") || !config_member(&key, "window_seconds"))
+        config_refuse(reader, ERR_INVALID, "dedupe_key needs a field and window_seconds");
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)key.json, name,
+                        value) if (strcmp(name, "field") != 0 &&
+                                   strcmp(name, "window_seconds") != 0)
+        config_refuse(reader, ERR_INVALID, "dedupe_key has only field and window_seconds");
 }
 
 /* Whether a brace of a dataset's pattern opens one of {source}, {topic}, {topic[0]} … {topic[999]}.
@@ -59,6 +111,8 @@ void common_options_read(struct common_options *options, struct config_reader *r
         .message_max_bytes = (size_t)config_number(
             reader, "max_message_bytes", 1, LIMIT_MESSAGE_BYTES_MAX, LIMIT_MESSAGE_BYTES_DEFAULT),
     };
+    options->columns = read_columns(reader);
+    read_dedupe_key(options, reader);
     check_dataset(options, reader);
 }
 
@@ -101,6 +155,9 @@ void common_options_route(const struct common_options *options, struct route_vie
     route->format = format_of(options, route->content_type);
     route->timestamp_field = text_or_empty(options->timestamp_field);
     route->sensor_id_field = text_or_empty(options->sensor_id_field);
+    route->columns = options->columns;
+    route->dedupe_field = text_or_empty(options->dedupe_field);
+    route->dedupe_window_seconds = options->dedupe_window_seconds;
 }
 
 /* --- dataset ids ------------------------------------------------------------------------------ */

@@ -4,8 +4,7 @@
  * how its payloads are decoded, and which dataset they go to. Read once with the connector's own
  * configuration, into the same arena. Pure; one thread at a time.
  *
- * Options that are not honoured yet (columns, dedupe_key, formats of later issues) are refused with
- * ERR_UNSUPPORTED, never ignored.
+ * Formats of later issues are refused with ERR_UNSUPPORTED, never ignored.
  */
 #include "base/buf.h"
 #include "connectors/config_reader.h"
@@ -18,12 +17,16 @@ struct common_options {
     const char *dataset;     /* template, NULL: none */
     uint32_t dataset_levels; /* 0: all */
     size_t message_max_bytes;
+    struct bytes columns;     /* as a route holds them */
+    const char *dedupe_field; /* NULL: repetitions stay */
+    uint32_t dedupe_window_seconds;
 };
 
 /* Errors go into the reader. */
 void common_options_read(struct common_options *options, struct config_reader *reader);
 
-/* Fills in what the options say of a route: format, timestamp_field, sensor_id_field. A format
+/* Fills in what the options say of a route: format, timestamp_field, sensor_id_field, columns,
+ * dedupe_key. A format
  * that is auto follows from the route's content type where that is certain. The partition rule is
  * the pipeline's. */
 void common_options_route(const struct common_options *options, struct route_view *route);

@@ -9,7 +9,9 @@
  *              content_type, timestamp_field, sensor_id_field
  *            | fields, each: name_size u8, name, type u8, per_message u8,
  *              unless per_message: constant_size u32, constant
- *   extras   fields, each: index u8, type u8, then f64 | u8 | size u32 and bytes
+ *            | only when one is set: columns (text16 of: type u8, name text16), dedupe_field
+ * text16, dedupe_window_seconds u32 extras   fields, each: index u8, type u8, then f64 | u8 | size
+ * u32 and bytes
  *
  * The writer keeps the index (messages, routes) as it goes; block_parse makes the same one, and
  * refuses what the writer could not have made, so that the views need no checks of their own.
@@ -369,6 +371,16 @@ static bool route_field_decode(struct reader *reader, struct route_field *ret_fi
     return !reader->bad && field_value_fits(ret_field->type, ret_field->constant.size);
 }
 
+static bool route_columns_fit(struct bytes columns)
+{
+    size_t cursor = 0;
+    struct bytes name;
+    enum field_type type;
+    while (route_column_next(columns, &cursor, &name, &type))
+        ;
+    return cursor == columns.size;
+}
+
 static bool route_decode(struct bytes body, struct route_view *route)
 {
     struct reader reader = {body.data, body.size, false};
@@ -390,7 +402,14 @@ static bool route_decode(struct bytes body, struct route_view *route)
     for (uint32_t i = 0; i < route->field_count; i++)
         if (!route_field_decode(&reader, &route->fields[i]))
             return false;
-    return !reader.bad && reader.left == 0;
+    route->columns = route->dedupe_field = (struct bytes){0};
+    route->dedupe_window_seconds = 0;
+    if (!reader.bad && reader.left > 0) {
+        route->columns = reader_text16(&reader);
+        route->dedupe_field = reader_text16(&reader);
+        route->dedupe_window_seconds = load_u32(reader_take(&reader, 4));
+    }
+    return !reader.bad && reader.left == 0 && route_columns_fit(route->columns);
 }
 
 static enum err route_record_index(struct block *block, size_t offset, size_t size)

@@ -69,12 +69,43 @@ enum err route_encode(const struct route_view *route, struct buf *ret_record)
     record_append_text16(ret_record, route->sensor_id_field);
     for (uint32_t i = 0; i < route->field_count; i++)
         route_field_encode(ret_record, &route->fields[i]);
+    if (route->columns.size > 0 || route->dedupe_field.size > 0) {
+        record_append_text16(ret_record, route->columns);
+        record_append_text16(ret_record, route->dedupe_field);
+        buf_u32(ret_record, route->dedupe_window_seconds);
+    }
     if (ret_record->err != ERR_OK) {
         ret_record->size = begin;
         return ret_record->err;
     }
     store_u32(ret_record->data + begin, (uint32_t)(ret_record->size - begin));
     return ERR_OK;
+}
+
+enum err route_column_append(struct buf *columns, struct bytes name, enum field_type type)
+{
+    size_t begin = columns->size;
+    buf_byte(columns, (uint8_t)type);
+    record_append_text16(columns, name);
+    if (columns->err != ERR_OK)
+        columns->size = begin;
+    return columns->err;
+}
+
+bool route_column_next(struct bytes columns, size_t *cursor, struct bytes *ret_name,
+                       enum field_type *ret_type)
+{
+    if (*cursor >= columns.size)
+        return false;
+    struct record_reader reader =
+        record_reader_of(bytes_from(columns.data + *cursor, columns.size - *cursor));
+    uint8_t type = record_u8(&reader);
+    *ret_name = record_text16(&reader);
+    *ret_type = (enum field_type)type;
+    if (reader.bad || type < FIELD_STRING || type > FIELD_BOOLEAN)
+        return false;
+    *cursor = columns.size - reader.left;
+    return true;
 }
 
 enum err message_field_append(struct buf *extras, const struct message_field *field)

@@ -46,6 +46,9 @@ struct route_view {
     struct bytes content_type;    /* as received, for text records; may be empty */
     struct bytes timestamp_field; /* empty: "timestamp" */
     struct bytes sensor_id_field; /* empty: "sensor_id", "sensorId" */
+    struct bytes columns;      /* route_column_append makes it; pinned before their first value */
+    struct bytes dedupe_field; /* empty: repetitions stay */
+    uint32_t dedupe_window_seconds;
     enum content_format format;
     enum partition_by partition_by;
     uint16_t partition_window_hours;
@@ -53,6 +56,14 @@ struct route_view {
     struct route_field fields[ROUTE_FIELDS_MAX]; /* besides ingestion_id, timestamp, source_type,
                                                     ingestion_timestamp, which every record has */
 };
+
+/* The list of a source's columns: appending to it, and walking it (*cursor starts at 0; false at
+ * the end, and where the bytes are no such list). A name of over 64 KiB is ERR_TOO_LARGE. */
+#define ROUTE_COLUMNS_BYTES_MAX 65535 /* of the list */
+enum err route_column_append(struct buf *columns, struct bytes name,
+                             enum field_type type) ERR_MUST_USE;
+bool route_column_next(struct bytes columns, size_t *cursor, struct bytes *ret_name,
+                       enum field_type *ret_type);
 
 /* A value of a per_message field. Names of the two that dead letters carry are fixed indexes. */
 #define FIELD_INDEX_REASON 254

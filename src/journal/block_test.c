@@ -19,6 +19,9 @@ static struct route_view sample_route(void)
         .source_type = BYTES_LITERAL("mqtt"),
         .topic = BYTES_LITERAL("a/b"),
         .content_type = BYTES_LITERAL("application/json"),
+        .columns = BYTES_LITERAL("\x01\x02\x00id\x02\x01\x00t"),
+        .dedupe_field = BYTES_LITERAL("id"),
+        .dedupe_window_seconds = 60,
         .format = CONTENT_JSON,
         .partition_by = PARTITION_BY_ARRIVAL,
         .partition_window_hours = 24,
@@ -123,6 +126,9 @@ static void test_route_view(void **state)
     assert_true(bytes_equal(route.dataset_id, want.dataset_id));
     assert_true(bytes_equal(route.content_type, want.content_type));
     assert_int_equal(route.timestamp_field.size, 0);
+    assert_true(bytes_equal(route.columns, want.columns));
+    assert_true(bytes_equal(route.dedupe_field, want.dedupe_field));
+    assert_int_equal(route.dedupe_window_seconds, 60);
     assert_int_equal(route.format, CONTENT_JSON);
     assert_int_equal(route.partition_by, PARTITION_BY_ARRIVAL);
     assert_int_equal(route.partition_window_hours, 24);
@@ -139,6 +145,51 @@ static void test_route_view(void **state)
     assert_int_equal(count, 4);
     assert_int_equal(record.kind, RECORD_STATE);
     assert_true(bytes_equal_text(record.body, "state"));
+    block_unref(block);
+}
+
+static void test_route_columns(void **state)
+{
+    (void)state;
+    struct buf list;
+    struct bytes name;
+    enum field_type type;
+    size_t cursor = 0;
+    buf_init(&list, ROUTE_COLUMNS_BYTES_MAX);
+    assert_int_equal(route_column_append(&list, BYTES_LITERAL("id"), FIELD_STRING), ERR_OK);
+    assert_int_equal(route_column_append(&list, BYTES_LITERAL("t"), FIELD_DOUBLE), ERR_OK);
+    struct bytes want = sample_route().columns;
+    assert_true(bytes_equal(buf_bytes(&list), want));
+    assert_true(route_column_next(want, &cursor, &name, &type));
+    assert_true(bytes_equal_text(name, "id"));
+    assert_true(route_column_next(want, &cursor, &name, &type));
+    assert_int_equal(type, FIELD_DOUBLE);
+    assert_false(route_column_next(want, &cursor, &name, &type));
+    cursor = 0;
+    assert_false(route_column_next(BYTES_LITERAL("\x04\x00\x00"), &cursor, &name, &type));
+    assert_false(route_column_next(BYTES_LITERAL("\x01\x05\x00id"), &cursor, &name, &type));
+    buf_fini(&list);
+}
+
+/* A route without either option is as it was before they came. */
+static void test_route_without_options(void **state)
+{
+    (void)state;
+    struct block *block = NULL;
+    struct buf encoded;
+    uint32_t index;
+    struct route_view route = sample_route();
+    buf_init(&encoded, 4096);
+    route.columns = route.dedupe_field = (struct bytes){0};
+    assert_int_equal(route_encode(&route, &encoded), ERR_OK);
+    assert_int_equal(encoded.size, 6 + 5 + 4 + 8 + 6 + 5 + 18 + 2 + 2 + 15 + 18 + 9);
+    assert_int_equal(block_new(1000, &block), ERR_OK);
+    assert_int_equal(block_add_route(block, buf_bytes(&encoded), 1, &index), ERR_OK);
+    route = sample_route();
+    block_route_get(block, index, &route);
+    assert_int_equal(route.columns.size + route.dedupe_field.size, 0);
+    assert_int_equal(route.dedupe_window_seconds, 0);
+    buf_fini(&encoded);
     block_unref(block);
 }
 
@@ -322,11 +373,12 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_route_view),
-        cmocka_unit_test(test_bit_flips),  cmocka_unit_test(test_bit_flips_resealed),
-        cmocka_unit_test(test_truncated),  cmocka_unit_test(test_seal_again),
-        cmocka_unit_test(test_large),      cmocka_unit_test(test_route_limits),
-        cmocka_unit_test(test_extras),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_route_view),
+        cmocka_unit_test(test_route_columns), cmocka_unit_test(test_route_without_options),
+        cmocka_unit_test(test_bit_flips),     cmocka_unit_test(test_bit_flips_resealed),
+        cmocka_unit_test(test_truncated),     cmocka_unit_test(test_seal_again),
+        cmocka_unit_test(test_large),         cmocka_unit_test(test_route_limits),
+        cmocka_unit_test(test_extras),        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

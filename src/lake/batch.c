@@ -36,6 +36,7 @@ struct mark {
     uint32_t partition_count;
     size_t deferred_count;
     size_t dead_count;
+    size_t dedupe_mark;
     uint64_t rescued_values;
     struct batch_stats stats;
 };
@@ -46,6 +47,7 @@ struct told {
     size_t dead_count;
     uint64_t rescued_values;
     uint64_t messages;
+    uint64_t repeated;
     uint64_t payload_bytes;
 };
 
@@ -58,6 +60,7 @@ struct batch {
     struct deferred deferred;
     struct dead_letters dead;
     struct origins origins;
+    struct dedupe *dedupe; /* from the first route that asks for it */
     struct batch_stats stats;
     struct mark mark;
     struct told told;
@@ -102,6 +105,7 @@ void batch_free(struct batch *batch)
     deferred_fini(&batch->deferred);
     dead_letters_fini(&batch->dead);
     origins_fini(&batch->origins);
+    dedupe_free(batch->dedupe);
     decoder_fini(&batch->decoder);
     schema_fini(&batch->schema);
     mem_free((void *)(uintptr_t)batch->dataset_id.data);
@@ -124,6 +128,9 @@ struct source {
     int64_t arrival_us;
     struct position position;
     uint32_t origin;
+    uint32_t route_index; /* in the block */
+    uint32_t records;     /* so far */
+    uint32_t repeated;    /* of them */
 };
 
 /* The window rule: a time far from the arrival decides no partition. */
@@ -178,11 +185,33 @@ static enum err record_unique(const struct source *source, struct bytes record,
     return err;
 }
 
+/* dedupe_key, before anything else is done with a record. */
+static enum err is_repeated(struct source *source, struct bytes record, bool *ret_repeated)
+{
+    const struct route_view *route = source->route;
+    struct dedupe_record seen = {.json = record,
+                                 .field = route->dedupe_field,
+                                 .window_us = route->dedupe_window_seconds * US_PER_S,
+                                 .arrival_us = source->arrival_us,
+                                 .place = {source->position.block, source->route_index,
+                                           source->position.index, source->records++}};
+    *ret_repeated = false;
+    if (route->dedupe_field.size == 0)
+        return ERR_OK;
+    enum err err = dedupe_see(source->batch->dedupe, &seen, ret_repeated);
+    source->repeated += *ret_repeated;
+    return err;
+}
+
 /* A checked record. */
 static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
 {
-    const struct source *source = ctx;
+    struct source *source = ctx;
     struct batch *batch = source->batch;
+    bool repeated;
+    enum err seen = is_repeated(source, record, &repeated);
+    if (seen != ERR_OK || repeated)
+        return seen;
     struct decode_options options = {.time_field = source->route->timestamp_field,
                                      .depth_max = depth_max};
     enum err err = ERR_AGAIN;
@@ -244,7 +273,8 @@ static enum err payload_add(struct source *source, struct bytes payload)
 {
     bool json = source->route->format == CONTENT_AUTO || source->route->format == CONTENT_JSON;
     enum err err = ERR_AGAIN;
-    if (json && payload.size > 0 && payload.data[0] == '{' && source->batch->schema.loaded)
+    if (json && payload.size > 0 && payload.data[0] == '{' && source->batch->schema.loaded &&
+        source->route->dedupe_field.size == 0)
         err = object_add(source, payload);
     if (err == ERR_AGAIN)
         err = records_each(source->route, payload, record_add, source);
@@ -263,7 +293,8 @@ static enum err message_add(struct batch *batch, uint32_t route, const struct me
     struct source source = {.batch = batch,
                             .route = &batch->origins.routes[route].view,
                             .arrival_us = message->arrival_us,
-                            .position = position};
+                            .position = position,
+                            .route_index = message->route_index};
     enum err err = origins_get(&batch->origins, route, message->extras, &source.origin);
     if (err != ERR_OK)
         return err;
@@ -275,7 +306,9 @@ static enum err message_add(struct batch *batch, uint32_t route, const struct me
         (position.block == batch->stats.first.block && position.index < batch->stats.first.index))
         batch->stats.first = position;
     batch->stats.block_last = position.block;
-    batch->stats.messages++;
+    bool nothing_left = source.repeated > 0 && source.repeated == source.records;
+    batch->stats.messages += !nothing_left;
+    batch->stats.repeated += nothing_left;
     batch->stats.payload_bytes += message->payload.size;
     return ERR_OK;
 }
@@ -289,6 +322,7 @@ static void mark_set(struct batch *batch)
                                 .partition_count = batch->rows.partition_count,
                                 .deferred_count = batch->deferred.count,
                                 .dead_count = batch->dead.count,
+                                .dedupe_mark = dedupe_mark(batch->dedupe),
                                 .rescued_values = batch->decoder.rescued_values,
                                 .stats = batch->stats};
 }
@@ -308,6 +342,12 @@ static enum err route_columns(struct batch *batch, struct origin_route *route)
         else if (err != ERR_OK)
             return err;
         route->system[i] = (uint16_t)place;
+    }
+    if (route->view.dedupe_field.size > 0 && !batch->dedupe) {
+        enum err err = dedupe_new(&batch->options.dedupe, batch->dataset_id, &batch->dedupe);
+        if (err != ERR_OK)
+            return err;
+        batch->mark.dedupe_mark = dedupe_mark(batch->dedupe);
     }
     route->ready = true;
     return ERR_OK;
@@ -345,12 +385,26 @@ void batch_undo_block(struct batch *batch)
     rows_truncate(&batch->rows, mark->row_count, mark->partition_count);
     deferred_truncate(&batch->deferred, mark->deferred_count);
     dead_letters_truncate(&batch->dead, mark->dead_count);
+    dedupe_undo(batch->dedupe, mark->dedupe_mark);
     batch->decoder.rescued_values = mark->rescued_values;
     batch->stats = mark->stats;
     batch->mark.open = false;
 }
 
 /* --- waiting records ----------------------------------------------------------------------- */
+
+/* What the sources say beforehand, of fields that are not pinned yet. */
+static enum err columns_prepin(struct batch *batch, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < batch->origins.route_count && err == ERR_OK; i++) {
+        struct origin_route *route = &batch->origins.routes[i];
+        if (!route->pinned)
+            err = schema_prepin(&batch->schema, batch->options.catalog, route->view.columns, diag);
+        route->pinned = err == ERR_OK;
+    }
+    return err;
+}
 
 /* Pins what the waiting records bring, again if another replica was first. */
 static enum err columns_pin(struct batch *batch, struct diag *diag)
@@ -364,7 +418,7 @@ static enum err columns_pin(struct batch *batch, struct diag *diag)
         }
         struct learn learn;
         learn_init(&learn, &batch->schema);
-        err = ERR_OK;
+        err = columns_prepin(batch, diag);
         for (size_t k = 0; k < batch->deferred.count && err == ERR_OK; k++)
             err = learn_record(&learn, deferred_text(&batch->deferred, k));
         if (err == ERR_OK)
@@ -433,18 +487,6 @@ static void resolve_if_many(struct batch *batch)
 
 /* --- for the metrics ----------------------------------------------------------------------- */
 
-static void tell_dead(struct batch *batch)
-{
-    for (size_t i = batch->told.dead_count; i < batch->dead.count; i++) {
-        const struct dead_letter *letter = &batch->dead.letters[i];
-        struct bytes reason = letter->reason
-                                  ? bytes_from_text(letter->reason)
-                                  : origin_extra_text(batch->origins.origins[letter->origin].extras,
-                                                      FIELD_INDEX_REASON);
-        batch_tally_rejected(batch->options.tally, reason);
-    }
-}
-
 /* Between blocks only, when nothing that is told can be undone any more. */
 static void tell(struct batch *batch)
 {
@@ -456,14 +498,16 @@ static void tell(struct batch *batch)
     if (rows->count > told->row_count)
         batch_tally_delays(tally, rows->event_us + told->row_count,
                            rows->arrival_us + told->row_count, rows->count - told->row_count);
-    tell_dead(batch);
+    dead_letters_tell(&batch->dead, told->dead_count, &batch->origins, tally);
     tally->rescued += batch->decoder.rescued_values - told->rescued_values;
     tally->messages += batch->stats.messages - told->messages;
+    tally->repeated += batch->stats.repeated - told->repeated;
     tally->payload_bytes += batch->stats.payload_bytes - told->payload_bytes;
     *told = (struct told){.row_count = rows->count,
                           .dead_count = batch->dead.count,
                           .rescued_values = batch->decoder.rescued_values,
                           .messages = batch->stats.messages,
+                          .repeated = batch->stats.repeated,
                           .payload_bytes = batch->stats.payload_bytes};
 }
 
@@ -471,6 +515,7 @@ void batch_end_block(struct batch *batch, const struct block *block)
 {
     (void)block;
     batch->mark.open = false;
+    dedupe_settle(batch->dedupe);
     resolve_if_many(batch);
     tell(batch);
 }
@@ -486,12 +531,18 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         batch->deferred.capacity * sizeof(struct deferred_record) + batch->dead.payloads.capacity +
         batch->dead.capacity * sizeof(struct dead_letter) + map_memory_bytes(&batch->rows.by_hour) +
         batch->decoder.rescued.capacity + batch->decoder.scratch.capacity +
-        origins_memory_bytes(&batch->origins) + schema_memory_bytes(&batch->schema);
+        dedupe_memory_bytes(batch->dedupe) + origins_memory_bytes(&batch->origins) +
+        schema_memory_bytes(&batch->schema);
 }
 
 uint64_t batch_rejected(const struct batch *batch)
 {
     return batch->stats.rejected;
+}
+
+uint64_t batch_repeated(const struct batch *batch)
+{
+    return batch->stats.repeated;
 }
 
 static void batch_clear(struct batch *batch)
@@ -528,6 +579,8 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut);
     }
+    if (err == ERR_OK)
+        err = dedupe_save(batch->dedupe, diag); /* before it is landed, see dedupe.h */
     if (err != ERR_OK) {
         cut_fini(ret_cut);
         return err;
@@ -542,18 +595,4 @@ enum err batch_columns(const struct batch *batch,
                        void *ctx)
 {
     return schema_each(&batch->schema, on_column, ctx);
-}
-
-enum err batch_prepin(struct batch *batch, const struct schema_prepin *columns, size_t count,
-                      struct diag *diag)
-{
-    enum err err = ERR_OK;
-    if (!batch->schema.loaded)
-        err = schema_load(&batch->schema, batch->options.catalog, diag);
-    if (err == ERR_OK)
-        err = schema_prepin(&batch->schema, batch->options.catalog, columns, count, diag);
-    if (err != ERR_CONFLICT)
-        return err;
-    err = schema_load(&batch->schema, batch->options.catalog, diag);
-    return err == ERR_OK ? ERR_BUSY : err;
 }

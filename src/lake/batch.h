@@ -13,6 +13,7 @@
 #include "journal/position.h"
 #include "lake/batch_tally.h"
 #include "lake/catalog.h"
+#include "lake/dedupe.h"
 #include "lake/parquet_writer.h"
 
 struct batch_options {
@@ -22,6 +23,7 @@ struct batch_options {
     uint64_t row_group_rows;   /* 1 M */
     size_t row_group_bytes;    /* 128 MiB */
     struct batch_tally *tally; /* of the owner's thread; NULL: nothing is told */
+    struct dedupe_options dedupe;
 };
 
 struct batch;
@@ -40,8 +42,9 @@ void batch_undo_block(struct batch *batch);
 
 /* What is open. */
 struct batch_stats {
-    uint64_t messages;
-    uint64_t payload_bytes;
+    uint64_t messages;      /* without the repeated ones */
+    uint64_t repeated;      /* messages all of whose records repeat (dedupe_key): nothing is left */
+    uint64_t payload_bytes; /* of both */
     uint64_t rows;          /* records */
     uint64_t rejected;      /* messages that become dead letters */
     uint64_t rescued;       /* values */
@@ -51,8 +54,9 @@ struct batch_stats {
     uint64_t block_last;    /* number of the last block appended */
 };
 void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats);
-/* One of them, for the hot path. */
+/* Two of them, for the hot path. */
 uint64_t batch_rejected(const struct batch *batch);
+uint64_t batch_repeated(const struct batch *batch);
 
 struct cut_file {
     char *key; /* object key */
@@ -79,7 +83,3 @@ void cut_fini(struct cut *cut);
 enum err batch_columns(const struct batch *batch,
                        enum err (*on_column)(void *ctx, const struct catalog_column *column),
                        void *ctx) ERR_MUST_USE;
-/* Pins columns before data come (a source's option `columns`). RETRY errors: come again. */
-struct schema_prepin;
-enum err batch_prepin(struct batch *batch, const struct schema_prepin *columns, size_t count,
-                      struct diag *diag) ERR_MUST_USE;

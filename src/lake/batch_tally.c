@@ -7,6 +7,7 @@
 
 void batch_tally_clear(struct batch_tally *tally)
 {
+    tally->repeated = 0;
     tally->messages = tally->payload_bytes = tally->rejected = tally->rescued = 0;
     memset(tally->delays, 0, sizeof(tally->delays));
     tally->delay_count = 0;

@@ -26,6 +26,7 @@ struct batch_tally {
     uint32_t delay_bound_count;
 
     uint64_t messages;
+    uint64_t repeated; /* messages beside them, of which nothing was kept (dedupe_key) */
     uint64_t payload_bytes;
     uint64_t rejected; /* of the messages */
     uint64_t rescued;  /* values */

@@ -422,13 +422,33 @@ static void test_prepin(void **state)
 {
     (void)state;
     struct rig rig;
+    struct buf columns;
     rig_setup(&rig);
-    struct schema_prepin prepin = {bytes_from_text("id"), COLUMN_STRING};
-    assert_int_equal(batch_prepin(rig.batch, &prepin, 1, NULL), ERR_OK);
-    SEND(&rig, "{\"id\":7}");
+    buf_init(&columns, 1024);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("id"), FIELD_STRING), ERR_OK);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("t"), FIELD_DOUBLE), ERR_OK);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("on"), FIELD_BOOLEAN), ERR_OK);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("timestamp"), FIELD_DOUBLE),
+                     ERR_OK); /* the service's own stay what they are */
+    rig.route.columns = buf_bytes(&columns);
+    SEND(&rig, "{\"id\":7,\"t\":\"N/A\"}", "{\"id\":8,\"t\":\"N/A\",\"new\":1}");
     json_t *rows = cut_rows(&rig);
     check_value(rows, 0, "id", "\"7\"");
+    check_value(rows, 1, "t", "null");
+    check_value(rows, 1, "new", "1.0");
+    assert_string_equal(fake_catalog_type(&rig.catalog, "/on"), "BOOLEAN");
     json_decref(rows);
+    /* What is pinned stays so, whatever a source says later. */
+    buf_clear(&columns);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("new"), FIELD_STRING), ERR_OK);
+    assert_int_equal(route_column_append(&columns, bytes_from_text("newer"), FIELD_STRING), ERR_OK);
+    rig.route.columns = buf_bytes(&columns);
+    SEND(&rig, "{\"new\":2,\"newer\":3}");
+    rows = cut_rows(&rig);
+    check_value(rows, 0, "new", "2.0");
+    check_value(rows, 0, "newer", "\"3\"");
+    json_decref(rows);
+    buf_fini(&columns);
     rig_fini(&rig);
 }
 

@@ -183,3 +183,16 @@ enum err dead_letters_files(const struct dead_letters *letters, const struct ori
     mem_free(done);
     return err;
 }
+
+void dead_letters_tell(const struct dead_letters *letters, size_t from,
+                       const struct origins *origins, struct batch_tally *tally)
+{
+    for (size_t i = from; i < letters->count; i++) {
+        const struct dead_letter *letter = &letters->letters[i];
+        struct bytes reason =
+            letter->reason
+                ? bytes_from_text(letter->reason)
+                : origin_extra_text(origins->origins[letter->origin].extras, FIELD_INDEX_REASON);
+        batch_tally_rejected(tally, reason);
+    }
+}

@@ -5,6 +5,7 @@
  */
 #include "base/buf.h"
 #include "journal/position.h"
+#include "lake/batch_tally.h"
 #include "lake/origin.h"
 #include "lake/parquet_writer.h"
 
@@ -31,6 +32,10 @@ void dead_letters_fini(struct dead_letters *letters);
 enum err dead_letters_add(struct dead_letters *letters, const struct dead_letter *letter,
                           struct bytes payload) ERR_MUST_USE;
 void dead_letters_truncate(struct dead_letters *letters, size_t count);
+
+/* Counts those from one on in the tally, by their reasons. */
+void dead_letters_tell(const struct dead_letters *letters, size_t from,
+                       const struct origins *origins, struct batch_tally *tally);
 
 /* Letters that arrived in one hour: pick marks those already written. Calls on_file once for each
  * hour with the file's nodes and leaves ready. */

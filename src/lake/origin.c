@@ -43,7 +43,8 @@ static bool route_keep(struct arena *arena, struct route_view *view)
     bool ok = bytes_keep(arena, &view->source_id) && bytes_keep(arena, &view->dataset_id) &&
               bytes_keep(arena, &view->source_type) && bytes_keep(arena, &view->topic) &&
               bytes_keep(arena, &view->content_type) && bytes_keep(arena, &view->timestamp_field) &&
-              bytes_keep(arena, &view->sensor_id_field);
+              bytes_keep(arena, &view->sensor_id_field) && bytes_keep(arena, &view->columns) &&
+              bytes_keep(arena, &view->dedupe_field);
     for (uint32_t i = 0; i < view->field_count && ok; i++)
         ok = bytes_keep(arena, &view->fields[i].name) &&
              bytes_keep(arena, &view->fields[i].constant);

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "journal/block_field.h"
 #include "lake/schema_name.h"
 
 #include <assert.h>
@@ -545,19 +546,27 @@ enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schem
     return err;
 }
 
-enum err schema_prepin(struct schema *schema, struct catalog *catalog,
-                       const struct schema_prepin *columns, size_t count, struct diag *diag)
+enum err schema_prepin(struct schema *schema, struct catalog *catalog, struct bytes columns,
+                       struct diag *diag)
 {
-    struct schema_wish *wishes = mem_zalloc(count, sizeof(*wishes));
+    static const enum column_kind kinds[] = {[FIELD_STRING] = COLUMN_STRING,
+                                             [FIELD_DOUBLE] = COLUMN_DOUBLE,
+                                             [FIELD_BOOLEAN] = COLUMN_BOOLEAN};
+    size_t room = schema_room(schema);
+    struct schema_wish *wishes = room > 0 ? mem_zalloc(room, sizeof(*wishes)) : NULL;
+    struct bytes name;
+    enum field_type type;
+    size_t wish_count = 0;
+    size_t cursor = 0;
+    if (room == 0)
+        return ERR_OK;
     if (!wishes)
         return ERR_NO_MEMORY;
-    size_t wish_count = 0;
-    for (size_t i = 0; i < count; i++)
-        if (column_is_leaf(&(struct column){.kind = columns[i].kind}) &&
-            !schema_child(schema->root, columns[i].name))
-            wishes[wish_count++] = (struct schema_wish){
-                .parent = schema->root, .kind = columns[i].kind, .key = columns[i].name};
-    enum err err = schema_pin(schema, catalog, wishes, wish_count, diag);
+    while (wish_count < room && route_column_next(columns, &cursor, &name, &type))
+        if (!schema_child(schema->root, name))
+            wishes[wish_count++] =
+                (struct schema_wish){.parent = schema->root, .kind = kinds[type], .key = name};
+    enum err err = wish_count > 0 ? schema_pin(schema, catalog, wishes, wish_count, diag) : ERR_OK;
     mem_free(wishes);
     return err;
 }

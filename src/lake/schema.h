@@ -139,13 +139,9 @@ struct schema_wish {
  * ERR_CONFLICT: load again and decide anew. */
 enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schema_wish *wishes,
                     size_t wish_count, struct diag *diag) ERR_MUST_USE;
-/* Pins what a source's option says beforehand: top-level fields, where they are not pinned yet. */
-struct schema_prepin {
-    struct bytes name;
-    enum column_kind kind; /* DOUBLE, BOOLEAN, STRING */
-};
-enum err schema_prepin(struct schema *schema, struct catalog *catalog,
-                       const struct schema_prepin *columns, size_t count,
+/* Pins what a source's option says beforehand (the list of a route, journal/block_field.h):
+ * top-level fields, where they are not pinned yet and the dataset has room. As schema_pin. */
+enum err schema_prepin(struct schema *schema, struct catalog *catalog, struct bytes columns,
                        struct diag *diag) ERR_MUST_USE;
 
 /* NULL: no such field. */

@@ -269,9 +269,9 @@ void service_metrics_tally_init(struct batch_tally *tally)
 void service_metrics_tally(struct service_metrics *service, const struct service_dataset *dataset,
                            const struct batch_tally *tally)
 {
-    if (tally->messages > 0) {
+    if (tally->messages + tally->repeated > 0) {
         uint64_t processed = tally->messages - tally->rejected;
-        service_metrics_received(dataset, tally->messages, tally->payload_bytes);
+        service_metrics_received(dataset, tally->messages + tally->repeated, tally->payload_bytes);
         counter_add(dataset->processed, processed);
         if (dataset->mqtt_processed)
             counter_add(dataset->mqtt_processed, processed);

@@ -109,10 +109,16 @@ static enum err redo_boundary(struct worker *worker, struct dataset *dataset, ui
     return ERR_OK;
 }
 
+/* What a route's messages came to that is not stored. */
+struct appended {
+    uint64_t rejected;
+    uint64_t repeated;
+};
+
 /* Appends a route. When it fails the batch takes out all that this block brought; so on the next
  * try the dataset's routes before this one are put in again. */
 static enum err dataset_append(struct dataset *dataset, const struct block *block,
-                               uint32_t route_index, uint64_t *ret_rejected)
+                               uint32_t route_index, struct appended *ret_appended)
 {
     uint32_t first = dataset->undone ? 0 : route_index;
     for (uint32_t i = first; i <= route_index; i++) {
@@ -124,13 +130,15 @@ static enum err dataset_append(struct dataset *dataset, const struct block *bloc
         if (!bytes_equal(id, dataset_id(dataset)))
             continue;
         uint64_t rejected = batch_rejected(dataset->batch);
+        uint64_t repeated = batch_repeated(dataset->batch);
         enum err err = batch_append(dataset->batch, block, i);
         if (err != ERR_OK) {
             batch_undo_block(dataset->batch);
             dataset->undone = true;
             return err;
         }
-        *ret_rejected = batch_rejected(dataset->batch) - rejected;
+        *ret_appended = (struct appended){batch_rejected(dataset->batch) - rejected,
+                                          batch_repeated(dataset->batch) - repeated};
     }
     dataset->undone = false;
     return ERR_OK;
@@ -181,21 +189,23 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
     }
     struct account *account;
     struct dataset_share *share;
-    uint64_t rejected = 0;
+    struct appended appended = {0};
     err = datasets_share(&worker->datasets, dataset, source_id, &account, &share);
     if (err == ERR_OK)
-        err = dataset_append(dataset, block, route_index, &rejected);
+        err = dataset_append(dataset, block, route_index, &appended);
     if (err != ERR_OK)
         return err;
     if (share) {
-        share->messages += entry->message_count;
-        share->rejected += rejected;
+        share->messages += entry->message_count - appended.repeated;
+        share->rejected += appended.rejected;
     }
     if (shipment->recovered && redo_cut == 0) {
         /* what recovery finds pending counts as received (a landed cut was counted as a whole) */
         atomic_fetch_add(&account->received, entry->message_count);
         atomic_fetch_add(&account->received_bytes, entry->payload_bytes);
     }
+    if (redo_cut == 0) /* they are in no cut, so they are settled now */
+        atomic_fetch_add(&account->repeated, appended.repeated);
     if (!shipment->recovered && dataset->arrival_us == 0)
         dataset->arrival_us = first_arrival_us(block, entry);
     if (worker->options.recent)

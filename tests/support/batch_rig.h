@@ -23,6 +23,7 @@ struct rig {
     uint64_t block_number;
     uint32_t route_index;
     int64_t arrival_us;
+    const char *dedupe_folder;
     struct batch_tally tally; /* grows over the whole test */
 };
 
@@ -57,7 +58,8 @@ static inline enum err rig_batch(struct rig *rig)
                                                 .created_by = "test"},
                                     .row_group_rows = 1000000,
                                     .row_group_bytes = 128 << 20,
-                                    .tally = &rig->tally};
+                                    .tally = &rig->tally,
+                                    .dedupe = {&fs_posix, rig->dedupe_folder, RIG_UUID}};
     return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
 }
 

@@ -192,16 +192,6 @@ static void read_session(struct reader *reader)
         refuse(reader, ERR_INVALID, "password without username: MQTT 3.1.1 has no such thing");
 }
 
-/* What the contract has and this version has not. */
-static bool is_later(const char *key)
-{
-    static const char *const later[] = {"columns", "dedupe_key"};
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-        if (strcmp(key, later[i]) == 0)
-            return true;
-    return false;
-}
-
 static void check_shared(struct reader *reader)
 {
     struct mqtt_config *config = reader->config;
@@ -237,7 +227,9 @@ static const char *const members[] = {"broker",
                                       "timestamp_field",
                                       "sensor_id_field",
                                       "dataset_levels",
-                                      "dataset"};
+                                      "dataset",
+                                      "columns",
+                                      "dedupe_key"};
 
 static enum err check_key(const char *key, struct diag *diag)
 {
@@ -247,8 +239,6 @@ static enum err check_key(const char *key, struct diag *diag)
             return ERR_OK;
         nearest_offer(&nearest, key, members[i]);
     }
-    if (is_later(key))
-        return ERR_OK;
     if (nearest.word)
         return diag_set(diag, ERR_INVALID, "unknown key \"%.100s\"; did you mean \"%s\"?", key,
                         nearest.word);

@@ -1,7 +1,7 @@
 #include "connectors/mqtt/mqtt_config.h"
 
-/* Adjacent literals, one member each, so that a change is one line of diff. Members of later issues
- * (websocket, columns, dedupe_key) are not here: what is not honoured is refused. */
+/* Adjacent literals, one member each, so that a change is one line of diff. Options of every source
+ * that are not here are as common_schema.c has them. */
 const char mqtt_config_schema[] =
     "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
     "\"title\":\"MQTT Broker\",\"type\":\"object\",\"additionalProperties\":false,"

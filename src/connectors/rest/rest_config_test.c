@@ -160,7 +160,15 @@ static void what_is_wrong_is_named(void **state)
     refused(WITH("\"cursor\":{\"field\":\"a\",\"param\":\"b\",\"initial\":[]}"), "cursor.initial");
     refused(WITH("\"max_response_bytes\":67108865"), "max_response_bytes");
     refused(WITH("\"format\":\"cbor\""), "format");
-    refused(WITH("\"columns\":{}"), "columns");
+    refused(WITH("\"columns\":{\"a\":\"INT64\"}"), "columns.a must be STRING, DOUBLE or BOOLEAN");
+    refused(WITH("\"columns\":{\"a\":null}"), "columns.a");
+    refused(WITH("\"columns\":[]"), "columns must be an object");
+    refused(WITH("\"dedupe_key\":{}"), "dedupe_key needs");
+    refused(WITH("\"dedupe_key\":{\"field\":\"a\"}"), "dedupe_key needs");
+    refused(WITH("\"dedupe_key\":{\"field\":\"a\",\"window_seconds\":86401}"),
+            "dedupe_key.window_seconds");
+    refused(WITH("\"dedupe_key\":{\"field\":\"a\",\"window_seconds\":1,\"x\":1}"),
+            "dedupe_key has only");
 #undef WITH
 }
 
