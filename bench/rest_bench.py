@@ -6,7 +6,8 @@
 The server is in this process and notes when each source's polls arrive; the service's CPU time is
 read from /proc over the measured time, which begins when every source has polled once. Every poll
 brings one record with a number of its own; afterwards the lake is counted by DuckDB, so that a poll
-that was lost or stored twice shows.
+that was lost or stored twice shows. What the service has in its journal when it stops at its
+deadline is landed by further starts of it, without sources.
 """
 
 import argparse
@@ -60,12 +61,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_service(arguments, folder, port):
+def start_service(arguments, folder, port, count):
     sources = [{"name": f"s{i}", "type_name": "rest_api",
                 "config": {"url": f"http://127.0.0.1:{port}/{i}",
                            **({} if arguments.interval == 60
                               else {"poll_interval": arguments.interval})}}
-               for i in range(arguments.sources)]
+               for i in range(count)]
     config = folder / "c.yaml"
     config.write_text(json.dumps({"sources": sources}, separators=(",", ":")))
     environment = {
@@ -73,7 +74,7 @@ def start_service(arguments, folder, port):
         "JOURNAL_DIR": str(folder / "journal"), "OBJECT_STORE_URL": f"file://{folder}/lake",
         "INGESTOR_DATABASE_URL": f"sqlite:///{folder}/i.db",
         "METADATA_DB_PATH": str(folder / "m.db"), "FLUSH_INTERVAL_SECONDS": str(arguments.flush)}
-    log = open(folder / "log", "wb")
+    log = open(folder / "log", "ab")
     return subprocess.Popen([arguments.program, "serve", "--config", str(config)], stderr=log,
                             stdout=log, cwd=folder, env=environment)
 
@@ -89,7 +90,7 @@ async def measure(arguments, folder):
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Server, "127.0.0.1", 0, backlog=4096)
     port = server.sockets[0].getsockname()[1]
-    service = start_service(arguments, folder, port)
+    service = start_service(arguments, folder, port, arguments.sources)
     began = time.monotonic()
     while len(Server.arrivals) < arguments.sources:
         await asyncio.sleep(0.2)
@@ -121,8 +122,24 @@ async def measure(arguments, folder):
 
 def count(folder):
     import duckdb
+    if not any(folder.glob("lake/**/*.parquet")):
+        return 0, 0
     return duckdb.sql(f"select count(*), count(distinct seq) from read_parquet("
                       f"'{folder}/lake/**/*.parquet', union_by_name=true)").fetchall()[0]
+
+
+def count_all(arguments, folder):
+    """Rows and distinct ones, when all that was answered is there or no more of it comes."""
+    rows, distinct = count(folder)
+    before = -1
+    while distinct < Server.answered and rows > before:
+        before = rows
+        service = start_service(arguments, folder, 1, 0)
+        time.sleep(arguments.landing)
+        service.send_signal(signal.SIGTERM)
+        service.wait()
+        rows, distinct = count(folder)
+    return rows, distinct
 
 
 def main():
@@ -131,6 +148,7 @@ def main():
     parser.add_argument("--interval", type=int, default=60)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--flush", type=int, default=3600, help="FLUSH_INTERVAL_SECONDS")
+    parser.add_argument("--landing", type=int, default=20, help="seconds of each later start")
     parser.add_argument("--program", default=str(Path(__file__).parents[1] / "build/ingestor"))
     parser.add_argument("--folder", help="kept; else a temporary one")
     parser.add_argument("--no-count", action="store_true")
@@ -139,7 +157,7 @@ def main():
     folder.mkdir(exist_ok=True)
     result = asyncio.run(measure(arguments, folder))
     if not arguments.no_count:
-        result["rows"], result["distinct"] = count(folder)
+        result["rows"], result["distinct"] = count_all(arguments, folder)
         result["answered"] = Server.answered
     print(json.dumps(result, indent=1))
     if not arguments.folder:

@@ -25,6 +25,8 @@ struct ingest_sink {
     bool (*idle)(void *ctx);
     /* Whether this source must stop reading now. NULL: never. */
     bool (*must_pause)(void *ctx, const struct account *account);
+    /* False: no source must, so that none has to be asked after. NULL: ask each. */
+    bool (*any_must_pause)(void *ctx);
     /* What the journal kept of a source. NULL, both: nothing. */
     enum err (*state_get)(void *ctx, struct bytes source_id, struct bytes key,
                           struct buf *ret_value);

@@ -8,6 +8,7 @@
 
 struct ingest_source {
     struct ingest_source *next;
+    struct ingest_source **linked_from;
     struct ingest_loop *loop;
     const struct ingest_source_ops *ops;
     void *ctx;
@@ -53,6 +54,7 @@ struct ingest_loop {
     uint64_t group_next;
     bool linger_running;
     bool pressure_running;
+    uint32_t paused_count; /* of the sources */
     bool closing;
     uint32_t handles_open;
     uv_timer_t linger;

@@ -37,6 +37,7 @@ struct fixture {
     uint64_t acknowledged_block;
     int acknowledgements;
     int pauses;
+    int asked; /* for one source */
     int resumes;
 };
 
@@ -62,8 +63,15 @@ static bool sink_idle(void *ctx)
 
 static bool sink_must_pause(void *ctx, const struct account *account)
 {
-    const struct fixture *fixture = ctx;
+    struct fixture *fixture = ctx;
     (void)account;
+    fixture->asked++;
+    return fixture->pause;
+}
+
+static bool sink_any_must_pause(void *ctx)
+{
+    const struct fixture *fixture = ctx;
     return fixture->pause;
 }
 
@@ -143,8 +151,9 @@ static int set_up(void **state)
 {
     struct fixture *fixture = mem_zalloc(1, sizeof(*fixture));
     assert_non_null(fixture);
-    const struct ingest_sink sink = {sink_submit,    sink_idle,       sink_must_pause,
-                                     sink_state_get, sink_identities, fixture};
+    const struct ingest_sink sink = {
+        sink_submit,    sink_idle,       sink_must_pause, sink_any_must_pause,
+        sink_state_get, sink_identities, fixture};
     assert_int_equal(loop_start(&fixture->loop, "test"), ERR_OK);
     assert_int_equal(account_book_new(&fixture->book), ERR_OK);
     const struct ingest_rule rule = {PARTITION_BY_ARRIVAL, 7};
@@ -457,6 +466,11 @@ static void test_closed_source_hears_nothing(void **state)
 static void test_pressure_pauses_once_and_resumes(void **state)
 {
     struct fixture *fixture = *state;
+    assert_int_equal(emit(fixture, 1, true), ERR_OK);
+    fixture->asked = 0;
+    loop_call(&fixture->loop, durable_on_loop, fixture);
+    assert_int_equal(emit(fixture, 1, true), ERR_OK);
+    assert_int_equal(fixture->asked, 0); /* nothing presses */
     fixture->pause = true;
     assert_int_equal(emit(fixture, 1, true), ERR_OK);
     assert_int_equal(emit(fixture, 1, true), ERR_OK); /* what was read is still taken */

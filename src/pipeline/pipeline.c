@@ -117,6 +117,15 @@ static bool sink_must_pause(void *ctx, const struct account *account)
             memory_gauge_waiting(&pipeline->memory));
 }
 
+static bool sink_any_must_pause(void *ctx)
+{
+    struct pipeline *pipeline = ctx;
+    return blocks_pile_up(pipeline) || memory_gauge_paused(&pipeline->memory) ||
+           atomic_load_explicit(&pipeline->journal_paused, memory_order_relaxed) ||
+           atomic_load_explicit(&pipeline->paused_first, memory_order_relaxed) ||
+           memory_gauge_waiting(&pipeline->memory);
+}
+
 static enum err sink_state_get(void *ctx, struct bytes source_id, struct bytes key,
                                struct buf *ret_value)
 {
@@ -140,6 +149,7 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
         .submit = sink_submit,
         .idle = sink_idle,
         .must_pause = sink_must_pause,
+        .any_must_pause = sink_any_must_pause,
         .state_get = sink_state_get,
         .identities = sink_identities,
         .ctx = pipeline,

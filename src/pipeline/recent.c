@@ -38,6 +38,7 @@ struct recent {
     struct map datasets;
     struct dataset *coldest;
     struct dataset *warmest;
+    uint64_t rows; /* the sum of rows_shown */
     uint64_t size_bytes;
     uint64_t size_max_bytes;
     int64_t ttl_ns;
@@ -128,6 +129,11 @@ static struct dataset *dataset_get(struct recent *recent, struct bytes id)
     return dataset;
 }
 
+static uint64_t rows_shown(const struct recent *recent, const struct dataset *dataset)
+{
+    return dataset->count < recent->rows_max ? dataset->count : recent->rows_max;
+}
+
 /* Moves the oldest clump to the list of what is freed after the lock. */
 static void clump_drop(struct recent *recent, struct dataset *dataset, struct clump **dropped)
 {
@@ -135,7 +141,9 @@ static void clump_drop(struct recent *recent, struct dataset *dataset, struct cl
     dataset->oldest = clump->younger;
     if (!dataset->oldest)
         dataset->youngest = NULL;
+    recent->rows -= rows_shown(recent, dataset);
     dataset->count -= clump->count;
+    recent->rows += rows_shown(recent, dataset);
     dataset->size_bytes -= clump->size_bytes;
     recent->size_bytes -= clump->size_bytes;
     clump->younger = *dropped;
@@ -172,7 +180,9 @@ static void clump_link(struct recent *recent, struct dataset *dataset, struct cl
 {
     *(dataset->youngest ? &dataset->youngest->younger : &dataset->oldest) = clump;
     dataset->youngest = clump;
+    recent->rows -= rows_shown(recent, dataset);
     dataset->count += clump->count;
+    recent->rows += rows_shown(recent, dataset);
     dataset->size_bytes += clump->size_bytes;
     recent->size_bytes += clump->size_bytes;
     dataset_trim(recent, dataset, dropped);
@@ -253,6 +263,9 @@ void recent_resize(struct recent *recent, uint32_t rows_max)
     struct clump *dropped = NULL;
     mutex_lock(&recent->lock);
     recent->rows_max = rows_max ? rows_max : 1;
+    recent->rows = 0;
+    for (const struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
+        recent->rows += rows_shown(recent, dataset);
     for (struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
         dataset_trim(recent, dataset, &dropped);
     mutex_unlock(&recent->lock);
@@ -272,19 +285,13 @@ void recent_evict(struct recent *recent)
     clumps_unref(dropped);
 }
 
-static uint64_t rows_shown(const struct recent *recent, const struct dataset *dataset)
-{
-    return dataset->count < recent->rows_max ? dataset->count : recent->rows_max;
-}
-
 void recent_stats_get(struct recent *recent, struct recent_stats *ret_stats)
 {
     mutex_lock(&recent->lock);
     *ret_stats = (struct recent_stats){.datasets = recent->datasets.live_count,
+                                       .rows = recent->rows,
                                        .bytes = recent->size_bytes,
                                        .rows_max = recent->rows_max};
-    for (const struct dataset *dataset = recent->coldest; dataset; dataset = dataset->warmer)
-        ret_stats->rows += rows_shown(recent, dataset);
     mutex_unlock(&recent->lock);
 }
 

@@ -8,18 +8,15 @@
 #include <stdio.h>
 
 #define MANAGER_TICK_NS (200 * NS_PER_MS)
+#define MANAGER_IDLE_NS NS_PER_S
 #define NAME_BYTES_MAX  255
 
 /* --- the list --- */
 
 struct managed *manager_find(struct manager *manager, struct bytes ingestion_id)
 {
-    for (uint32_t i = 0; i < manager->count; i++) {
-        struct managed *managed = manager->list[i];
-        if (!managed->deleted && bytes_equal_text(ingestion_id, managed->row.ingestion_id))
-            return managed;
-    }
-    return NULL;
+    struct managed *managed = map_get(&manager->by_ingestion_id, ingestion_id);
+    return managed && !managed->deleted ? managed : NULL;
 }
 
 struct managed *manager_find_id(struct manager *manager, int64_t id)
@@ -50,13 +47,20 @@ enum err manager_add(struct manager *manager, const struct connector *connector,
 {
     enum err err = list_reserve(manager);
     struct managed *managed = err == ERR_OK ? mem_zalloc(1, sizeof(*managed)) : NULL;
-    if (!managed) {
+    if (managed) {
+        managed->has_elder =
+            map_get(&manager->by_ingestion_id, bytes_from_text(take_row->ingestion_id)) != NULL;
+        err = map_put(&manager->by_ingestion_id, bytes_from_text(take_row->ingestion_id), managed);
+    }
+    if (!managed || err != ERR_OK) {
+        mem_free(managed);
         source_row_fini(take_row);
         return err == ERR_OK ? ERR_NO_MEMORY : err;
     }
     managed->row = *take_row;
     managed->connector = connector;
     managed->single = connector->single;
+    managed->turn = managed->single && !manager_many_replicas(manager);
     managed->loop = manager->next_loop++ % manager->options.loop_count;
     managed->wanted = managed->row.enabled && strcmp(managed->row.status, "stopped") != 0;
     managed->status.state =
@@ -68,6 +72,7 @@ enum err manager_add(struct manager *manager, const struct connector *connector,
     snprintf(managed->told_error, sizeof(managed->told_error), "%s", managed->status.last_error);
     managed->told_connection_us = managed->row.last_connection_us;
     manager->list[manager->count++] = managed;
+    manager->restless = true;
     *ret_managed = managed;
     return ERR_OK;
 }
@@ -81,7 +86,10 @@ static void managed_free(struct managed *managed)
 
 static void list_remove(struct manager *manager, const struct managed *managed)
 {
+    struct bytes ingestion_id = bytes_from_text(managed->row.ingestion_id);
     uint32_t i = 0;
+    if (map_get(&manager->by_ingestion_id, ingestion_id) == managed)
+        map_remove(&manager->by_ingestion_id, ingestion_id);
     while (manager->list[i] != managed)
         i++;
     for (; i + 1 < manager->count; i++)
@@ -94,11 +102,15 @@ static void list_remove(struct manager *manager, const struct managed *managed)
 void manager_status_refresh(struct managed *managed)
 {
     int64_t connection_us = managed->status.last_connection_us;
+    uint64_t changes = managed->source ? source_status_changes(managed->source) : 0;
     if (!managed->source)
         return;
-    source_status_get(managed->source, &managed->status);
-    if (managed->status.last_connection_us == 0)
-        managed->status.last_connection_us = connection_us;
+    if (changes != managed->seen_changes) {
+        managed->seen_changes = changes;
+        source_status_get(managed->source, &managed->status);
+        if (managed->status.last_connection_us == 0)
+            managed->status.last_connection_us = connection_us;
+    }
     /* between two instances of a source that is to run */
     if (managed->status.state == SOURCE_STOPPED && managed->wanted)
         managed->status.state = SOURCE_CONNECTING;
@@ -142,14 +154,16 @@ static enum err instance_start(struct manager *manager, struct managed *managed)
         },
         &managed->source);
     json_decref(config);
+    managed->seen_changes = 0;
     if (err == ERR_OK)
         source_start(managed->source);
     return err;
 }
 
-static void instance_end(struct managed *managed)
+static void instance_end(struct manager *manager, struct managed *managed)
 {
     managed->ending = true;
+    manager->ending_count++;
     if (managed->deleted)
         source_forget(managed->source);
     else
@@ -159,7 +173,7 @@ static void instance_end(struct managed *managed)
 /* A source that was deleted and made again waits for its former instance. */
 static bool twin_runs(struct manager *manager, const struct managed *managed)
 {
-    for (uint32_t i = 0; i < manager->count; i++) {
+    for (uint32_t i = 0; managed->has_elder && i < manager->count; i++) {
         const struct managed *other = manager->list[i];
         if (other != managed && other->source && other->deleted &&
             strcmp(other->row.ingestion_id, managed->row.ingestion_id) == 0)
@@ -174,11 +188,12 @@ void manager_reconcile(struct manager *manager, struct managed *managed)
                    (!managed->single || managed->turn);
     manager_status_refresh(managed);
     if (managed->source && !managed->ending && (!may_run || managed->renew))
-        instance_end(managed);
+        instance_end(manager, managed);
     if (managed->source && managed->ending && source_finished(managed->source)) {
         manager_status_refresh(managed);
         source_free(managed->source);
         managed->source = NULL;
+        manager->ending_count--;
         managed->ending = managed->renew = false;
         managed->status.state = managed->wanted ? SOURCE_INACTIVE : SOURCE_STOPPED;
     }
@@ -186,9 +201,11 @@ void manager_reconcile(struct manager *manager, struct managed *managed)
         managed->renew = false;
     if (!managed->source && may_run && manager->started && !twin_runs(manager, managed)) {
         enum err err = instance_start(manager, managed);
-        if (err != ERR_OK) /* no memory: the next round tries again */
+        if (err != ERR_OK) { /* no memory: the next round tries again */
+            manager->restless = true;
             snprintf(managed->status.last_error, sizeof(managed->status.last_error), "%s",
                      err_text(err));
+        }
     }
     if (managed->deleted && !managed->source && managed->references == 0) {
         list_remove(manager, managed);
@@ -272,28 +289,48 @@ static bool bodies_same_source(const json_t *a, const json_t *b)
            strcmp(member_text(a, "type_name"), member_text(b, "type_name")) == 0;
 }
 
+static enum err declared_once(struct map *seen, json_t *body, struct diag *diag)
+{
+    struct buf key;
+    json_t *twin = NULL;
+    buf_init(&key, 64 * KIB);
+    enum err err =
+        manager_name_key(member_text(body, "type_name"), member_text(body, "name"), &key);
+    if (err == ERR_OK)
+        twin = map_get(seen, buf_bytes(&key));
+    if (err == ERR_OK && !twin)
+        err = map_put(seen, buf_bytes(&key), body);
+    buf_fini(&key);
+    if (!twin || json_equal(twin, body))
+        return err;
+    return diag_set(diag, ERR_CONFLICT,
+                    "source '%.100s' of type %s is declared twice, with different settings",
+                    member_text(body, "name"), member_text(body, "type_name"));
+}
+
 static enum err declared_check(const json_t *sources, struct diag *diag)
 {
+    struct map seen;
+    enum err err = ERR_OK;
     size_t index;
-    const json_t *body;
+    json_t *body;
+    map_init(&seen);
     json_array_foreach(sources, index, body)
     {
         const struct connector *connector;
         struct diag why = {0};
-        enum err err = manager_check(member_text(body, "name"), member_text(body, "type_name"),
-                                     json_object_get(body, "config"), &connector, &why);
+        err = manager_check(member_text(body, "name"), member_text(body, "type_name"),
+                            json_object_get(body, "config"), &connector, &why);
         if (err != ERR_OK)
-            return diag_set(diag, err, "source '%.100s': %s", member_text(body, "name"),
-                            why.text[0] ? why.text : err_text(err));
-        for (size_t i = 0; i < index; i++)
-            if (bodies_same_source(json_array_get(sources, i), body) &&
-                !json_equal(json_array_get(sources, i), body))
-                return diag_set(diag, ERR_CONFLICT,
-                                "source '%.100s' of type %s is declared twice, with different "
-                                "settings",
-                                member_text(body, "name"), member_text(body, "type_name"));
+            err = diag_set(diag, err, "source '%.100s': %s", member_text(body, "name"),
+                           why.text[0] ? why.text : err_text(err));
+        else
+            err = declared_once(&seen, body, diag);
+        if (err != ERR_OK)
+            break;
     }
-    return ERR_OK;
+    map_fini(&seen);
+    return err;
 }
 
 enum err manager_declare(struct manager *manager, const json_t *sources, struct diag *diag)
@@ -333,8 +370,17 @@ enum err manager_declare_default(struct manager *manager, const json_t *source, 
 
 static void reconcile_all(struct manager *manager)
 {
+    manager->restless = false;
+    manager->reconciled_ns = clock_monotonic_ns(&clock_system);
     for (uint32_t i = manager->count; i > 0; i--) /* backwards: one may be removed */
         manager_reconcile(manager, manager->list[i - 1]);
+}
+
+/* What ends an instance, or begins one, says so; the rest is looked at now and then. */
+static bool must_reconcile(const struct manager *manager)
+{
+    return manager->restless || manager->ending_count > 0 ||
+           clock_monotonic_ns(&clock_system) - manager->reconciled_ns >= MANAGER_IDLE_NS;
 }
 
 static void manager_run(void *ctx)
@@ -344,7 +390,8 @@ static void manager_run(void *ctx)
     while (!stopping) {
         manager_table_round(manager);
         mutex_lock(&manager->lock);
-        reconcile_all(manager);
+        if (must_reconcile(manager))
+            reconcile_all(manager);
         if (!manager->stopping)
             condition_wait_for(&manager->wake, &manager->lock, MANAGER_TICK_NS);
         stopping = manager->stopping;
@@ -360,7 +407,7 @@ enum err manager_start(struct manager *manager)
 void manager_run_sources(struct manager *manager)
 {
     mutex_lock(&manager->lock);
-    manager->started = true;
+    manager->started = manager->restless = true;
     condition_signal(&manager->wake);
     mutex_unlock(&manager->lock);
 }
@@ -405,6 +452,7 @@ enum err manager_new(const struct manager_options *options, struct manager **ret
     mutex_init(&manager->writing);
     mutex_init(&manager->lock);
     condition_init(&manager->wake);
+    map_init(&manager->by_ingestion_id);
     manager->database_good = true; /* nobody has tried */
     *ret_manager = manager;
     return ERR_OK;
@@ -417,6 +465,7 @@ void manager_free(struct manager *manager)
     for (uint32_t i = 0; i < manager->count; i++)
         managed_free(manager->list[i]);
     mem_free(manager->list);
+    map_fini(&manager->by_ingestion_id);
     json_decref(manager->declared);
     json_decref(manager->default_source);
     database_close(manager->database);

@@ -4,6 +4,8 @@
  */
 #include "sources/manager_parts.h"
 
+#include "base/alloc.h"
+#include "base/buf.h"
 #include "base/log.h"
 #include "connectors/registry.h"
 
@@ -52,60 +54,137 @@ void manager_declared_run(struct manager *manager, const json_t *declared)
         body_run(manager, manager->default_source);
 }
 
-/* Makes the registry's row what the declaration says. */
-static enum err body_apply(struct manager *manager, const json_t *body, struct diag *diag)
+/* Declared and not in the registry yet: inserted together. */
+#define NEWCOMERS_MAX 256
+
+struct newcomers {
+    struct source_row rows[NEWCOMERS_MAX];
+    size_t count;
+};
+
+static enum err newcomers_register(struct manager *manager, struct newcomers *newcomers,
+                                   struct diag *diag)
 {
-    struct source_row row;
-    enum err err = body_row(body, &row);
-    if (err != ERR_OK)
-        return err;
-    mutex_lock(&manager->lock);
-    struct managed *managed = manager_find(manager, bytes_from_text(row.ingestion_id));
-    bool known = managed && managed->row.id != 0;
-    bool same = known && json_equal(managed->row.config, row.config) &&
-                managed->row.enabled == row.enabled && strcmp(managed->row.name, row.name) == 0;
-    if (managed)
-        managed->declared = true;
-    if (known) {
-        row.id = managed->row.id;
-        row.created_at_us = managed->row.created_at_us;
-        row.last_connection_us = managed->row.last_connection_us;
-        memcpy(row.status, managed->row.status, sizeof(row.status));
-    }
-    mutex_unlock(&manager->lock);
-    if (!known)
-        return manager_register(manager, &row, diag);
-    if (!same)
-        err = source_table_update(manager->database, &row, diag);
-    if (same || err != ERR_OK) {
-        source_row_fini(&row);
+    size_t count = newcomers->count;
+    newcomers->count = 0;
+    if (count == 0)
+        return ERR_OK;
+    enum err err = manager_register_all(manager, newcomers->rows, count, diag);
+    return err == ERR_CONFLICT ? manager_load(manager, diag) : err; /* another replica was faster */
+}
+
+/* The row there is, brought to what is declared. Takes it over. */
+static enum err row_change(struct manager *manager, struct source_row *row, struct diag *diag)
+{
+    enum err err = source_table_update(manager->database, row, diag);
+    if (err != ERR_OK) {
+        source_row_fini(row);
         return err;
     }
     mutex_lock(&manager->lock);
-    managed = manager_find_id(manager, row.id);
+    struct managed *managed = manager_find_id(manager, row->id);
+    manager->restless = true;
     if (managed)
-        manager_row_replace(managed, &row);
+        manager_row_replace(managed, row);
     else
-        source_row_fini(&row);
+        source_row_fini(row);
     mutex_unlock(&manager->lock);
     return ERR_OK;
 }
 
-static bool is_declared(const json_t *declared, const struct source_row *row)
+/* Whether the registry has it; if so, *row becomes what that row is to be, and *ret_same tells
+ * whether it is that already. */
+static bool row_known(struct manager *manager, struct source_row *row, bool *ret_same)
+{
+    mutex_lock(&manager->lock);
+    struct managed *managed = manager_find(manager, bytes_from_text(row->ingestion_id));
+    bool known = managed && managed->row.id != 0;
+    *ret_same = known && json_equal(managed->row.config, row->config) &&
+                managed->row.enabled == row->enabled && strcmp(managed->row.name, row->name) == 0;
+    if (managed)
+        managed->declared = true;
+    if (known) {
+        row->id = managed->row.id;
+        row->created_at_us = managed->row.created_at_us;
+        row->last_connection_us = managed->row.last_connection_us;
+        memcpy(row->status, managed->row.status, sizeof(row->status));
+    }
+    mutex_unlock(&manager->lock);
+    return known;
+}
+
+/* Makes the registry's row what the declaration says; one that lacks joins the newcomers. */
+static enum err body_apply(struct manager *manager, const json_t *body, struct newcomers *newcomers,
+                           struct diag *diag)
+{
+    struct source_row row;
+    bool same;
+    enum err err = body_row(body, &row);
+    if (err != ERR_OK)
+        return err;
+    if (!row_known(manager, &row, &same)) {
+        newcomers->rows[newcomers->count++] = row;
+        return newcomers->count < NEWCOMERS_MAX ? ERR_OK
+                                                : newcomers_register(manager, newcomers, diag);
+    }
+    if (!same)
+        return row_change(manager, &row, diag);
+    source_row_fini(&row);
+    return ERR_OK;
+}
+
+static enum err bodies_apply(struct manager *manager, const json_t *declared, struct diag *diag)
+{
+    struct newcomers *newcomers = mem_zalloc(1, sizeof(*newcomers));
+    enum err err = newcomers ? ERR_OK : ERR_NO_MEMORY;
+    for (size_t i = 0; i < json_array_size(declared) && err == ERR_OK; i++)
+        err = body_apply(manager, json_array_get(declared, i), newcomers, diag);
+    if (err == ERR_OK)
+        err = newcomers_register(manager, newcomers, diag);
+    for (size_t i = 0; newcomers && i < newcomers->count; i++)
+        source_row_fini(&newcomers->rows[i]);
+    mem_free(newcomers);
+    return err;
+}
+
+/* name_key -> body */
+static enum err declared_map(const json_t *declared, struct map *ret_map)
 {
     size_t index;
-    const json_t *body;
+    json_t *body;
+    enum err err = ERR_OK;
+    struct buf key;
+    map_init(ret_map);
+    buf_init(&key, 64 * KIB);
     json_array_foreach(declared, index, body)
     {
-        if (strcmp(json_string_value(json_object_get(body, "name")), row->name) == 0 &&
-            strcmp(json_string_value(json_object_get(body, "type_name")), row->type_name) == 0)
-            return true;
+        buf_clear(&key);
+        err = manager_name_key(json_string_value(json_object_get(body, "type_name")),
+                               json_string_value(json_object_get(body, "name")), &key);
+        if (err == ERR_OK)
+            err = map_put(ret_map, buf_bytes(&key), body);
+        if (err != ERR_OK)
+            break;
     }
-    return false;
+    buf_fini(&key);
+    if (err != ERR_OK)
+        map_fini(ret_map);
+    return err;
+}
+
+/* Out of memory: as if it were. */
+static bool is_declared(const struct map *declared, const struct source_row *row)
+{
+    struct buf key;
+    buf_init(&key, 64 * KIB);
+    bool declares = manager_name_key(row->type_name, row->name, &key) != ERR_OK ||
+                    map_get(declared, buf_bytes(&key)) != NULL;
+    buf_fini(&key);
+    return declares;
 }
 
 /* One source that was declared once and is no more; 0: there is none. */
-static int64_t undeclared_next(struct manager *manager, const json_t *declared)
+static int64_t undeclared_next(struct manager *manager, const struct map *declared)
 {
     int64_t id = 0;
     mutex_lock(&manager->lock);
@@ -120,7 +199,7 @@ static int64_t undeclared_next(struct manager *manager, const json_t *declared)
     return id;
 }
 
-static enum err undeclared_delete(struct manager *manager, const json_t *declared,
+static enum err undeclared_delete(struct manager *manager, const struct map *declared,
                                   struct diag *diag)
 {
     int64_t id;
@@ -132,7 +211,7 @@ static enum err undeclared_delete(struct manager *manager, const json_t *declare
         struct managed *managed = manager_find_id(manager, id);
         if (managed) {
             log_info("sources", "%s: no longer declared, deleted", managed->row.name);
-            managed->deleted = true;
+            managed->deleted = manager->restless = true;
         }
         mutex_unlock(&manager->lock);
     }
@@ -184,23 +263,20 @@ static void unregistered_end(struct manager *manager)
     mutex_lock(&manager->lock);
     for (uint32_t i = 0; i < manager->count; i++)
         if (manager->list[i]->row.id == 0)
-            manager->list[i]->deleted = true;
+            manager->list[i]->deleted = manager->restless = true;
     mutex_unlock(&manager->lock);
 }
 
 enum err manager_declared_apply(struct manager *manager, const json_t *declared, struct diag *diag)
 {
-    size_t index;
-    const json_t *body;
-    json_array_foreach(declared, index, body)
-    {
-        enum err err = body_apply(manager, body, diag);
-        if (err == ERR_CONFLICT) /* another replica was faster */
-            err = manager_load(manager, diag);
-        if (err != ERR_OK)
-            return err;
-    }
-    enum err err = undeclared_delete(manager, declared, diag);
+    struct map names;
+    enum err err = bodies_apply(manager, declared, diag);
+    if (err == ERR_OK)
+        err = declared_map(declared, &names);
+    if (err != ERR_OK)
+        return err;
+    err = undeclared_delete(manager, &names, diag);
+    map_fini(&names);
     if (err == ERR_OK && manager->default_source)
         err = default_apply(manager, diag);
     if (err == ERR_OK)

@@ -8,6 +8,7 @@
  * over a call that blocks. Order: writing, then lock.
  */
 #include "base/limits.h"
+#include "base/map.h"
 #include "os/clock.h"
 #include "sources/manager.h"
 #include "sources/source_table.h"
@@ -24,6 +25,7 @@ struct managed {
     bool single;    /* runs on one replica at a time */
     bool turn;      /* … and this is the one */
     bool elsewhere; /* … and another is: seen by the last try */
+    bool has_elder; /* another with its ingestion id was there, deleted */
     int64_t turn_ns;
     uint32_t references; /* of calls that wait for it */
 
@@ -31,6 +33,7 @@ struct managed {
     bool ending;                 /* it was told to stop */
     bool renew;                  /* it is to end, and a new one to begin */
     struct source_status status; /* of the instance, as last seen */
+    uint64_t seen_changes;       /* source_status_changes then */
 
     /* what the database was told */
     char told_status[16];
@@ -51,7 +54,8 @@ struct manager {
 
     struct mutex lock;
     struct condition wake;
-    struct managed **list; /* by id as far as they have one, in the order they came */
+    struct managed **list;      /* by id as far as they have one, in the order they came */
+    struct map by_ingestion_id; /* the youngest of each */
     uint32_t count;
     uint32_t capacity;
     uint32_t next_loop;
@@ -60,6 +64,8 @@ struct manager {
     bool declared_changed;  /* the database is to be told */
     bool started;
     bool stopping;
+    bool restless;         /* an instance ends, or could not begin: look again soon */
+    uint32_t ending_count; /* of instances */
     bool database_good;
     char database_why[256];
     bool loaded; /* the registry, at least once; only the thread sets it */
@@ -69,7 +75,8 @@ struct manager {
     int64_t polled_ns;
     int64_t statuses_ns;
     int64_t metrics_ns;
-    uint64_t table_version; /* guarded by writing, as database is */
+    int64_t reconciled_ns;
+    struct source_version table_version; /* guarded by writing, as database is */
 };
 
 /* All of these with the lock. */
@@ -84,6 +91,12 @@ void manager_reconcile(struct manager *manager, struct managed *managed);
 /* "active", "connecting", …: of the instance, or what it was when it ended. */
 const char *manager_status_text(const struct managed *managed);
 void manager_status_refresh(struct managed *managed);
+
+/* What declarations are compared by, NUL between the two. */
+struct buf;
+enum err manager_name_key(const char *type_name, const char *name, struct buf *out) ERR_MUST_USE;
+/* Whether sources take turns with other replicas. */
+bool manager_many_replicas(const struct manager *manager);
 
 /* manager_table.c; of the thread. */
 void manager_table_round(struct manager *manager);
@@ -116,3 +129,7 @@ enum err manager_check_name(const char *name, struct diag *diag) ERR_MUST_USE;
 /* Inserts the row and runs it; takes it over. With `writing`. ERR_CONFLICT: the id is taken. */
 enum err manager_register(struct manager *manager, struct source_row *row,
                           struct diag *diag) ERR_MUST_USE;
+/* The same for many at a time. ERR_CONFLICT: an id is taken; the others are
+ * registered. */
+enum err manager_register_all(struct manager *manager, struct source_row *rows, size_t count,
+                              struct diag *diag) ERR_MUST_USE;

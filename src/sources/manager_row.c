@@ -27,6 +27,12 @@ enum err manager_row_make(const char *name, const struct connector *connector, c
     return err == ERR_OK ? ERR_NO_MEMORY : err;
 }
 
+enum err manager_name_key(const char *type_name, const char *name, struct buf *out)
+{
+    enum err err = buf_append(out, type_name, strlen(type_name) + 1);
+    return err == ERR_OK ? buf_append(out, name, strlen(name)) : err;
+}
+
 bool manager_row_wanted(const struct source_row *row)
 {
     return row->enabled && strcmp(row->status, "stopped") != 0;
@@ -41,22 +47,60 @@ void manager_row_replace(struct managed *managed, struct source_row *take_row)
     managed->wanted = manager_row_wanted(&managed->row);
 }
 
-enum err manager_register(struct manager *manager, struct source_row *row, struct diag *diag)
+/* A row that was inserted, into memory. */
+static enum err row_run(struct manager *manager, struct source_row *take_row)
 {
     struct managed *managed;
+    enum err err = ERR_OK;
+    mutex_lock(&manager->lock);
+    managed = manager_find(manager, bytes_from_text(take_row->ingestion_id));
+    if (managed)
+        manager_row_replace(managed, take_row);
+    else
+        err = manager_add(manager, registry_find(take_row->type_name), take_row, &managed);
+    if (err == ERR_OK)
+        manager_reconcile(manager, managed);
+    mutex_unlock(&manager->lock);
+    return err;
+}
+
+/* What this process inserted need not be read back: loading all rows after each of 1,000 makes
+ * half a million. */
+static void own_insertion_seen(struct manager *manager, const struct source_row *row)
+{
+    struct source_version now;
+    struct diag diag = {0};
+    if (source_table_version(manager->database, &now, &diag) == ERR_OK &&
+        source_version_is_next(&manager->table_version, &now, row))
+        manager->table_version = now;
+}
+
+enum err manager_register(struct manager *manager, struct source_row *row, struct diag *diag)
+{
     enum err err = source_table_insert(manager->database, row, diag);
     if (err != ERR_OK) {
         source_row_fini(row);
         return err;
     }
-    mutex_lock(&manager->lock);
-    managed = manager_find(manager, bytes_from_text(row->ingestion_id));
-    if (managed)
-        manager_row_replace(managed, row);
-    else
-        err = manager_add(manager, registry_find(row->type_name), row, &managed);
-    if (err == ERR_OK)
-        manager_reconcile(manager, managed);
-    mutex_unlock(&manager->lock);
-    return err;
+    own_insertion_seen(manager, row);
+    return row_run(manager, row);
+}
+
+enum err manager_register_all(struct manager *manager, struct source_row *rows, size_t count,
+                              struct diag *diag)
+{
+    enum err err = source_table_insert_all(manager->database, rows, count, diag);
+    bool one_by_one = err == ERR_CONFLICT;
+    bool conflict = false;
+    err = one_by_one ? ERR_OK : err;
+    for (size_t i = 0; i < count; i++) {
+        if (err != ERR_OK)
+            source_row_fini(&rows[i]);
+        else
+            err =
+                one_by_one ? manager_register(manager, &rows[i], diag) : row_run(manager, &rows[i]);
+        conflict = conflict || (one_by_one && err == ERR_CONFLICT);
+        err = one_by_one && err == ERR_CONFLICT ? ERR_OK : err;
+    }
+    return err == ERR_OK && conflict ? ERR_CONFLICT : err;
 }

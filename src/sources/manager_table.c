@@ -121,6 +121,7 @@ enum err manager_load(struct manager *manager, struct diag *diag)
     struct rows rows = {0};
     enum err err = source_table_each(manager->database, on_row, &rows, diag);
     mutex_lock(&manager->lock);
+    manager->restless = true;
     for (size_t i = 0; i < rows.count && err == ERR_OK; i++)
         err = row_merge(manager, &rows.rows[i]);
     for (uint32_t i = 0; i < manager->count && err == ERR_OK; i++) {
@@ -153,9 +154,9 @@ static enum err database_up(struct manager *manager, struct diag *diag)
 
 enum err manager_poll(struct manager *manager, struct diag *diag)
 {
-    uint64_t version;
+    struct source_version version;
     enum err err = source_table_version(manager->database, &version, diag);
-    if (err != ERR_OK || version == manager->table_version)
+    if (err != ERR_OK || version.hash == manager->table_version.hash)
         return err;
     err = manager_load(manager, diag);
     if (err == ERR_OK)
@@ -165,7 +166,7 @@ enum err manager_poll(struct manager *manager, struct diag *diag)
 
 /* --- turns: sources that run on one replica at a time --- */
 
-static bool many_replicas(const struct manager *manager)
+bool manager_many_replicas(const struct manager *manager)
 {
     return manager->options.database_url &&
            strncmp(manager->options.database_url, "sqlite:", 7) != 0;
@@ -179,7 +180,8 @@ static int64_t turn_due(struct manager *manager, int64_t now)
         struct managed *managed = manager->list[i];
         if (!managed->single)
             continue;
-        if (!many_replicas(manager) || managed->row.id == 0) {
+        if (managed->row.id == 0) {
+            manager->restless = manager->restless || !managed->turn;
             managed->turn = true;
         } else if (managed->row.id != 0 && managed->wanted && !managed->deleted &&
                    now - managed->turn_ns >= TURN_NS) {
@@ -198,7 +200,7 @@ static int64_t turn_over(struct manager *manager)
     mutex_lock(&manager->lock);
     for (uint32_t i = 0; i < manager->count && id == 0; i++) {
         struct managed *managed = manager->list[i];
-        if (managed->single && managed->turn && many_replicas(manager) && !managed->source &&
+        if (managed->single && managed->turn && !managed->source &&
             (!managed->wanted || managed->deleted)) {
             managed->turn = false;
             id = managed->row.id;
@@ -212,6 +214,8 @@ static void turns_take(struct manager *manager)
 {
     int64_t now = now_ns();
     int64_t id;
+    if (!manager_many_replicas(manager))
+        return; /* it is always theirs */
     for (int i = 0; i < TURNS_MAX && (id = turn_due(manager, now)) != 0; i++) {
         struct diag diag = {0};
         enum err err = source_table_lock(manager->database, id, &diag);
@@ -219,6 +223,7 @@ static void turns_take(struct manager *manager)
         struct managed *managed = manager_find_id(manager, id);
         /* With the database away who had the turn keeps it: better twice than never. */
         if (managed && (err == ERR_OK || err == ERR_BUSY)) {
+            manager->restless = manager->restless || managed->turn != (err == ERR_OK);
             managed->turn = err == ERR_OK;
             managed->elsewhere = err == ERR_BUSY;
         }

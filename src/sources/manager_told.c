@@ -5,11 +5,13 @@
 
 #include <stdio.h>
 
-#define STATUSES_MAX    256 /* in one round */
-#define METRICS_KEEP_US (7 * 24 * 3600 * US_PER_S)
+#define STATUSES_MAX      256 /* in one transaction */
+#define STATUS_ROUNDS_MAX 80  /* all of MANAGER_SOURCES_MAX */
+#define METRICS_KEEP_US   (7 * 24 * 3600 * US_PER_S)
 
 struct told {
     int64_t id;
+    uint32_t place; /* in the list, most likely still */
     char status[16];
     char error[512];
     int64_t connection_us;
@@ -33,6 +35,7 @@ static uint32_t statuses_collect(struct manager *manager, struct told *tell)
             continue;
         struct told *told = &tell[count++];
         told->id = managed->row.id;
+        told->place = i;
         snprintf(told->status, sizeof(told->status), "%s", text);
         snprintf(told->error, sizeof(told->error), "%s", managed->status.last_error);
         told->connection_us = managed->status.last_connection_us;
@@ -44,7 +47,9 @@ static uint32_t statuses_collect(struct manager *manager, struct told *tell)
 static void status_told(struct manager *manager, const struct told *told)
 {
     mutex_lock(&manager->lock);
-    struct managed *managed = manager_find_id(manager, told->id);
+    struct managed *managed = told->place < manager->count ? manager->list[told->place] : NULL;
+    if (!managed || managed->deleted || managed->row.id != told->id)
+        managed = manager_find_id(manager, told->id);
     if (managed) {
         memcpy(managed->told_status, told->status, sizeof(told->status));
         memcpy(managed->told_error, told->error, sizeof(told->error));
@@ -53,20 +58,28 @@ static void status_told(struct manager *manager, const struct told *told)
     mutex_unlock(&manager->lock);
 }
 
+/* A stop that was asked for stands, whoever asked: only a start takes it away. */
+static enum err statuses_tell(struct manager *manager, const struct told *tell, uint32_t count,
+                              struct diag *diag)
+{
+    struct source_report reports[STATUSES_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        reports[i] = (struct source_report){tell[i].id, tell[i].status, tell[i].connection_us,
+                                            tell[i].error[0] ? tell[i].error : NULL};
+    enum err err = source_table_report(manager->database, reports, count, diag);
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++)
+        status_told(manager, &tell[i]);
+    return err;
+}
+
 enum err manager_statuses_write(struct manager *manager, struct diag *diag)
 {
     struct told *tell = mem_zalloc(STATUSES_MAX, sizeof(*tell));
     enum err err = tell ? ERR_OK : ERR_NO_MEMORY;
-    uint32_t count = tell ? statuses_collect(manager, tell) : 0;
-    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        /* A stop that was asked for stands, whoever asked: only a start takes it away. */
-        err = source_table_report(manager->database, tell[i].id, tell[i].status,
-                                  tell[i].connection_us, tell[i].error[0] ? tell[i].error : NULL,
-                                  diag);
-        if (err == ERR_NOT_FOUND)
-            err = ERR_OK;
-        if (err == ERR_OK)
-            status_told(manager, &tell[i]);
+    uint32_t count = STATUSES_MAX;
+    for (int i = 0; i < STATUS_ROUNDS_MAX && count == STATUSES_MAX && err == ERR_OK; i++) {
+        count = statuses_collect(manager, tell);
+        err = statuses_tell(manager, tell, count, diag);
     }
     mem_free(tell);
     return err;

@@ -13,6 +13,8 @@
 
 #define PROBE_BYTES_MAX  (64 * MIB)
 #define SAMPLE_BYTES_MAX (4 * KIB)
+#define HEALTH_STEPS     100
+#define HEALTH_STEP_NS   NS_PER_MS
 
 struct probe {
     struct mutex lock;
@@ -128,6 +130,11 @@ static void probe_wait(struct probe *probe, const struct probe_options *options)
         snprintf(result->error, sizeof(result->error), "%s",
                  status.last_error[0] ? status.last_error : status.warning);
         over = over || status.state == SOURCE_ERROR;
+    }
+    for (int i = 0; i < HEALTH_STEPS && !source_health_ask(probe->source); i++) {
+        mutex_lock(&probe->lock);
+        condition_wait_for(&probe->changed, &probe->lock, HEALTH_STEP_NS);
+        mutex_unlock(&probe->lock);
     }
     result->health = source_health(probe->source);
 }

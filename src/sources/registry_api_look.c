@@ -13,6 +13,8 @@
 
 #define PROBE_SECONDS    8
 #define METRICS_ROWS_MAX 1000
+#define HEALTH_WAIT_NS   (100 * NS_PER_MS)
+#define HEALTH_STEP_NS   NS_PER_MS
 
 /* --- answers --- */
 
@@ -189,6 +191,24 @@ static enum err health_not_running(struct managed *managed, json_t **ret_health)
     return *ret_health ? ERR_OK : ERR_NO_MEMORY;
 }
 
+static bool health_is_fresh(const struct managed *managed)
+{
+    return !managed->source || managed->status.state != SOURCE_ACTIVE ||
+           source_health_ask(managed->source);
+}
+
+/* The lock is given away while the connector's members come from its loop. */
+static void health_wait(struct manager *manager, struct managed *managed)
+{
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + HEALTH_WAIT_NS;
+    managed->references++;
+    while (!health_is_fresh(managed) && clock_monotonic_ns(&clock_system) < until_ns) {
+        condition_wait_for(&manager->wake, &manager->lock, HEALTH_STEP_NS);
+        manager_status_refresh(managed);
+    }
+    managed->references--;
+}
+
 enum err registry_api_health(struct manager *manager, int64_t id, json_t **ret_health,
                              struct diag *diag)
 {
@@ -197,9 +217,11 @@ enum err registry_api_health(struct manager *manager, int64_t id, json_t **ret_h
         return err;
     mutex_lock(&manager->lock);
     struct managed *managed = manager_find_id(manager, id);
-    if (managed)
+    if (managed) {
         manager_status_refresh(managed);
-    if (!managed)
+        health_wait(manager, managed);
+    }
+    if (!managed || managed->deleted)
         err = registry_not_found(id, diag);
     else if (managed->source && managed->status.state == SOURCE_ACTIVE)
         err = health_running(managed, ret_health);

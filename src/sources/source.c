@@ -32,8 +32,7 @@
 #define SOURCE_BACKOFF_MAX_MS  60000
 #define SOURCE_HEALTHY_NS      (60 * NS_PER_S)
 #define SOURCE_STOP_TIMEOUT_MS 5000
-#define SOURCE_HEALTH_MS       1000
-#define SOURCE_HEALTH_TICKS    10 /* a copy each 10 s, and each second while somebody reads them */
+#define SOURCE_HEALTH_NS       NS_PER_S /* a copy younger than that is good enough */
 
 enum source_event {
     EVENT_CONNECTED = 1,
@@ -66,18 +65,18 @@ struct source {
     int timers_closing;
     int64_t active_since_ns;
     struct backoff backoff;
-    uv_timer_t soon;    /* acts on events after the stack has unwound */
-    uv_timer_t retry;   /* back-off, and the stop's time-out */
-    uv_timer_t refresh; /* the health copy */
-    uint32_t refresh_ticks;
+    uv_timer_t soon;  /* acts on events after the stack has unwound */
+    uv_timer_t retry; /* back-off, and the stop's time-out */
 
     /* shared */
     struct mutex lock;
     struct condition stopped_condition;
     struct source_status status;
-    _Atomic bool health_read; /* since the last copy */
+    _Atomic uint64_t status_changes;
     json_t *health;
-    struct letter letter; /* carries wish to the loop; on its way while posted */
+    int64_t health_ns;    /* when it was copied; 0: never */
+    bool health_wish;     /* somebody waits for a newer copy */
+    struct letter letter; /* carries the wishes to the loop; on its way while posted */
     bool posted;
     bool wish;     /* the last of source_start and source_stop */
     bool finished; /* nothing is left on the loop */
@@ -89,10 +88,16 @@ const char *source_state_text(enum source_state state)
     return texts[state];
 }
 
+static void status_changed(struct source *source)
+{
+    atomic_fetch_add_explicit(&source->status_changes, 1, memory_order_release);
+}
+
 static void state_set(struct source *source, enum source_state state)
 {
     mutex_lock(&source->lock);
     source->status.state = state;
+    status_changed(source);
     mutex_unlock(&source->lock);
 }
 
@@ -100,6 +105,7 @@ static void error_set(struct source *source, const char *reason)
 {
     mutex_lock(&source->lock);
     snprintf(source->status.last_error, sizeof(source->status.last_error), "%s", reason);
+    status_changed(source);
     mutex_unlock(&source->lock);
 }
 
@@ -113,6 +119,7 @@ static void health_refresh(struct source *source)
     mutex_lock(&source->lock);
     json_t *old = source->health;
     source->health = health;
+    source->health_ns = clock_monotonic_ns(&clock_system);
     mutex_unlock(&source->lock);
     json_decref(old);
 }
@@ -151,10 +158,12 @@ static void host_failed(void *ctx, enum err err, const char *reason)
 static void host_warning(void *ctx, const char *text)
 {
     struct source *source = ctx;
-    bool changed;
     mutex_lock(&source->lock);
-    changed = strcmp(source->status.warning, text ? text : "") != 0;
-    snprintf(source->status.warning, sizeof(source->status.warning), "%s", text ? text : "");
+    bool changed = strcmp(source->status.warning, text ? text : "") != 0;
+    if (changed) {
+        snprintf(source->status.warning, sizeof(source->status.warning), "%s", text ? text : "");
+        status_changed(source);
+    }
     mutex_unlock(&source->lock);
     if (text && changed)
         log_warning("source", "%s: %s", source->name, text);
@@ -187,17 +196,6 @@ static void on_retry(uv_timer_t *timer)
         host_stopped(source); /* it took too long */
 }
 
-/* Copies cost: with 10,000 sources one each second would take a fifth of a core. */
-static void on_refresh(uv_timer_t *timer)
-{
-    struct source *source = timer->data;
-    bool is_read = atomic_exchange_explicit(&source->health_read, false, memory_order_relaxed);
-    if (!is_read && ++source->refresh_ticks < SOURCE_HEALTH_TICKS)
-        return;
-    source->refresh_ticks = 0;
-    health_refresh(source);
-}
-
 static void retry_later(struct source *source)
 {
     uint32_t wait_ms = backoff_next_ms(&source->backoff);
@@ -205,6 +203,7 @@ static void retry_later(struct source *source)
     mutex_lock(&source->lock);
     snprintf(reason, sizeof(reason), "%s", source->status.last_error);
     source->status.restarts++;
+    status_changed(source);
     mutex_unlock(&source->lock);
     log_warning("source", "%s: %s (next try in %u.%u s)", source->name, reason, wait_ms / 1000,
                 wait_ms % 1000 / 100);
@@ -251,10 +250,9 @@ static void on_timer_closed(uv_handle_t *handle)
 static void finish(struct source *source)
 {
     state_set(source, SOURCE_STOPPED);
-    source->timers_closing = 3;
+    source->timers_closing = 2;
     uv_close((uv_handle_t *)&source->soon, on_timer_closed);
     uv_close((uv_handle_t *)&source->retry, on_timer_closed);
-    uv_close((uv_handle_t *)&source->refresh, on_timer_closed);
 }
 
 static void close_connection(struct source *source)
@@ -330,6 +328,7 @@ static void connected(struct source *source)
     source->status.state = SOURCE_ACTIVE;
     source->status.last_error[0] = '\0';
     source->status.last_connection_us = clock_realtime_us(&clock_system);
+    status_changed(source);
     mutex_unlock(&source->lock);
     health_refresh(source);
     log_info("source", "%s: connected", source->name);
@@ -392,10 +391,8 @@ static void timers_open(struct source *source)
 {
     uv_timer_init(&source->loop->uv, &source->soon);
     uv_timer_init(&source->loop->uv, &source->retry);
-    uv_timer_init(&source->loop->uv, &source->refresh);
-    source->soon.data = source->retry.data = source->refresh.data = source;
+    source->soon.data = source->retry.data = source;
     source->timers_open = true;
-    uv_timer_start(&source->refresh, on_refresh, SOURCE_HEALTH_MS, SOURCE_HEALTH_MS);
 }
 
 static void start_wanted(struct source *source)
@@ -424,7 +421,11 @@ static void on_letter(struct letter *letter)
     mutex_lock(&source->lock);
     source->posted = false;
     bool wish = source->wish;
+    bool health_wish = source->health_wish;
+    source->health_wish = false;
     mutex_unlock(&source->lock);
+    if (health_wish)
+        health_refresh(source);
     if (wish && !source->wanted)
         start_wanted(source);
     else if (!wish)
@@ -552,6 +553,11 @@ void source_status_get(struct source *source, struct source_status *ret_status)
     mutex_unlock(&source->lock);
 }
 
+uint64_t source_status_changes(const struct source *source)
+{
+    return atomic_load_explicit(&source->status_changes, memory_order_acquire);
+}
+
 const char *source_name(const struct source *source)
 {
     return source->name;
@@ -567,9 +573,23 @@ const struct connector *source_connector(const struct source *source)
     return source->connector;
 }
 
+bool source_health_ask(struct source *source)
+{
+    mutex_lock(&source->lock);
+    bool fresh = source->finished ||
+                 (source->health_ns != 0 &&
+                  clock_monotonic_ns(&clock_system) - source->health_ns < SOURCE_HEALTH_NS);
+    source->health_wish = source->health_wish || !fresh;
+    bool post = !fresh && !source->posted;
+    source->posted = source->posted || post;
+    mutex_unlock(&source->lock);
+    if (post)
+        loop_post(source->loop, &source->letter);
+    return fresh;
+}
+
 json_t *source_health(struct source *source)
 {
-    atomic_store_explicit(&source->health_read, true, memory_order_relaxed);
     mutex_lock(&source->lock);
     json_t *copy = json_deep_copy(source->health);
     mutex_unlock(&source->lock);

@@ -62,9 +62,14 @@ void source_status_get(struct source *source, struct source_status *ret_status);
 const char *source_name(const struct source *source);
 const char *source_ingestion_id(const struct source *source);
 const struct connector *source_connector(const struct source *source);
-/* The connector's health members, as last seen (at most a second old while it runs). A new
- * reference; NULL without memory. */
+/* Grows with each change of what source_status_get tells: who has seen this number has seen all. */
+uint64_t source_status_changes(const struct source *source);
+/* The connector's health members, as last copied from its loop. A new reference; NULL without
+ * memory. Nobody copies them unless asked: 10,000 sources would spend their time on it. */
 json_t *source_health(struct source *source);
+/* Whether that copy is at most a second old (or the last there will be). If not, a new one is on
+ * its way: ask again in a moment. */
+bool source_health_ask(struct source *source);
 /* Hands a push over to the connector (which must have the operation). push->done comes, whatever
  * happens. Not after source_stop was called. */
 void source_push(struct source *source, struct connector_push *push);

@@ -55,17 +55,33 @@ static enum err count_change(struct database_transaction *transaction, struct di
 
 static enum err on_version_row(void *ctx, const struct database_value *columns, size_t count)
 {
-    uint64_t *version = ctx;
+    struct source_version *version = ctx;
+    if (count != 4)
+        return ERR_BUG;
     for (size_t i = 0; i < count; i++) {
-        *version = hash_bytes_seeded(bytes_from(&columns[i].integer, sizeof(int64_t)), *version);
-        *version = hash_bytes_seeded(columns[i].bytes, *version);
+        version->hash =
+            hash_bytes_seeded(bytes_from(&columns[i].integer, sizeof(int64_t)), version->hash);
+        version->hash = hash_bytes_seeded(columns[i].bytes, version->hash);
     }
+    version->changes = columns[0].integer;
+    version->row_count = columns[1].integer;
+    version->last_id = columns[2].integer;
+    if (!database_date_parse(&columns[3], &version->updated_at_us))
+        version->updated_at_us = 0;
     return ERR_OK;
 }
 
-enum err source_table_version(struct database *database, uint64_t *ret_version, struct diag *diag)
+bool source_version_is_next(const struct source_version *before, const struct source_version *after,
+                            const struct source_row *row)
 {
-    *ret_version = 0;
+    return after->changes == before->changes + 1 && after->row_count == before->row_count + 1 &&
+           after->last_id == row->id && after->updated_at_us == row->updated_at_us;
+}
+
+enum err source_table_version(struct database *database, struct source_version *ret_version,
+                              struct diag *diag)
+{
+    *ret_version = (struct source_version){0};
     return database_query(database,
                           "SELECT (SELECT version FROM ingestor_migrations "
                           "WHERE name = '" CHANGES_NAME "'), "
@@ -100,15 +116,13 @@ static enum err find_type(struct database_transaction *transaction, const char *
     return diag_set(diag, ERR_INVALID, "the database has no data source type \"%.100s\"", name);
 }
 
-static enum err insert_row(struct database_transaction *transaction, void *ctx, struct diag *diag)
+static enum err insert_change(struct database_transaction *transaction, struct change *change,
+                              struct diag *diag)
 {
-    struct change *change = ctx;
     struct source_row *row = change->row;
     char last_connection[DATABASE_DATE_BYTES];
     int64_t type_id;
-    enum err err = count_change(transaction, diag);
-    if (!err)
-        err = find_type(transaction, row->type_name, &type_id, diag);
+    enum err err = find_type(transaction, row->type_name, &type_id, diag);
     if (err)
         return err;
     row->created_at_us = row->updated_at_us = clock_realtime_us(&clock_system);
@@ -134,17 +148,43 @@ static enum err insert_row(struct database_transaction *transaction, void *ctx, 
         values, 11, source_table_on_integer, &row->id, NULL, diag);
 }
 
+struct insertion {
+    struct source_row *rows;
+    size_t count;
+    size_t at;
+};
+
+static enum err insert_rows(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    struct insertion *insertion = ctx;
+    enum err err = count_change(transaction, diag);
+    for (insertion->at = 0; !err && insertion->at < insertion->count; insertion->at++) {
+        struct change change;
+        err = change_init(&change, &insertion->rows[insertion->at]);
+        if (!err)
+            err = insert_change(transaction, &change, diag);
+        buf_fini(&change.config_text);
+        if (err)
+            break;
+    }
+    return err;
+}
+
+enum err source_table_insert_all(struct database *database, struct source_row *rows, size_t count,
+                                 struct diag *diag)
+{
+    struct insertion insertion = {.rows = rows, .count = count};
+    struct diag reason = {0}; /* the database's words, which people should not see for a conflict */
+    enum err err = database_transact(database, insert_rows, &insertion, &reason);
+    if (err == ERR_CONFLICT && insertion.at < count)
+        return diag_set(diag, err, "the ingestion id %.200s is taken",
+                        rows[insertion.at].ingestion_id);
+    return err ? diag_set(diag, err, "%s", reason.text[0] ? reason.text : err_text(err)) : ERR_OK;
+}
+
 enum err source_table_insert(struct database *database, struct source_row *row, struct diag *diag)
 {
-    struct change change;
-    struct diag reason = {0}; /* the database's words, which people should not see for a conflict */
-    enum err err = change_init(&change, row);
-    if (!err)
-        err = database_transact(database, insert_row, &change, &reason);
-    buf_fini(&change.config_text);
-    if (err == ERR_CONFLICT)
-        return diag_set(diag, err, "the ingestion id %.200s is taken", row->ingestion_id);
-    return err ? diag_set(diag, err, "%s", reason.text[0] ? reason.text : err_text(err)) : ERR_OK;
+    return source_table_insert_all(database, row, 1, diag);
 }
 
 static enum err on_updated_at(void *ctx, const struct database_value *columns, size_t count)
@@ -203,40 +243,63 @@ enum err source_table_update(struct database *database, struct source_row *row, 
 }
 
 /* guard: what more must hold of the row. */
-static enum err status_write(struct database *database, int64_t id, const char *status,
-                             int64_t last_connection_us, const char *last_error, const char *guard,
-                             struct diag *diag)
+static enum err status_write(struct database_transaction *transaction,
+                             const struct source_report *report, const char *guard,
+                             int64_t *ret_changes, struct diag *diag)
 {
     char date[DATABASE_DATE_BYTES];
     char sql[192];
-    int64_t changes = 0;
     struct database_value values[4] = {
-        database_integer(id),
-        source_table_text(status),
-        source_table_text(last_error),
-        source_table_date(last_connection_us, date),
+        database_integer(report->id),
+        source_table_text(report->status),
+        source_table_text(report->last_error),
+        source_table_date(report->last_connection_us, date),
     };
-    bool has_date = last_connection_us != 0;
+    bool has_date = report->last_connection_us != 0;
     snprintf(sql, sizeof(sql),
              "UPDATE data_sources SET status = $2, last_error = $3%s WHERE id = $1%s",
              has_date ? ", last_connection = $4" : "", guard);
-    enum err err =
-        database_query(database, sql, values, has_date ? 4 : 3, NULL, NULL, &changes, diag);
-    return err || changes ? err : not_found(id, diag);
+    return database_transaction_query(transaction, sql, values, has_date ? 4 : 3, NULL, NULL,
+                                      ret_changes, diag);
+}
+
+static enum err set_status(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    const struct source_report *report = ctx;
+    int64_t changes = 0;
+    enum err err = status_write(transaction, report, "", &changes, diag);
+    return err || changes ? err : not_found(report->id, diag);
 }
 
 enum err source_table_set_status(struct database *database, int64_t id, const char *status,
                                  int64_t last_connection_us, const char *last_error,
                                  struct diag *diag)
 {
-    return status_write(database, id, status, last_connection_us, last_error, "", diag);
+    struct source_report report = {id, status, last_connection_us, last_error};
+    return database_transact(database, set_status, &report, diag);
 }
 
-enum err source_table_report(struct database *database, int64_t id, const char *status,
-                             int64_t last_connection_us, const char *last_error, struct diag *diag)
+struct reports {
+    const struct source_report *list;
+    size_t count;
+};
+
+static enum err report_all(struct database_transaction *transaction, void *ctx, struct diag *diag)
 {
-    return status_write(database, id, status, last_connection_us, last_error,
-                        " AND status <> 'stopped'", diag);
+    const struct reports *reports = ctx;
+    int64_t changes;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < reports->count && !err; i++)
+        err = status_write(transaction, &reports->list[i], " AND status <> 'stopped'", &changes,
+                           diag);
+    return err;
+}
+
+enum err source_table_report(struct database *database, const struct source_report *reports,
+                             size_t count, struct diag *diag)
+{
+    struct reports all = {reports, count};
+    return count > 0 ? database_transact(database, report_all, &all, diag) : ERR_OK;
 }
 
 /* Metrics first: an old database has no cascade. */

@@ -49,12 +49,25 @@ enum err source_table_get(struct database *database, int64_t id, struct source_r
                           struct diag *diag) ERR_MUST_USE;
 /* Changes when any row was inserted, updated or deleted (not by status): for seeing what another
  * replica did, cheaply. */
-enum err source_table_version(struct database *database, uint64_t *ret_version,
+struct source_version {
+    int64_t changes;
+    int64_t row_count;
+    int64_t last_id;
+    int64_t updated_at_us; /* the latest */
+    uint64_t hash;         /* of it all: two versions are the same when this is */
+};
+enum err source_table_version(struct database *database, struct source_version *ret_version,
                               struct diag *diag) ERR_MUST_USE;
+/* Whether nothing happened between the two but the insertion of that row. */
+bool source_version_is_next(const struct source_version *before, const struct source_version *after,
+                            const struct source_row *row);
 
 /* id, created_at_us and updated_at_us of row are filled in. ERR_CONFLICT: ingestion_id is taken. */
 enum err source_table_insert(struct database *database, struct source_row *row,
                              struct diag *diag) ERR_MUST_USE;
+/* All of them or none, in one transaction: a sync costs more than the rows do. */
+enum err source_table_insert_all(struct database *database, struct source_row *rows, size_t count,
+                                 struct diag *diag) ERR_MUST_USE;
 /* Writes name, config and enabled; updated_at_us is filled in. */
 enum err source_table_update(struct database *database, struct source_row *row,
                              struct diag *diag) ERR_MUST_USE;
@@ -62,11 +75,16 @@ enum err source_table_update(struct database *database, struct source_row *row,
 enum err source_table_set_status(struct database *database, int64_t id, const char *status,
                                  int64_t last_connection_us, const char *last_error,
                                  struct diag *diag) ERR_MUST_USE;
-/* The same, but not over "stopped": what a source does is told, what people want stays.
- * ERR_NOT_FOUND then, too. */
-enum err source_table_report(struct database *database, int64_t id, const char *status,
-                             int64_t last_connection_us, const char *last_error,
-                             struct diag *diag) ERR_MUST_USE;
+/* The same for many, in one transaction, but not over "stopped": what a source does is told, what
+ * people want stays. A row that is gone is passed over. */
+struct source_report {
+    int64_t id;
+    const char *status;
+    int64_t last_connection_us;
+    const char *last_error;
+};
+enum err source_table_report(struct database *database, const struct source_report *reports,
+                             size_t count, struct diag *diag) ERR_MUST_USE;
 /* With its metrics. */
 enum err source_table_delete(struct database *database, int64_t id, struct diag *diag) ERR_MUST_USE;
 

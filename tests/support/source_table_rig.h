@@ -132,10 +132,10 @@ static inline const char *query_text(const char *sql)
 
 static inline uint64_t version(void)
 {
-    uint64_t found;
+    struct source_version found;
     struct diag diag = {0};
     check(source_table_version(database, &found, &diag), &diag);
-    return found;
+    return found.hash;
 }
 
 static inline struct source_row new_row(const char *name, const char *ingestion_id,
