@@ -62,7 +62,7 @@ static void status_told(struct manager *manager, const struct told *told)
 static enum err statuses_tell(struct manager *manager, const struct told *tell, uint32_t count,
                               struct diag *diag)
 {
-    struct source_report reports[STATUSES_MAX];
+    struct source_report reports[STATUSES_MAX] = {0};
     for (uint32_t i = 0; i < count; i++)
         reports[i] = (struct source_report){tell[i].id, tell[i].status, tell[i].connection_us,
                                             tell[i].error[0] ? tell[i].error : NULL};
