@@ -3,7 +3,9 @@
 #include "app/config_yaml.h"
 #include "base/map.h"
 #include "base/nearest.h"
+#include "codec/json_schema.h"
 #include "connectors/registry.h"
+#include "sources/secrets.h"
 
 #include <strings.h>
 
@@ -78,9 +80,9 @@ static void check_config(const char *type, const json_t *config, const char *whe
 {
     const struct connector *connector = registry_find(type);
     struct diag diag = {0};
-    if (!connector || !connector->ops.check || !json_is_object(config))
+    if (!connector || !json_is_object(config))
         return;
-    enum err err = connector->ops.check(config, &diag);
+    enum err err = secrets_check(connector, config, &diag);
     if (err != ERR_OK)
         buf_printf(problems, "%s: sources[%zu].config: %s\n", where, index,
                    diag.text[0] ? diag.text : err_text(err));
@@ -190,13 +192,6 @@ static bool is_secret(const char *key)
     return false;
 }
 
-static bool is_reference(const json_t *value)
-{
-    const char *text = json_string_value(value);
-    return text && (strncmp(text, "${file:", 7) == 0 || strncmp(text, "${env:", 6) == 0) &&
-           text[strlen(text) - 1] == '}';
-}
-
 static int mask(json_t *node, int depth)
 {
     const char *key;
@@ -209,7 +204,7 @@ static int mask(json_t *node, int depth)
     json_array_foreach(node, index, value) failed |= mask(value, depth + 1);
     json_object_foreach_safe(node, next, key, value)
     {
-        if (is_secret(key) && !is_reference(value))
+        if (is_secret(key) && !json_schema_is_reference(value))
             failed |= json_object_set_new(node, key, json_string("********"));
         else
             failed |= mask(value, depth + 1);

@@ -290,7 +290,7 @@ static bool check_format(struct validation *validation, const struct json_schema
 static bool check_string(struct validation *validation, const struct json_schema_node *node,
                          const json_t *value, const struct json_schema_place *place)
 {
-    if (!json_is_string(value))
+    if (!json_is_string(value) || json_schema_is_reference(value))
         return true;
     struct bytes text = bytes_from(json_string_value(value), json_string_length(value));
     if (!check_length(validation, node, text, place))

@@ -44,6 +44,10 @@ enum err json_schema_validate(const struct json_schema *schema, const json_t *va
  * oneOf/anyOf). value is an object, changed in place. */
 enum err json_schema_defaults(const struct json_schema *schema, json_t *value) ERR_MUST_USE;
 
+/* "${env:NAME}" or "${file:/path}" and nothing else: a text that stands for another. Validation
+ * asks nothing of it but its type: pattern, format and lengths are for the text it stands for. */
+bool json_schema_is_reference(const json_t *value);
+
 /* A deep copy of value in which every non-null value of a property marked "writeOnly": true is
  * replaced by "********" (wherever the schema can reach it: properties, items,
  * additionalProperties, oneOf, anyOf). A reference ("${env:NAME}", "${file:…}") is no secret and

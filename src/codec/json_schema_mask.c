@@ -9,7 +9,8 @@
 #include "base/limits.h"
 #include "codec/json_schema_node.h"
 
-#define MASK "********"
+#define MASK                "********"
+#define REFERENCE_BYTES_MAX 4200 /* a path, and what stands around it */
 
 struct walk;
 
@@ -52,8 +53,7 @@ enum err json_schema_defaults(const struct json_schema *schema, json_t *value)
     return json_is_object(value) ? defaults_put(schema->root, value) : ERR_INVALID;
 }
 
-/* "${env:NAME}" or "${file:/path}" and nothing else. */
-static bool is_reference(const json_t *value)
+bool json_schema_is_reference(const json_t *value)
 {
     const char *text = json_string_value(value);
     size_t size = text ? json_string_length(value) : 0;
@@ -62,7 +62,8 @@ static bool is_reference(const json_t *value)
         prefix = 6;
     else if (size > 0 && strncmp(text, "${file:", 7) == 0)
         prefix = 7;
-    return prefix > 0 && size > prefix + 1 && memchr(text, '}', size) == text + size - 1;
+    return prefix > 0 && size > prefix + 1 && size <= REFERENCE_BYTES_MAX &&
+           memchr(text, '}', size) == text + size - 1;
 }
 
 static bool is_mask(const json_t *value)
@@ -189,7 +190,7 @@ static enum err walk_copy(const struct json_schema *schema, const json_t *value,
 static json_t *mask_secret(struct walk *walk, json_t *value, const json_t *stored)
 {
     (void)stored;
-    if (json_is_null(value) || is_reference(value) || is_mask(value))
+    if (json_is_null(value) || json_schema_is_reference(value) || is_mask(value))
         return value;
     json_t *mask = json_string_nocheck(MASK);
     if (!mask)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "codec/json_schema.h"
 #include "connectors/registry.h"
+#include "sources/secrets.h"
 
 #include <stdio.h>
 
@@ -271,8 +272,8 @@ enum err manager_check(const char *name, const char *type_name, const json_t *co
     if (err == ERR_INVALID)
         return diag_set(diag, err, "Invalid configuration: %s%s%s", complaint.path,
                         complaint.path[0] ? ": " : "", complaint.message);
-    if (err == ERR_OK && connector->ops.check)
-        err = connector->ops.check(config, diag);
+    if (err == ERR_OK)
+        err = secrets_check(connector, config, diag);
     return err == ERR_OK || err == ERR_NO_MEMORY ? err
                                                  : diag_set(diag, ERR_INVALID, "%s", err_text(err));
 }

@@ -8,6 +8,7 @@
 #include "connectors/registry.h"
 #include "sources/probe.h"
 #include "sources/registry_api_parts.h"
+#include "sources/secrets.h"
 
 #include <stdio.h>
 
@@ -290,8 +291,8 @@ enum err registry_api_validate(struct manager *manager, const struct registry_wi
     if (connector) {
         err = json_schema_validate(registry_validator(connector), wish->config, on_config_error,
                                    &list);
-        if (err == ERR_OK && connector->ops.check) {
-            err = connector->ops.check(wish->config, &why);
+        if (err == ERR_OK) {
+            err = secrets_check(connector, wish->config, &why);
             if (err != ERR_OK && err != ERR_NO_MEMORY)
                 error_add(&list, "/config", why.text[0] ? why.text : err_text(err));
         }

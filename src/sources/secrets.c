@@ -2,11 +2,16 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "codec/json_schema.h"
+#include "connectors/registry.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define SECRET_BYTES_MAX (64 * KIB)
 
@@ -23,9 +28,26 @@ static char *reference_name(const char *text, const char *kind)
     return name;
 }
 
+/* A pipe or a device would keep the loop waiting, for ever. */
+static FILE *regular_open(const char *path)
+{
+    struct stat stat;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0)
+        return NULL;
+    FILE *file = NULL;
+    if (fstat(descriptor, &stat) == 0 && !S_ISREG(stat.st_mode))
+        errno = EINVAL;
+    else
+        file = fdopen(descriptor, "r");
+    if (!file)
+        close(descriptor);
+    return file;
+}
+
 static json_t *file_value(const char *path, const char *property, struct diag *diag)
 {
-    FILE *file = fopen(path, "re");
+    FILE *file = regular_open(path);
     if (!file) {
         (void)diag_set(diag, ERR_NOT_FOUND, "%s: cannot read the secret file %s: %s", property,
                        path, strerror(errno));
@@ -66,13 +88,14 @@ static json_t *string_resolve(const json_t *string, const char *property, struct
 {
     const char *text = json_string_value(string);
     json_t *value = NULL;
-    char *file = reference_name(text, "${file:");
-    char *variable = file ? NULL : reference_name(text, "${env:");
+    bool is_reference = json_schema_is_reference(string);
+    char *file = is_reference ? reference_name(text, "${file:") : NULL;
+    char *variable = file || !is_reference ? NULL : reference_name(text, "${env:");
     if (file)
         value = file_value(file, property, diag);
     else if (variable)
         value = environment_value(variable, property, diag);
-    else
+    else if (!is_reference)
         value = json_copy((json_t *)(uintptr_t)string);
     mem_free(file);
     mem_free(variable);
@@ -111,11 +134,60 @@ static json_t *resolve(const json_t *from, const char *property, struct diag *di
     return json_deep_copy(from);
 }
 
-enum err secrets_resolve(const json_t *config, json_t **ret_config, struct diag *diag)
+static bool has_reference(const json_t *value)
+{
+    const char *name;
+    const json_t *member;
+    size_t index;
+    json_object_foreach((json_t *)(uintptr_t)value, name,
+                        member) if (has_reference(member)) return true;
+    json_array_foreach(value, index, member) if (has_reference(member)) return true;
+    return json_schema_is_reference(value);
+}
+
+static void on_schema_error(void *ctx, const char *path, const char *keyword, const char *message)
+{
+    struct diag *diag = ctx;
+    (void)keyword;
+    (void)diag_set(diag, ERR_INVALID, "%s, by its reference: %s", path[0] ? path + 1 : "config",
+                   message);
+}
+
+/* Of the texts themselves the schema was asked when they were stored. */
+static enum err values_check(const struct connector *connector, const json_t *resolved,
+                             struct diag *diag)
+{
+    const struct json_schema *validator = registry_validator(connector);
+    return validator ? json_schema_validate(validator, resolved, on_schema_error, diag) : ERR_OK;
+}
+
+enum err secrets_resolve(const struct connector *connector, const json_t *config,
+                         json_t **ret_config, struct diag *diag)
 {
     json_t *resolved = resolve(config, "config", diag);
     if (!resolved)
-        return diag && diag->text[0] ? ERR_INVALID : ERR_NO_MEMORY;
-    *ret_config = resolved;
-    return ERR_OK;
+        return diag->text[0] ? ERR_NOT_FOUND : ERR_NO_MEMORY;
+    enum err err = has_reference(config) ? values_check(connector, resolved, diag) : ERR_OK;
+    if (err == ERR_OK)
+        *ret_config = resolved;
+    else
+        json_decref(resolved);
+    return err;
+}
+
+enum err secrets_check(const struct connector *connector, const json_t *config, struct diag *diag)
+{
+    json_t *resolved;
+    struct diag why = {0};
+    if (!has_reference(config))
+        return connector->ops.check ? connector->ops.check(config, diag) : ERR_OK;
+    enum err err = secrets_resolve(connector, config, &resolved, &why);
+    if (err == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (err != ERR_OK)
+        return diag_set(diag, err, "%s", why.text);
+    if (connector->ops.check)
+        err = connector->ops.check(resolved, diag);
+    json_decref(resolved);
+    return err;
 }

@@ -283,7 +283,7 @@ static void begin(struct source *source)
 {
     struct diag diag = {0};
     source->events = 0;
-    enum err err = secrets_resolve(source->config, &source->resolved, &diag);
+    enum err err = secrets_resolve(source->connector, source->config, &source->resolved, &diag);
     if (err == ERR_OK) {
         source->state = mem_zalloc(1, source->connector->state_size);
         err = source->state ? ERR_OK : ERR_NO_MEMORY;
