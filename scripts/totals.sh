@@ -66,12 +66,50 @@ count_cmocka() {
         }' "$1"
 }
 
-# integration_tests [pytest arguments]: what tests/integration holds, against build/ingestor
+# Several of them side by side, as many as there are cores, each told of when it ends:
+#   step_later "what" command …   (as often as wanted)   then   steps_run
+later=()
+step_later() {
+    later+=("$(printf '%q ' "$@")")
+}
+
+steps_run() {
+    local folder i running=0
+    folder=$(mktemp -d)
+    for i in "${!later[@]}"; do
+        if [ $running -ge "$(nproc)" ]; then
+            wait -n
+            running=$((running - 1))
+        fi
+        {
+            passed=0 failed=0 skipped=0
+            eval "step ${later[$i]}" >"$folder/$i.log" 2>&1 </dev/null
+            echo "$passed $failed $skipped" >"$folder/$i.totals"
+            cat "$folder/$i.log"
+        } &
+        running=$((running + 1))
+    done
+    wait
+    for i in "${!later[@]}"; do
+        local totals
+        if read -r -a totals <"$folder/$i.totals"; then
+            add "${totals[@]}"
+        else
+            add 0 1 0 # killed before it could say
+        fi
+    done
+    later=()
+    rm -rf "$folder"
+}
+
+# integration_tests [pytest arguments]: what tests/integration holds, against build/ingestor. File by
+# file on all cores: they wait more than they work.
 integration_tests() {
     local tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools} log line status
     ls tests/integration/test_*.py >/dev/null 2>&1 || return 0
     log=$(mktemp)
-    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no tests/integration \
+    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(nproc)" \
+        --dist loadfile tests/integration \
         "$@" 2>&1 </dev/null | tee "$log"
     status=${PIPESTATUS[0]}
     line=$(grep -E '(passed|failed|error|skipped).* in [0-9.]+' "$log" | tail -1)

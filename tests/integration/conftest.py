@@ -8,6 +8,7 @@ ended with it.
 import json
 import os
 import queue
+import random
 import shutil
 import signal
 import socket
@@ -43,9 +44,18 @@ def find_tool(name):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below what the kernel hands out by itself, and no other pytest-xdist worker's: nobody takes it
+    before it is used."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = 10000 + random.randrange(22000 // workers) * workers + worker
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_until(condition, what, timeout_s=None):
