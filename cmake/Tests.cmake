@@ -47,6 +47,15 @@ foreach(source ${tool_sources})
     add_ingestor_program(${name} ${source} app)
 endforeach()
 
+# Libraries that a test preloads under the service (LD_PRELOAD), to bend what the system tells it.
+file(GLOB preload_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/preload/*.c)
+foreach(source ${preload_sources})
+    get_filename_component(name ${source} NAME_WE)
+    add_library(${name} MODULE ${source})
+    set_target_properties(${name} PROPERTIES PREFIX "")
+    target_compile_definitions(${name} PRIVATE _GNU_SOURCE)
+endforeach()
+
 if(INGESTOR_FUZZ)
     file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
     foreach(source ${fuzz_sources})

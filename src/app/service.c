@@ -25,6 +25,7 @@
 #include "lake/store_open.h"
 #include "version.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -458,12 +459,24 @@ enum err service_reload(struct service *service, const struct config *config, st
     return manager_declare(service->manager, config->sources, diag);
 }
 
+/* Nothing in here waits by the clock that jumped; what arrives from now on bears its time. */
+static void clock_jump_log(struct service *service)
+{
+    int64_t by_us = clock_jump_next(&service->clock_jump, &clock_system);
+    if (by_us != 0)
+        log_warning("serve",
+                    "the system clock jumped %s by %.3f s: arrival times follow it; if nobody set "
+                    "it on purpose, look at NTP on this machine",
+                    by_us > 0 ? "forward" : "back", fabs((double)by_us) / (double)US_PER_S);
+}
+
 void service_tick(struct service *service)
 {
     struct upload_stats uploads;
     upload_stats_get(uploader_upload(service->uploader), &uploads);
     pipeline_tick(service->pipeline, uploads.lag_ns);
     health_log_changes(service);
+    clock_jump_log(service);
 }
 
 /* --- stop --- */

@@ -11,6 +11,7 @@
 #include "lake/spool.h"
 #include "lake/store.h"
 #include "lake/uploader.h"
+#include "os/clock_jump.h"
 #include "os/loop.h"
 #include "os/process_metrics.h"
 #include "os/thread.h"
@@ -53,6 +54,7 @@ struct service {
 
     /* Of the tick's thread. */
     int64_t health_logged_ns;
+    struct clock_jump clock_jump;
     struct health_log store_log;
     struct health_log journal_log;
     struct health_log database_log;
