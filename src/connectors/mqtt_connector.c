@@ -346,5 +346,6 @@ const struct connector mqtt_connector = {
             .disconnect = mqtt_disconnect,
             .health = mqtt_health,
             .check = mqtt_config_check,
-            .forget = mqtt_forget},
+            .forget = mqtt_forget,
+            .trial = mqtt_config_trial},
 };

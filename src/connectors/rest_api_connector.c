@@ -358,6 +358,17 @@ static enum err rest_check(const json_t *json, struct diag *diag)
     return err;
 }
 
+/* One page of one poll: a trial is for a sample. */
+static enum err rest_trial(json_t *config)
+{
+    json_t *pagination = json_object_get(config, "pagination");
+    bool failed =
+        json_object_set_new(config, "poll_interval", json_integer(REST_INTERVAL_SECONDS_MAX)) != 0;
+    if (json_is_object(pagination))
+        failed |= json_object_set_new(pagination, "max_pages", json_integer(1)) != 0;
+    return failed ? ERR_NO_MEMORY : ERR_OK;
+}
+
 static const char *const formats[] = {"JSON", "XML", "Plain Text", NULL};
 
 const struct connector rest_api_connector = {
@@ -379,5 +390,6 @@ const struct connector rest_api_connector = {
             .stop = rest_stop,
             .disconnect = rest_disconnect,
             .health = rest_health,
-            .check = rest_check},
+            .check = rest_check,
+            .trial = rest_trial},
 };

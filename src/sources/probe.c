@@ -113,11 +113,25 @@ static enum err probe_begin(struct probe *probe, const struct probe_options *opt
     return err;
 }
 
+/* A source that polls is asked once: whether the answer is there, or why there is none. What it
+ * brought has been emitted before, but its block may still be on its way. */
+static bool poll_is_over(struct probe *probe, const struct connector *connector)
+{
+    if (connector->display.real_time)
+        return false;
+    json_t *health = source_health(probe->source);
+    bool is_over =
+        json_object_get(health, "last_successful_operation") || json_object_get(health, "error");
+    json_decref(health);
+    return is_over;
+}
+
 static void probe_wait(struct probe *probe, const struct probe_options *options)
 {
     struct probe_result *result = probe->result;
     int64_t until_ns = clock_monotonic_ns(&clock_system) + options->seconds_max * NS_PER_S;
     bool over = false;
+    bool polled = false;
     while (!over && clock_monotonic_ns(&clock_system) < until_ns) {
         struct source_status status;
         mutex_lock(&probe->lock);
@@ -129,7 +143,8 @@ static void probe_wait(struct probe *probe, const struct probe_options *options)
         result->connected = result->connected || status.state == SOURCE_ACTIVE;
         snprintf(result->error, sizeof(result->error), "%s",
                  status.last_error[0] ? status.last_error : status.warning);
-        over = over || status.state == SOURCE_ERROR;
+        over = over || polled || status.state == SOURCE_ERROR;
+        polled = poll_is_over(probe, options->connector); /* and one more turn for its block */
     }
     for (int i = 0; i < HEALTH_STEPS && !source_health_ask(probe->source); i++) {
         mutex_lock(&probe->lock);

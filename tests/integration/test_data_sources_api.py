@@ -179,6 +179,19 @@ def test_validate_and_test(api, broker):
     assert api.json("GET", "/api/data-sources?enabled_only=false")["total"] == 0
 
 
+def test_a_trial_takes_nothing_from_anybody(api, broker):
+    """Neither a share of a shared subscription nor the session of a source that runs."""
+    tried = api.json("POST", "/api/data-sources/test", {
+        "name": "v", "type_name": "mqtt",
+        "config": {"broker": "127.0.0.1", "port": broker.port, "topics": ["$share/g/a", "b"],
+                   "client_id": "mine"}})["data"]
+    assert tried["success"] is True
+    broker.settle()
+    (connect,), (subscribe,) = broker.packets("CONNECT"), broker.packets("SUBSCRIBE")
+    assert [entry["filter"] for entry in subscribe["filters"]] == ["a", "b"]
+    assert connect["client_id"] != "mine" and connect["clean_start"] is True
+
+
 def test_bad_calls(api):
     detail = api.json("POST", "/api/data-sources", {}, 422)["detail"]
     assert [(d["loc"], d["type"]) for d in detail] == [

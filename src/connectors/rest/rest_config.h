@@ -10,15 +10,16 @@
 #include "connectors/common_options.h"
 #include "connectors/rest/rest_path.h"
 
-#define REST_CONFIG_BYTES_MAX   (4 * MIB)
-#define REST_INTERVAL_SECONDS   60
-#define REST_TIMEOUT_SECONDS    30
-#define REST_RESPONSE_BYTES_MAX (64 * MIB)
-#define REST_HEADERS_MAX        100
-#define REST_PARAMS_MAX         100
-#define REST_PAGES_DEFAULT      100
-#define REST_PAGES_MAX          100000
-#define REST_HEADER_BYTES_MAX   8192
+#define REST_CONFIG_BYTES_MAX     (4 * MIB)
+#define REST_INTERVAL_SECONDS     60
+#define REST_INTERVAL_SECONDS_MAX 86400
+#define REST_TIMEOUT_SECONDS      30
+#define REST_RESPONSE_BYTES_MAX   (64 * MIB)
+#define REST_HEADERS_MAX          100
+#define REST_PARAMS_MAX           100
+#define REST_PAGES_DEFAULT        100
+#define REST_PAGES_MAX            100000
+#define REST_HEADER_BYTES_MAX     8192
 
 enum rest_auth {
     REST_AUTH_NONE,
