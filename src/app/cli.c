@@ -9,15 +9,18 @@
 #include "version.h"
 
 #include "app/serve.h"
+#include "app/status.h"
 #include "app/try.h"
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define OPTION_BYTES_MAX 64
 #define PROBLEMS_MAX     (256 * KIB)
 #define ANSWER_MAX       (16 * MIB)
+#define STATUS_URL_BYTES 1024
 
 struct command {
     const char *name;
@@ -177,31 +180,38 @@ struct loaded {
     struct config *config;
 };
 
+/* What file, environment and options make. CLI_OK, or the exit code; what is wrong is told. */
+static int load_config(const struct cli_arguments *arguments, const char *path,
+                       struct config_input *ret_input, struct config **ret_config)
+{
+    struct buf problems;
+    *ret_input = (struct config_input){
+        .fs = &fs_posix,
+        .path = path,
+        .environment = (const char *const *)environ,
+        .options = arguments->options,
+        .option_count = arguments->option_count,
+    };
+    buf_init(&problems, PROBLEMS_MAX);
+    enum err err = config_load(ret_input, ret_config, &problems);
+    print_problems(&problems);
+    buf_fini(&problems);
+    if (err && err != ERR_INVALID)
+        fprintf(stderr, "ingestor: configuration: %s\n", err_text(err));
+    assert(err || *ret_config);
+    return err == ERR_OK ? CLI_OK : err == ERR_INVALID ? CLI_USAGE : CLI_FAILURE;
+}
+
 /* Parses the arguments and loads the configuration. CLI_OK, or the exit code. */
 static int load(const struct command *command, int argc, char **argv, struct loaded *loaded)
 {
     const struct cli_flag flags[] = {
         {"config", true, &loaded->path}, {"json", false, &loaded->json}, {0}};
     struct diag diag = {0};
-    struct buf problems;
     loaded->arguments = (struct cli_arguments){.flags = flags, .takes_config = true};
     if (cli_parse(&loaded->arguments, argc - 1, argv + 1, &diag) != ERR_OK)
         return usage(command, &diag);
-    loaded->input = (struct config_input){
-        .fs = &fs_posix,
-        .path = loaded->path,
-        .environment = (const char *const *)environ,
-        .options = loaded->arguments.options,
-        .option_count = loaded->arguments.option_count,
-    };
-    buf_init(&problems, PROBLEMS_MAX);
-    enum err err = config_load(&loaded->input, &loaded->config, &problems);
-    print_problems(&problems);
-    buf_fini(&problems);
-    if (err && err != ERR_INVALID)
-        fprintf(stderr, "ingestor: configuration: %s\n", err_text(err));
-    assert(err || loaded->config);
-    return err == ERR_OK ? CLI_OK : err == ERR_INVALID ? CLI_USAGE : CLI_FAILURE;
+    return load_config(&loaded->arguments, loaded->path, &loaded->input, &loaded->config);
 }
 
 static int print_answer(struct buf *answer, enum err err)
@@ -300,7 +310,6 @@ static int run_journal(const struct command *command, int argc, char **argv)
     struct cli_arguments arguments = {.flags = flags, .takes_config = true, .operand_max = 2};
     struct diag diag = {0};
     struct config *config = NULL;
-    struct buf problems;
     if (cli_parse(&arguments, argc - 1, argv + 1, &diag) != ERR_OK)
         return usage(command, &diag);
     if (arguments.operand_count == 0 || strcmp(arguments.operands[0], "inspect") != 0) {
@@ -313,18 +322,65 @@ static int run_journal(const struct command *command, int argc, char **argv)
                                             .segment = segment};
     if (arguments.operand_count == 2)
         return inspect_journal(arguments.operands[1], &options);
-    const struct config_input input = {.fs = &fs_posix,
-                                       .path = path,
-                                       .environment = (const char *const *)environ,
-                                       .options = arguments.options,
-                                       .option_count = arguments.option_count};
-    buf_init(&problems, PROBLEMS_MAX);
-    enum err err = config_load(&input, &config, &problems);
-    print_problems(&problems);
-    buf_fini(&problems);
-    int exit_code = err ? CLI_USAGE : inspect_journal(config->journal_dir, &options);
+    struct config_input input;
+    int exit_code = load_config(&arguments, path, &input, &config);
+    if (exit_code == CLI_OK)
+        exit_code = inspect_journal(config->journal_dir, &options);
     config_free(config);
     return exit_code;
+}
+
+/* The address of the API that this configuration makes. */
+static void service_url(const struct config *config, char ret_url[STATUS_URL_BYTES])
+{
+    bool any = strcmp(config->host, "0.0.0.0") == 0 || strcmp(config->host, "::") == 0;
+    bool is_ipv6 = strchr(config->host, ':') && !any;
+    snprintf(ret_url, STATUS_URL_BYTES, "http://%s%s%s:%u", is_ipv6 ? "[" : "",
+             any ? "127.0.0.1" : config->host, is_ipv6 ? "]" : "", (unsigned)config->port);
+}
+
+/* Without a path: those of the API are put after it. */
+static bool url_given(const char *text, char ret_url[STATUS_URL_BYTES])
+{
+    bool is_http = strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+    int size = snprintf(ret_url, STATUS_URL_BYTES, "%s%s", is_http ? "" : "http://", text);
+    if (size < 0 || size >= STATUS_URL_BYTES)
+        return false;
+    while (size > 0 && ret_url[size - 1] == '/')
+        ret_url[--size] = '\0';
+    return true;
+}
+
+static int run_status(const struct command *command, int argc, char **argv)
+{
+    const char *json = NULL;
+    const char *path = NULL;
+    const char *seconds = "1";
+    const struct cli_flag flags[] = {
+        {"config", true, &path}, {"json", false, &json}, {"seconds", true, &seconds}, {0}};
+    struct cli_arguments arguments = {.flags = flags, .takes_config = true, .operand_max = 1};
+    struct config *config = NULL;
+    struct config_input input;
+    struct diag diag = {0};
+    char url[STATUS_URL_BYTES];
+    char *end;
+    if (cli_parse(&arguments, argc - 1, argv + 1, &diag) != ERR_OK)
+        return usage(command, &diag);
+    struct status_options options = {.url = url, .seconds = strtod(seconds, &end), .json = json};
+    if (end == seconds || *end || !(options.seconds >= 0.1 && options.seconds <= 3600))
+        diag_set(&diag, ERR_INVALID, "--seconds must be a number from 0.1 to 3600");
+    else if (arguments.operand_count == 1 && !url_given(arguments.operands[0], url))
+        diag_set(&diag, ERR_INVALID, "the URL is too long");
+    if (diag.text[0])
+        return usage(command, &diag);
+    if (arguments.operand_count == 0) {
+        int exit_code = load_config(&arguments, path, &input, &config);
+        if (exit_code != CLI_OK)
+            return exit_code;
+        service_url(config, url);
+        config_free(config);
+    }
+    return status_main(&options);
 }
 
 static int run_version(const struct command *command, int argc, char **argv)
@@ -353,6 +409,16 @@ static const struct command commands[] = {
      "Example: ingestor serve --mqtt-broker mqtt.example.org --mqtt-topic 'plant/#' \\\n"
      "             --object-store-url file:///srv/lake\n",
      run_serve},
+    {"status", "how a running service is, at a glance",
+     "Usage: ingestor status [URL] [--seconds N] [--json] [--config FILE] [options]\n"
+     "\n"
+     "Asks the service at URL (default: where HOST and PORT say) how it is: health, rates over\n"
+     "N seconds (1), lag, what journal and spool hold and how long an outage of the store they\n"
+     "would bridge at this rate, and each source.\n"
+     "Exit code 0: healthy or degraded; 1: unhealthy, or no answer.\n"
+     "\n"
+     "Example: ingestor status http://127.0.0.1:8001\n",
+     run_status},
     {"try", "connect to an address and show what would be stored", NULL, run_try},
     {"simulate", "publish as a city full of sensors", NULL, run_simulate},
     {"journal", "journal inspect: what the journal holds",

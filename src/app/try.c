@@ -20,6 +20,7 @@
 
 struct try_options {
     const char *url;
+    const char *data_path; /* NULL: not said */
     uint32_t messages_max;
     uint32_t seconds_max;
     bool json;
@@ -39,8 +40,15 @@ static enum err target_listen(const struct try_options *options, const struct tr
                                                      .messages_max = options->messages_max,
                                                      .seconds_max = options->seconds_max},
                              ret_result, diag);
+    if (err == ERR_OK && ret_result->message_count > 0 && ret_result->error[0])
+        fprintf(stderr, "ingestor try: %s\n", ret_result->error); /* a warning */
     if (err != ERR_OK || ret_result->message_count > 0)
         return err;
+    if (ret_result->connected && !connector->display.real_time)
+        return diag_set(diag, ERR_NETWORK, "%s",
+                        ret_result->error[0] ? ret_result->error
+                                             : "the answer came, and there is no record in it: is "
+                                               "--data-path right?");
     if (ret_result->connected)
         return diag_set(diag, ERR_TIMEOUT,
                         "connected, but nothing came within %u s%s%s: is the address right, and "
@@ -57,12 +65,15 @@ static void help(FILE *out)
     fputs("Usage: ingestor try <url> [options]\n\n"
           "Connects, prints the schema it infers, where rows would go and the first rows.\n"
           "Stores nothing, and takes no message from anybody.\n\n"
-          "  mqtt://[user:password@]host[:port]/topic/filter   (default topic: #)\n\n"
-          "  --messages N   stop after N messages (default 20)\n"
-          "  --seconds N    stop after N seconds (default 10)\n"
-          "  --json         print JSON\n"
-          "  --help         this text\n\n"
-          "Example: ingestor try mqtt://localhost/smartcity/#\n",
+          "  mqtt://[user:password@]host[:port]/topic/filter   (default topic: #)\n"
+          "  http[s]://[user:password@]host[:port]/path?query  (asked once)\n\n"
+          "  --messages N      stop after N messages, show N rows (default 20)\n"
+          "  --seconds N       stop after N seconds (default 10)\n"
+          "  --data-path PATH  where the records are in an HTTP answer, as data.items\n"
+          "  --json            print JSON\n"
+          "  --help            this text\n\n"
+          "Example: ingestor try mqtt://localhost/smartcity/#\n"
+          "         ingestor try https://api.example.org/readings --data-path data.items\n",
           out);
 }
 
@@ -80,15 +91,17 @@ static bool options_read(int argc, char **argv, struct try_options *options)
 {
     static const struct option longs[] = {{"messages", required_argument, NULL, 'n'},
                                           {"seconds", required_argument, NULL, 's'},
+                                          {"data-path", required_argument, NULL, 'd'},
                                           {"json", no_argument, NULL, 'j'},
                                           {0}};
     int letter;
     optind = 0;
     while ((letter = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        bool good = letter == 'j' ||
+        bool good = letter == 'j' || letter == 'd' ||
                     (letter == 'n' && number_option(optarg, 100000, &options->messages_max)) ||
                     (letter == 's' && number_option(optarg, 3600, &options->seconds_max));
         options->json = options->json || letter == 'j';
+        options->data_path = letter == 'd' ? optarg : options->data_path;
         if (letter != '?' && !good)
             fprintf(stderr, "ingestor try: '%s' is not a number in range\n", optarg);
         if (!good)
@@ -109,7 +122,7 @@ static enum err run(const struct try_options *options, struct diag *diag)
     struct probe_result *result = mem_zalloc(1, sizeof(*result));
     if (!result)
         return ERR_NO_MEMORY;
-    enum err err = try_url_parse(options->url, &target, diag);
+    enum err err = try_url_parse(options->url, options->data_path, &target, diag);
     if (err == ERR_OK)
         err = target_listen(options, &target, result, diag);
     if (err == ERR_OK)

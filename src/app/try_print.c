@@ -1,5 +1,6 @@
 #include "app/try_print.h"
 
+#include "app/terminal.h"
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/limits.h"
@@ -12,6 +13,7 @@
 
 #define TRY_DATASETS_SHOWN 20
 #define TRY_CELL_MAX       24
+#define TRY_NAME_WIDTH     32
 
 struct seen {
     struct batch *batch;
@@ -116,7 +118,8 @@ static void cell_print(const json_t *value, FILE *out)
                      ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12))
                      : NULL;
     const char *shown = json_is_string(value) ? json_string_value(value) : text ? text : "";
-    fprintf(out, " %-*.*s", TRY_CELL_MAX, TRY_CELL_MAX, shown);
+    fputc(' ', out);
+    terminal_cell(out, shown, TRY_CELL_MAX);
     free(text);
 }
 
@@ -128,7 +131,10 @@ static void rows_print(const json_t *rows, FILE *out)
     size_t index;
     const json_t *row;
     json_object_foreach((json_t *)(uintptr_t)first, key, value)
-        fprintf(out, " %-*.*s", TRY_CELL_MAX, TRY_CELL_MAX, key);
+    {
+        fputc(' ', out);
+        terminal_cell(out, key, TRY_CELL_MAX);
+    }
     fputc('\n', out);
     json_array_foreach(rows, index, row)
     {
@@ -149,8 +155,11 @@ static void table_print(const json_t *object, FILE *out)
         fprintf(out, "path     %s\n", json_string_value(entry));
     fprintf(out, "columns\n");
     json_array_foreach(json_object_get(object, "columns"), index, entry)
-        fprintf(out, "  %-32s %s\n", json_string_value(json_object_get(entry, "name")),
-                json_string_value(json_object_get(entry, "type")));
+    {
+        fputs("  ", out);
+        terminal_cell(out, json_string_value(json_object_get(entry, "name")), TRY_NAME_WIDTH);
+        fprintf(out, " %s\n", json_string_value(json_object_get(entry, "type")));
+    }
     fprintf(out, "rows\n");
     rows_print(json_object_get(object, "rows"), out);
     fputc('\n', out);

@@ -6,6 +6,7 @@
 #include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static char *part_get(CURLU *handle, CURLUPart part, unsigned flags)
 {
@@ -47,19 +48,15 @@ static enum err mqtt_config(const char *url, CURLU *handle, json_t **ret_config)
     return config ? ERR_OK : ERR_NO_MEMORY;
 }
 
-enum err try_url_parse(const char *url, struct try_target *ret_target, struct diag *diag)
+static enum err mqtt_target(const char *url, struct try_target *target, struct diag *diag)
 {
     /* without what follows '#', which curl would take for a fragment, and may refuse */
     char head[2048];
     size_t size = strcspn(url, "#");
-    *ret_target = (struct try_target){0};
     if (size >= sizeof(head))
         return diag_set(diag, ERR_INVALID, "the URL is too long");
     memcpy(head, url, size);
     head[size] = '\0';
-    if (strncmp(url, "mqtt://", 7) != 0)
-        return diag_set(diag, ERR_INVALID,
-                        "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic", url);
     CURLU *handle = curl_url();
     if (!handle)
         return ERR_NO_MEMORY;
@@ -68,13 +65,42 @@ enum err try_url_parse(const char *url, struct try_target *ret_target, struct di
         err = diag_set(diag, ERR_INVALID,
                        "'%.100s' is not a URL: mqtt://[user:password@]host[:port]/topic", url);
     else
-        err = mqtt_config(url, handle, &ret_target->config);
+        err = mqtt_config(url, handle, &target->config);
     curl_url_cleanup(handle);
-    if (err != ERR_OK)
-        return err;
-    ret_target->type_name = "mqtt";
-    ret_target->name = mem_strdup("try");
-    return ret_target->name ? ERR_OK : ERR_NO_MEMORY;
+    target->type_name = "mqtt";
+    return err;
+}
+
+/* The connector reads the address, credentials in it included. */
+static enum err http_target(const char *url, const char *data_path, struct try_target *target)
+{
+    target->config = json_pack("{s:s, s:s*}", "url", url, "data_path", data_path);
+    target->type_name = "rest_api";
+    return target->config ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static bool has_scheme(const char *url, const char *scheme)
+{
+    return strncasecmp(url, scheme, strlen(scheme)) == 0;
+}
+
+enum err try_url_parse(const char *url, const char *data_path, struct try_target *ret_target,
+                       struct diag *diag)
+{
+    enum err err;
+    *ret_target = (struct try_target){0};
+    if (has_scheme(url, "mqtt://"))
+        err = mqtt_target(url, ret_target, diag);
+    else if (has_scheme(url, "http://") || has_scheme(url, "https://"))
+        err = http_target(url, data_path, ret_target);
+    else
+        err = diag_set(diag, ERR_INVALID,
+                       "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic or "
+                       "http[s]://host[:port]/path",
+                       url);
+    if (err == ERR_OK && !(ret_target->name = mem_strdup("try")))
+        err = ERR_NO_MEMORY;
+    return err;
 }
 
 void try_target_fini(struct try_target *target)

@@ -10,7 +10,8 @@ struct try_target {
     json_t *config;
 };
 
-/* ERR_INVALID says what such a URL looks like. */
-enum err try_url_parse(const char *url, struct try_target *ret_target,
+/* data_path: where the records are in an HTTP answer; NULL: not said. ERR_INVALID says what such a
+ * URL looks like. */
+enum err try_url_parse(const char *url, const char *data_path, struct try_target *ret_target,
                        struct diag *diag) ERR_MUST_USE;
 void try_target_fini(struct try_target *target);

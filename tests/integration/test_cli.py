@@ -3,9 +3,12 @@
 import json
 import os
 import subprocess
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import find_program
+from conftest import find_program, free_port, wait_until
 
 
 @pytest.fixture
@@ -134,3 +137,108 @@ def test_journal_inspect(run, tmp_path):
     assert "none" in run("journal", "inspect", str(tmp_path / "none"), expect=1).stderr
     assert run("journal", "inspect", expect=1).stderr  # JOURNAL_DIR, not made yet
     assert "did you mean --payloads?" in run("journal", "inspect", "--payload", expect=2).stderr
+
+
+# --- status and try: against a service, a server and a broker -----------------------------------
+
+
+def test_status(run, make_service, mosquitto, simulate):
+    service = make_service(mosquitto.port)
+    service.wait_log("connected")
+    simulate(mosquitto.port, "--count", "50", "--rate", "0", "--qos", "1", "--faults", "0")
+    wait_until(lambda: service.metric("ingestor_source_messages_stored_total") >= 50, "50 to be stored")
+    address = f"http://127.0.0.1:{service.port}"
+    report = json.loads(run("status", address + "/", "--json", "--seconds", "0.2").stdout)
+    assert report["status"] == "healthy" and report["url"] == address
+    assert report["messages"]["received"] == report["messages"]["stored"] == 50
+    assert report["components"]["journal"] == "healthy"
+    assert report["journal"]["max_bytes"] == 10 << 30 and report["uptime_seconds"] >= 0
+    (source,) = report["sources"]
+    assert (source["name"], source["status"], source["received"]) == ("Local Simulators MQTT", "active",
+                                                                       50)
+    screen = run("status", "--seconds", "0.2", env={"PORT": str(service.port)}).stdout
+    assert f"ingestor {report['version']} at {address}: healthy" in screen
+    assert "components  all healthy" in screen and "received 50" in screen
+    assert "Local Simulators MQTT" in screen
+
+
+def test_status_of_a_source_that_fails(run, make_service):
+    """Degraded is said, with the reason, and is no failure of the command."""
+    nowhere = free_port()
+    service = make_service(nowhere)
+    service.wait_log("next try")
+    screen = run("status", f"127.0.0.1:{service.port}", "--seconds", "0.1").stdout
+    assert "degraded" in screen and f"127.0.0.1:{nowhere}" in screen
+
+
+def test_status_without_a_service(run, http_server):
+    assert "Failed to connect" in run("status", f"http://127.0.0.1:{free_port()}", expect=1).stderr
+    assert "is no ingestor" in run("status", http_server, "--seconds", "0.1", expect=1).stderr
+    assert "--seconds" in run("status", "--seconds", "0", expect=2).stderr
+    assert "--seconds" in run("status", "--seconds", "1x", expect=2).stderr
+    assert "unexpected argument" in run("status", "a", "b", expect=2).stderr
+    assert "too long" in run("status", "http://" + "a" * 2000, expect=2).stderr
+
+
+READINGS = [{"sensor_id": f"s{i}", "value": i, "text": "\x1b[2Jgrün"} for i in range(30)]
+
+
+@pytest.fixture
+def http_server():
+    """/readings, /empty and 404; /asked tells how often it was asked for readings."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path = self.path.split("?")[0]
+            asked.append(path)
+            answers = {"/readings": {"data": {"items": READINGS}}, "/empty": {"data": {"items": []}},
+                       "/asked": asked.count("/readings")}
+            self.send_response(200 if path in answers else 404)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(answers.get(path)).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_try_http(run, http_server, tmp_path):
+    address = http_server + "/readings?from=1"
+    (dataset,) = json.loads(run("try", address, "--data-path", "data.items", "--json").stdout)
+    assert dataset["messages"] == 30
+    assert [row["value"] for row in dataset["rows"]] == list(range(20))  # --messages' default
+    types = {column["name"]: column["type"] for column in dataset["columns"]}
+    assert types["value"] == "DOUBLE" and types["sensor_id"] == "STRING"
+    assert dataset["paths"][0].startswith("bronze/ingestion_id=")
+    assert urllib.request.urlopen(http_server + "/asked").read() == b"1"
+    assert not list(tmp_path.iterdir())  # nothing is stored
+    screen = run("try", address, "--data-path", "data.items", "--messages", "2").stdout
+    assert "?[2Jgrün" in screen and "\x1b" not in screen
+    assert screen.count("s0 ") == 1 and "s2 " not in screen
+
+
+def test_try_http_that_brings_nothing(run, http_server):
+    assert "404" in run("try", http_server + "/none", expect=1).stderr
+    result = run("try", http_server + "/empty", "--data-path", "data.items", expect=1)
+    assert "no record" in result.stderr
+    assert "Failed to connect" in run("try", f"http://127.0.0.1:{free_port()}/", expect=1).stderr
+    result = run("try", http_server + "/readings", "--data-path", "elsewhere")
+    assert "elsewhere" in result.stderr and "dataset" in result.stdout
+    assert "ftp://h/x" in run("try", "ftp://h/x", expect=2).stderr
+
+
+def test_try_mqtt(run, mosquitto, simulate):
+    publishing = threading.Thread(target=lambda: simulate(
+        mosquitto.port, "--count", "60", "--rate", "30", "--faults", "0", "--sensors", "1"))
+    publishing.start()
+    datasets = json.loads(run("try", f"mqtt://127.0.0.1:{mosquitto.port}/smartcity/#", "--messages", "3",
+                              "--json").stdout)
+    publishing.join()
+    assert sum(dataset["messages"] for dataset in datasets) >= 3

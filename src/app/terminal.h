@@ -1,0 +1,12 @@
+#pragma once
+/*
+ * Texts that others wrote (names, errors, what a server answered), for a person's terminal: control
+ * characters, which could move the cursor or worse, and bytes that are not UTF-8 become '?'.
+ */
+#include <stddef.h>
+#include <stdio.h>
+
+/* The text's first characters, at most width (of code points), and spaces up to width. */
+void terminal_cell(FILE *out, const char *text, size_t width);
+/* All of it. */
+void terminal_text(FILE *out, const char *text);

@@ -1,0 +1,50 @@
+#include "app/terminal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void check_cell(const char *text, size_t width, const char *expected)
+{
+    char *shown = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&shown, &size);
+    assert_non_null(out);
+    terminal_cell(out, text, width);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(shown, expected);
+    free(shown);
+}
+
+static void cells_have_their_width(void **state)
+{
+    (void)state;
+    check_cell("ab", 4, "ab  ");
+    check_cell("abcdef", 4, "abcd");
+    check_cell("größer", 4, "größ");
+    check_cell("ß", 2, "ß ");
+}
+
+static void what_moves_a_cursor_is_not_shown(void **state)
+{
+    (void)state;
+    check_cell("a\x1b[2Jb", 6, "a?[2Jb");
+    check_cell("\r\n\t\x7f", 4, "????");
+    check_cell("\xc2\x9b"
+               "1m",
+               3, "?1m");
+    check_cell("\xff\xc3", 2, "??");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cells_have_their_width),
+        cmocka_unit_test(what_moves_a_cursor_is_not_shown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
