@@ -17,6 +17,7 @@
 #define LIMIT_MESSAGE_BYTES_MAX     (48 * MIB) /* the most that option may be set to */
 #define LIMIT_DEAD_LETTER_BYTES     (64 * KIB) /* kept of an oversize payload */
 #define LIMIT_JSON_DEPTH            1000
+#define LIMIT_CONVERTED_BYTES       (192 * MIB) /* a payload of another format, as JSON text */
 #define LIMIT_COLUMN_DEPTH          16
 #define LIMIT_LEAVES_PER_RECORD     1000
 #define LIMIT_COLUMNS_PER_DATASET   2000

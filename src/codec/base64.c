@@ -1,8 +1,6 @@
 #include "codec/base64.h"
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-enum err base64_append(struct buf *out, struct bytes data)
+static enum err append(struct buf *out, struct bytes data, const char alphabet[64], bool padding)
 {
     enum err err = buf_reserve(out, data.size / 3 * 4 + 4);
     if (err != ERR_OK)
@@ -17,9 +15,23 @@ enum err base64_append(struct buf *out, struct bytes data)
             group |= data.data[i + 2];
         *to++ = (uint8_t)alphabet[group >> 18];
         *to++ = (uint8_t)alphabet[group >> 12 & 63];
-        *to++ = left > 1 ? (uint8_t)alphabet[group >> 6 & 63] : '=';
-        *to++ = left > 2 ? (uint8_t)alphabet[group & 63] : '=';
+        if (left > 1 || padding)
+            *to++ = left > 1 ? (uint8_t)alphabet[group >> 6 & 63] : '=';
+        if (left > 2 || padding)
+            *to++ = left > 2 ? (uint8_t)alphabet[group & 63] : '=';
     }
     out->size = (size_t)(to - out->data);
     return ERR_OK;
+}
+
+enum err base64_append(struct buf *out, struct bytes data)
+{
+    return append(out, data, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
+                  true);
+}
+
+enum err base64url_append(struct buf *out, struct bytes data)
+{
+    return append(out, data, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+                  false);
 }

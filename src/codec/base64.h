@@ -1,5 +1,8 @@
 #pragma once
-/* Base64 with padding (RFC 4648 §4). Pure. */
+/* Base64 (RFC 4648). Pure. */
 #include "base/buf.h"
 
+/* §4, with padding. */
 enum err base64_append(struct buf *out, struct bytes data);
+/* §5, safe in URLs, without padding. */
+enum err base64url_append(struct buf *out, struct bytes data);

@@ -5,23 +5,12 @@
  */
 #include "base/bytes.h"
 #include "base/err.h"
+#include "codec/content_format.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct buf;
-
-enum content_format {
-    CONTENT_AUTO = 0, /* JSON if it parses, else text, else base64 */
-    CONTENT_JSON = 1,
-    CONTENT_CBOR = 2,
-    CONTENT_SENML_JSON = 3,
-    CONTENT_SENML_CBOR = 4,
-    CONTENT_TEXT = 5,
-    CONTENT_CSV = 6,
-    CONTENT_MSGPACK = 7,
-    CONTENT_NDJSON = 8,
-};
 
 enum partition_by { PARTITION_BY_EVENT = 0, PARTITION_BY_ARRIVAL = 1 };
 
