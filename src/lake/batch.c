@@ -272,15 +272,17 @@ static enum err reject(const struct source *source, struct bytes payload, const 
 static enum err payload_add(struct source *source, struct bytes payload)
 {
     bool json = source->route->format == CONTENT_AUTO || source->route->format == CONTENT_JSON;
+    const struct records_input input = {source->route, payload, source->arrival_us};
+    const char *reason = content_format_reason(source->route->format);
+    const char *why;
     enum err err = ERR_AGAIN;
     if (json && payload.size > 0 && payload.data[0] == '{' && source->batch->schema.loaded &&
         source->route->dedupe_field.size == 0)
         err = object_add(source, payload);
     if (err == ERR_AGAIN)
-        err = records_each(source->route, payload, record_add, source);
+        err = records_each(&input, record_add, source, &why);
     if (err == ERR_UNSUPPORTED)
-        return reject(source, payload, "unsupported_format",
-                      "this content format has no decoder in this version");
+        return reject(source, payload, reason ? reason : "unsupported_format", why);
     if (err == ERR_TOO_MANY)
         return reject(source, payload, "too_many_records",
                       "the message holds more than 1000000 records");

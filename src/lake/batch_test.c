@@ -198,7 +198,7 @@ static void test_formats(void **state)
     check_value(rows, 5, "raw", "null");
     json_t *dead = rig_rows(&cut, true);
     assert_int_equal(json_array_size(dead), 1);
-    check_value(dead, 0, "reason", "\"unsupported_format\"");
+    check_value(dead, 0, "reason", "\"invalid_cbor\"");
     json_decref(rows);
     json_decref(dead);
     cut_fini(&cut);

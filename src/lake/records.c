@@ -1,6 +1,7 @@
 #include "lake/records.h"
 
 #include "codec/base64.h"
+#include "codec/content_format.h"
 #include "codec/json.h"
 #include "codec/utf8.h"
 #include "lake/origin.h"
@@ -145,9 +146,28 @@ static enum err lines_each(struct bytes payload, records_fn on_record, void *ctx
     return ERR_OK;
 }
 
-enum err records_each(const struct route_view *route, struct bytes payload, records_fn on_record,
-                      void *ctx)
+/* By way of JSON text, whole: a payload is decoded altogether or not at all. */
+static enum err converted_each(const struct records_input *input, records_fn on_record, void *ctx,
+                               const char **ret_why)
 {
+    struct buf json;
+    buf_init(&json, LIMIT_CONVERTED_BYTES);
+    enum err err =
+        content_to_json(input->route->format, input->payload, input->arrival_us, &json, ret_why);
+    if (err == ERR_OK)
+        err = json.data[0] == '{' ? on_record(ctx, buf_bytes(&json), LIMIT_JSON_DEPTH)
+                                  : json_each(buf_bytes(&json), on_record, ctx);
+    else if (err != ERR_NO_MEMORY)
+        err = ERR_UNSUPPORTED;
+    buf_fini(&json);
+    return err;
+}
+
+enum err records_each(const struct records_input *input, records_fn on_record, void *ctx,
+                      const char **ret_why)
+{
+    const struct route_view *route = input->route;
+    struct bytes payload = input->payload;
     enum err err;
     uint32_t count;
     switch (route->format) {
@@ -171,8 +191,11 @@ enum err records_each(const struct route_view *route, struct bytes payload, reco
     case CONTENT_SENML_CBOR:
     case CONTENT_CSV:
     case CONTENT_MSGPACK:
-        break;
+        if (payload.size == 0)
+            return records_text(route, payload, on_record, ctx);
+        return converted_each(input, on_record, ctx, ret_why);
     }
+    *ret_why = "this content format has no decoder in this version";
     return ERR_UNSUPPORTED;
 }
 

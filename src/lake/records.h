@@ -13,10 +13,17 @@
  * payload they hold). */
 typedef enum err (*records_fn)(void *ctx, struct bytes record, uint32_t depth_max);
 
-/* Calls on_record for each; its error ends the walk. ERR_UNSUPPORTED: the format has no decoder
- * yet; ERR_TOO_MANY: more than RECORDS_PER_MESSAGE_MAX. Neither has called on_record. */
-enum err records_each(const struct route_view *route, struct bytes payload, records_fn on_record,
-                      void *ctx) ERR_MUST_USE;
+struct records_input {
+    const struct route_view *route;
+    struct bytes payload;
+    int64_t arrival_us;
+};
+
+/* Calls on_record for each; its error ends the walk. ERR_UNSUPPORTED: the payload is not of its
+ * route's format, *ret_why (static) says why; ERR_TOO_MANY: more than RECORDS_PER_MESSAGE_MAX.
+ * Neither has called on_record. */
+enum err records_each(const struct records_input *input, records_fn on_record, void *ctx,
+                      const char **ret_why) ERR_MUST_USE;
 /* The one record of a payload that is no JSON. */
 enum err records_text(const struct route_view *route, struct bytes payload, records_fn on_record,
                       void *ctx) ERR_MUST_USE;
