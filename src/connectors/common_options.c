@@ -10,16 +10,6 @@
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static void refuse_later(struct config_reader *reader)
-{
-    static const char *const later[] = {"cbor", "senml", "csv", "msgpack", NULL};
-    const char *format = json_string_value(config_member(reader, "format"));
-    for (size_t i = 0; format && later[i]; i++)
-        if (strcmp(format, later[i]) == 0)
-            config_refuse(reader, ERR_UNSUPPORTED,
-                          "format: only auto, json and text are supported yet");
-}
-
 static const char *const column_words[] = {"STRING", "DOUBLE", "BOOLEAN", NULL};
 static const enum field_type column_types[] = {FIELD_STRING, FIELD_DOUBLE, FIELD_BOOLEAN};
 
@@ -99,9 +89,11 @@ static void check_dataset(const struct common_options *options, struct config_re
 
 void common_options_read(struct common_options *options, struct config_reader *reader)
 {
-    static const char *const words[] = {"auto", "json", "text", NULL};
-    static const enum content_format formats[] = {CONTENT_AUTO, CONTENT_JSON, CONTENT_TEXT};
-    refuse_later(reader);
+    static const char *const words[] = {"auto", "json", "cbor",    "senml",
+                                        "text", "csv",  "msgpack", NULL};
+    static const enum content_format formats[] = {CONTENT_AUTO,       CONTENT_JSON, CONTENT_CBOR,
+                                                  CONTENT_SENML_JSON, CONTENT_TEXT, CONTENT_CSV,
+                                                  CONTENT_MSGPACK};
     *options = (struct common_options){
         .format = formats[config_word(reader, "format", words, 0)],
         .timestamp_field = config_text(reader, "timestamp_field", 255),
@@ -118,33 +110,6 @@ void common_options_read(struct common_options *options, struct config_reader *r
 
 /* --- routes ----------------------------------------------------------------------------------- */
 
-/* What a content type says about decoding, unless the source's format says it. JSON and text types
- * stay "auto": devices label text as JSON and the other way round. */
-static enum content_format format_of(const struct common_options *options,
-                                     struct bytes content_type)
-{
-    static const struct {
-        const char *type;
-        enum content_format format;
-    } known[] = {
-        {"application/cbor", CONTENT_CBOR},
-        {"application/senml+json", CONTENT_SENML_JSON},
-        {"application/senml+cbor", CONTENT_SENML_CBOR},
-    };
-    if (options->format != CONTENT_AUTO)
-        return options->format;
-    const uint8_t *end =
-        content_type.size > 0 ? memchr(content_type.data, ';', content_type.size) : NULL;
-    size_t size = end ? (size_t)(end - content_type.data) : content_type.size;
-    while (size > 0 && content_type.data[size - 1] == ' ')
-        size--;
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (size == strlen(known[i].type) &&
-            strncasecmp((const char *)content_type.data, known[i].type, size) == 0)
-            return known[i].format;
-    return CONTENT_AUTO;
-}
-
 static struct bytes text_or_empty(const char *text)
 {
     return text ? bytes_from_text(text) : (struct bytes){0};
@@ -152,12 +117,29 @@ static struct bytes text_or_empty(const char *text)
 
 void common_options_route(const struct common_options *options, struct route_view *route)
 {
-    route->format = format_of(options, route->content_type);
     route->timestamp_field = text_or_empty(options->timestamp_field);
     route->sensor_id_field = text_or_empty(options->sensor_id_field);
     route->columns = options->columns;
     route->dedupe_field = text_or_empty(options->dedupe_field);
     route->dedupe_window_seconds = options->dedupe_window_seconds;
+    common_options_format(route, common_options_format_of(options, route->content_type));
+}
+
+enum content_format common_options_format_of(const struct common_options *options,
+                                             struct bytes content_type)
+{
+    return options->format == CONTENT_AUTO ? content_format_of_type(content_type) : options->format;
+}
+
+void common_options_format(struct route_view *route, enum content_format format)
+{
+    bool senml = format == CONTENT_SENML_JSON || format == CONTENT_SENML_CBOR;
+    route->format = format;
+    /* Its records have their time and their sensor in fields of their own. */
+    if (senml && route->timestamp_field.size == 0)
+        route->timestamp_field = BYTES_LITERAL("t");
+    if (senml && route->sensor_id_field.size == 0)
+        route->sensor_id_field = BYTES_LITERAL("n");
 }
 
 /* --- dataset ids ------------------------------------------------------------------------------ */

@@ -3,8 +3,6 @@
  * The options that every source has (contract/connectors.md "Every source"), whatever its protocol:
  * how its payloads are decoded, and which dataset they go to. Read once with the connector's own
  * configuration, into the same arena. Pure; one thread at a time.
- *
- * Formats of later issues are refused with ERR_UNSUPPORTED, never ignored.
  */
 #include "base/buf.h"
 #include "connectors/config_reader.h"
@@ -30,6 +28,12 @@ void common_options_read(struct common_options *options, struct config_reader *r
  * that is auto follows from the route's content type where that is certain. The partition rule is
  * the pipeline's. */
 void common_options_route(const struct common_options *options, struct route_view *route);
+
+/* What is to be done with a payload of this content type. */
+enum content_format common_options_format_of(const struct common_options *options,
+                                             struct bytes content_type);
+/* For a connector that knows better: what is format's (SenML's fields of time and sensor) too. */
+void common_options_format(struct route_view *route, enum content_format format);
 
 /* Appends the dataset's id of a topic (contract/data.md "DataMessage"). */
 enum err common_options_dataset_id(const struct common_options *options, const char *source_id,

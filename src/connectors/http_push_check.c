@@ -17,10 +17,10 @@ const char http_push_config_schema[] =
     "post\"},"
     "\"max_body_bytes\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":16777216,"
     "\"default\":16777216,\"title\":\"Largest body\",\"description\":\"In bytes, inflated\"},"
-    "\"format\":{\"type\":\"string\",\"enum\":[\"auto\",\"json\",\"text\"],\"default\":\"auto\","
-    "\"title\":\"Format\",\"description\":\"auto: JSON or NDJSON by the content type; json: "
-    "whatever "
-    "the content type; text: a body is one text\"}"
+    "\"format\":{\"type\":\"string\",\"enum\":[\"auto\",\"json\",\"cbor\",\"senml\",\"text\","
+    "\"csv\",\"msgpack\"],\"default\":\"auto\",\"title\":\"Format\","
+    "\"description\":\"auto: by the content type; text: a body is one text; others: whatever the "
+    "content type\"}"
     "}}";
 
 enum err http_push_config_init(struct http_push_config *config, const json_t *json,
@@ -143,10 +143,13 @@ static bool type_is_form(const char *content_type)
 }
 
 static void shape_of(const struct http_push_config *config, const char *content_type,
-                     enum http_push_shape *ret_shape, struct http_push_verdict *verdict)
+                     enum content_format format, enum http_push_shape *ret_shape,
+                     struct http_push_verdict *verdict)
 {
     bool form = content_type && type_is_form(content_type);
     *ret_shape = HTTP_PUSH_JSON;
+    if (content_format_converts(format) && !form)
+        return;
     if (config->common.format == CONTENT_TEXT && !form) {
         *ret_shape = HTTP_PUSH_WHOLE;
     } else if (content_type && type_is_lines(content_type)) {
@@ -154,7 +157,9 @@ static void shape_of(const struct http_push_config *config, const char *content_
     } else if (content_type && content_type[strspn(content_type, " \t")] &&
                !type_is_json(content_type) && (form || config->common.format != CONTENT_JSON)) {
         *verdict = (struct http_push_verdict){
-            422, "This content type is not taken: send application/json or application/x-ndjson"};
+            422, "This content type is not taken: send application/json, application/x-ndjson, "
+                 "application/cbor, application/senml+json, application/senml+cbor or "
+                 "application/msgpack"};
     }
 }
 
@@ -170,10 +175,14 @@ static bool key_well_formed(const char *key)
 }
 
 void http_push_check(const struct http_push_config *config, const struct connector_push *push,
-                     enum http_push_shape *ret_shape, struct http_push_verdict *ret_verdict)
+                     enum http_push_shape *ret_shape, enum content_format *ret_format,
+                     struct http_push_verdict *ret_verdict)
 {
+    const char *type = push->content_type ? push->content_type : "";
     *ret_verdict = (struct http_push_verdict){0};
     *ret_shape = HTTP_PUSH_JSON;
+    *ret_format =
+        common_options_format_of(&config->common, bytes_from_text(type + strspn(type, " \t")));
     sender_check(config, push, ret_verdict);
     if (ret_verdict->status == 0 && push->body.size > config->body_bytes_max)
         *ret_verdict = (struct http_push_verdict){
@@ -183,7 +192,7 @@ void http_push_check(const struct http_push_config *config, const struct connect
         *ret_verdict = (struct http_push_verdict){
             400, "Idempotency-Key must be 1 to 255 printable ASCII characters"};
     if (ret_verdict->status == 0)
-        shape_of(config, push->content_type, ret_shape, ret_verdict);
+        shape_of(config, push->content_type, *ret_format, ret_shape, ret_verdict);
     if (ret_verdict->status == 0 && push->body.size == 0 && *ret_shape == HTTP_PUSH_JSON)
         *ret_verdict = (struct http_push_verdict){
             422, "The body is empty: send a JSON object, an array, or NDJSON"};

@@ -20,7 +20,7 @@ extern const char http_push_config_schema[];
 
 struct http_push_config {
     struct arena arena;
-    struct common_options common; /* format text: the body is one text; json: whatever its type */
+    struct common_options common; /* format text: the body is one text; others: whatever its type */
     const char *token;            /* NULL: none is asked for */
     uint8_t token_digest[SHA256_BYTES];
     size_t body_bytes_max;
@@ -36,8 +36,11 @@ struct http_push_verdict {
     const char *message;
 };
 
+/* *ret_format: what the body must be converted from first (content_format_converts); others mean
+ * nothing. */
 void http_push_check(const struct http_push_config *config, const struct connector_push *push,
-                     enum http_push_shape *ret_shape, struct http_push_verdict *ret_verdict);
+                     enum http_push_shape *ret_shape, enum content_format *ret_format,
+                     struct http_push_verdict *ret_verdict);
 
 /* The metadata fields of its records: remote (0) and content_type (1). */
 enum err http_push_extras(const struct connector_push *push, struct buf *out) ERR_MUST_USE;

@@ -33,6 +33,9 @@
 struct job {
     struct job *next;
     struct connector_push *push;
+    enum content_format format;
+    struct buf json; /* the body, converted: while it is the first of the waiting */
+    bool converted;
     struct http_push_body body;
     struct http_push_body check; /* runs ahead of body, to the end, before anything is emitted */
     struct buf extras;
@@ -52,6 +55,7 @@ struct http_push {
     struct http_push_config config;
     struct ingest_source *source;
     struct ingest_route *route;
+    struct ingest_route *senml_route; /* NULL: all are, or none is */
     struct http_push_keys keys;
     struct job *waiting; /* the first is in work */
     struct job **waiting_last;
@@ -92,6 +96,7 @@ static void job_end(struct http_push *state, struct job *take_job, unsigned stat
 {
     struct connector_push *push = take_job->push;
     buf_fini(&take_job->extras);
+    buf_fini(&take_job->json);
     mem_free(take_job);
     state->job_count--;
     answer(state, push, status, count, message);
@@ -179,11 +184,33 @@ static bool job_is_too_long(struct http_push *state, const struct job *job)
     return true;
 }
 
+/* A body of another format is worked on as the JSON that it stands for. False: it is answered. */
+static bool job_convert(struct http_push *state, struct job *job)
+{
+    const char *why;
+    if (job->converted || !content_format_converts(job->format))
+        return true;
+    enum err err =
+        content_to_json(job->format, job->push->body, job->push->arrival_us, &job->json, &why);
+    if (err == ERR_NO_MEMORY)
+        job_refuse(state, 503, "The service is out of memory: try again later");
+    else if (err != ERR_OK)
+        job_refuse(state, 422, why);
+    if (err != ERR_OK)
+        return false;
+    http_push_body_init(&job->body, HTTP_PUSH_JSON, buf_bytes(&job->json));
+    job->check = job->body;
+    job->converted = true;
+    return true;
+}
+
 /* True when the slice is used up and the job not yet checked; a job that is no good is answered. */
 static bool job_check(struct http_push *state, struct job *job, struct slice *slice)
 {
     struct http_push_record record;
     struct diag diag = {0};
+    if (!job_convert(state, job))
+        return false;
     size_t before = http_push_body_done(&job->check);
     enum err err;
     while ((err = http_push_body_next(&job->check, &record, &diag)) == ERR_OK) {
@@ -228,6 +255,11 @@ static enum err key_put(struct http_push *state, struct job *job)
     return err;
 }
 
+static bool job_is_senml(const struct job *job)
+{
+    return job->format == CONTENT_SENML_JSON || job->format == CONTENT_SENML_CBOR;
+}
+
 /* Larger than the source takes: a dead letter. */
 static enum err message_emit(struct http_push *state, struct job *job, struct bytes payload)
 {
@@ -235,9 +267,11 @@ static enum err message_emit(struct http_push *state, struct job *job, struct by
                                            .extras = buf_bytes(&job->extras),
                                            .arrival_us = job->push->arrival_us,
                                            .wants_acknowledgement = true};
+    bool senml = state->senml_route && job_is_senml(job);
+    struct ingest_route *route = senml ? state->senml_route : state->route;
     if (payload.size <= state->config.common.message_max_bytes)
-        return ingest_emit(state->route, &message, &job->sequence);
-    return ingest_reject(state->route, &message, "oversize",
+        return ingest_emit(route, &message, &job->sequence);
+    return ingest_reject(route, &message, "oversize",
                          "the record is larger than the source takes (max_message_bytes)",
                          &job->sequence);
 }
@@ -261,6 +295,7 @@ static void job_all_emitted(struct http_push *state, struct job *job)
 {
     state->pushes++;
     state->records += job->emitted;
+    buf_fini(&job->json);
     if (job->keyed)
         http_push_keys_sequence(&state->keys, job->digest, job->sequence);
     job_emitted(state);
@@ -390,7 +425,8 @@ static const struct ingest_source_ops source_ops = {on_durable, on_pause, on_res
 
 /* ---- taking a push ---- */
 
-static struct job *job_new(const struct connector_push *push, enum http_push_shape shape)
+static struct job *job_new(const struct connector_push *push, enum http_push_shape shape,
+                           enum content_format format)
 {
     struct job *job = mem_zalloc(1, sizeof(*job));
     if (!job)
@@ -398,6 +434,8 @@ static struct job *job_new(const struct connector_push *push, enum http_push_sha
     enum err err = ERR_OK;
     http_push_body_init(&job->body, shape, push->body);
     job->check = job->body;
+    job->format = format;
+    buf_init(&job->json, LIMIT_CONVERTED_BYTES);
     buf_init(&job->extras, EXTRAS_BYTES_MAX);
     job->keyed = push->idempotency_key != NULL;
     if (job->keyed)
@@ -416,7 +454,8 @@ static void http_push_push(void *ctx, struct connector_push *push)
     struct http_push *state = ctx;
     struct http_push_verdict verdict;
     enum http_push_shape shape;
-    http_push_check(&state->config, push, &shape, &verdict);
+    enum content_format format;
+    http_push_check(&state->config, push, &shape, &format, &verdict);
     if (verdict.status == 0 && (!state->started || state->closing))
         verdict = (struct http_push_verdict){503, "The data source is stopping: try again later"};
     else if (verdict.status == 0 && state->paused &&
@@ -425,7 +464,7 @@ static void http_push_push(void *ctx, struct connector_push *push)
     else if (verdict.status == 0 && state->job_count >= JOBS_MAX)
         verdict = (struct http_push_verdict){
             429, "Too many pushes to this data source wait: try again in a moment"};
-    struct job *job = verdict.status == 0 ? job_new(push, shape) : NULL;
+    struct job *job = verdict.status == 0 ? job_new(push, shape, format) : NULL;
     if (verdict.status == 0 && !job)
         verdict = (struct http_push_verdict){503, "The service is out of memory: try again later"};
     if (!job) {
@@ -451,7 +490,8 @@ static enum err dataset_id(const struct http_push *state, struct buf *out)
     return buf_text(out, state->host.source_id);
 }
 
-static enum err route_make(struct http_push *state)
+/* What is converted is stored as JSON. */
+static enum err route_make(struct http_push *state, bool senml, struct ingest_route **ret_route)
 {
     struct buf id;
     buf_init(&id, DATASET_BYTES_MAX);
@@ -463,8 +503,12 @@ static enum err route_make(struct http_push *state)
             {.name = BYTES_LITERAL("remote"), .type = FIELD_STRING, .per_message = true},
             {.name = BYTES_LITERAL("content_type"), .type = FIELD_STRING, .per_message = true}}};
     common_options_route(&state->config.common, &view);
+    if (senml)
+        common_options_format(&view, CONTENT_SENML_JSON);
+    if (content_format_converts(view.format))
+        view.format = CONTENT_JSON;
     if (err == ERR_OK)
-        err = ingest_route_new(state->source, &view, &state->route);
+        err = ingest_route_new(state->source, &view, ret_route);
     buf_fini(&id);
     return err;
 }
@@ -481,8 +525,10 @@ static enum err http_push_connect(void *ctx, const struct connector_host *host, 
     if (err == ERR_OK)
         err = ingest_source_open(host->ingest, bytes_from_text(host->source_id),
                                  BYTES_LITERAL("http_push"), &source_ops, state, &state->source);
+    if (err == ERR_OK && state->config.common.format == CONTENT_AUTO)
+        err = route_make(state, true, &state->senml_route);
     if (err == ERR_OK)
-        err = route_make(state);
+        err = route_make(state, false, &state->route);
     if (err == ERR_OK)
         err = http_push_keys_init(&state->keys, state->source);
     if (err != ERR_OK)
@@ -531,6 +577,7 @@ static void http_push_disconnect(void *ctx)
     if (state->grouping) /* out of memory to the last: what of it is there becomes durable */
         ingest_group_end(state->source);
     ingest_route_free(state->route);
+    ingest_route_free(state->senml_route);
     ingest_source_close(state->source);
     http_push_keys_fini(&state->keys);
     buf_fini(&state->wrapped);
@@ -563,7 +610,8 @@ static enum err http_push_config_check(const json_t *json, struct diag *diag)
     return err;
 }
 
-static const char *const formats[] = {"JSON", "NDJSON", "Plain Text", NULL};
+static const char *const formats[] = {"JSON", "NDJSON",      "CBOR",       "SenML",
+                                      "CSV",  "MessagePack", "Plain Text", NULL};
 
 const struct connector http_push_connector = {
     .abi = INGESTOR_CONNECTOR_ABI,

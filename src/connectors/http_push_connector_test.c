@@ -416,6 +416,49 @@ static void test_options(void **state)
     json_decref(bad);
 }
 
+/* What is stored is the JSON that a body stands for, record by record. */
+static void test_converted(void **state)
+{
+    (void)state;
+    struct connector_push push = {.content_type = " Application/CBOR; x=y"};
+    begin("{}");
+    push_send(&push, "\x82\xa1\x61\x61\x01\x81\x02");
+    expect_payloads("{\"a\":1}|{\"value\":[2]}|");
+    sync_all();
+    expect_answer(&push, 202, 2);
+    push.content_type = "application/senml+json";
+    push_send(&push, "[{\"bn\":\"x\",\"bt\":1700000000,\"v\":1},{\"t\":1,\"v\":2}]");
+    expect_payloads("{\"n\":\"x\",\"v\":1,\"t\":1700000000}|"
+                    "{\"n\":\"x\",\"v\":2,\"t\":1700000001}|");
+    sync_all();
+    expect_answer(&push, 202, 2);
+    push_send(&push, "[{\"v\":1}]");
+    expect_answer(&push, 422, 0);
+    assert_non_null(strstr(push.message, "name"));
+    push.content_type = "application/msgpack";
+    push_send(&push, "\x81\xa1\x61\xc3");
+    expect_payloads("{\"a\":true}|");
+    sync_all();
+    push_send(&push, "\x81");
+    expect_answer(&push, 422, 0);
+    push_send(&push, "\x01");
+    expect_answer(&push, 422, 0);
+    push.content_type = "text/csv";
+    push_send(&push, "a\n1");
+    expect_answer(&push, 422, 0);
+    end();
+    begin("{\"format\":\"csv\"}");
+    assert_int_equal(pipeline.format, CONTENT_JSON);
+    push_send(&push, "a\n1\n2");
+    expect_payloads("{\"a\":1}|{\"a\":2}|");
+    sync_all();
+    expect_answer(&push, 202, 2);
+    push.content_type = "application/x-www-form-urlencoded";
+    push_send(&push, "a\n1");
+    expect_answer(&push, 422, 0);
+    end();
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -460,9 +503,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_durable),   TEST(test_refused),           TEST(test_token),     TEST(test_keys),
-        TEST(test_many_keys), TEST(test_memory_comes_back), TEST(test_stop),      TEST(test_pause),
-        TEST(test_large),     TEST(test_options),           TEST(test_no_memory),
+        TEST(test_durable), TEST(test_refused),   TEST(test_token),
+        TEST(test_keys),    TEST(test_many_keys), TEST(test_memory_comes_back),
+        TEST(test_stop),    TEST(test_pause),     TEST(test_large),
+        TEST(test_options), TEST(test_converted), TEST(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -325,7 +325,8 @@ static void mqtt_health(void *state, json_t *object)
     health_counts(mqtt, object);
 }
 
-static const char *const formats[] = {"JSON", "Plain Text", NULL};
+static const char *const formats[] = {"JSON",        "CBOR",       "SenML", "CSV",
+                                      "MessagePack", "Plain Text", NULL};
 
 const struct connector mqtt_connector = {
     .abi = INGESTOR_CONNECTOR_ABI,

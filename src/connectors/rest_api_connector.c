@@ -369,7 +369,8 @@ static enum err rest_trial(json_t *config)
     return failed ? ERR_NO_MEMORY : ERR_OK;
 }
 
-static const char *const formats[] = {"JSON", "XML", "Plain Text", NULL};
+static const char *const formats[] = {"JSON", "XML",         "CBOR",       "SenML",
+                                      "CSV",  "MessagePack", "Plain Text", NULL};
 
 const struct connector rest_api_connector = {
     .abi = INGESTOR_CONNECTOR_ABI,

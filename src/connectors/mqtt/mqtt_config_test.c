@@ -109,12 +109,6 @@ static void what_is_wrong_is_named(void **state)
                    "username");
 }
 
-static void what_comes_later_is_refused_not_ignored(void **state)
-{
-    (void)state;
-    assert_refused(WITH("\"format\":\"cbor\""), ERR_UNSUPPORTED, "format");
-}
-
 static void tls_is_read(void **state)
 {
     (void)state;
@@ -283,7 +277,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_contract),
         cmocka_unit_test(what_is_wrong_is_named),
-        cmocka_unit_test(what_comes_later_is_refused_not_ignored),
         cmocka_unit_test(tls_is_read),
         cmocka_unit_test(websocket_is_read),
         cmocka_unit_test(secrets_do_not_show),

@@ -159,7 +159,7 @@ static void what_is_wrong_is_named(void **state)
     refused(WITH("\"cursor\":{\"field\":\"a\"}"), "cursor needs");
     refused(WITH("\"cursor\":{\"field\":\"a\",\"param\":\"b\",\"initial\":[]}"), "cursor.initial");
     refused(WITH("\"max_response_bytes\":67108865"), "max_response_bytes");
-    refused(WITH("\"format\":\"cbor\""), "format");
+    refused(WITH("\"format\":\"xml\""), "format");
     refused(WITH("\"columns\":{\"a\":\"INT64\"}"), "columns.a must be STRING, DOUBLE or BOOLEAN");
     refused(WITH("\"columns\":{\"a\":null}"), "columns.a");
     refused(WITH("\"columns\":[]"), "columns must be an object");

@@ -62,6 +62,8 @@ static enum content_format format_of(const struct rest_config *config, const str
 {
     if (page->records.kind == REST_BODY_JSON)
         return CONTENT_JSON;
+    if (content_format_converts(page->format))
+        return page->format;
     return config->common.format == CONTENT_AUTO ? CONTENT_TEXT : config->common.format;
 }
 
@@ -90,6 +92,7 @@ static enum err route_make(const struct rest_emit *emit, const struct rest_page 
                    text_field("method", bytes_from_text(config->is_post ? "POST" : "GET"))},
     };
     common_options_route(&config->common, &view);
+    common_options_format(&view, page->format);
     view.format = format_of(config, page);
     if (err == ERR_OK)
         err = ingest_route_new(emit->source, &view, ret_route);

@@ -30,6 +30,8 @@ struct rest_page {
     struct buf content_type;
     long status;
     int64_t arrived_us;
+    enum content_format format; /* by the source's option or the content type */
+    bool converted;             /* body is the JSON that it stood for */
 };
 
 struct rest_poll {
