@@ -294,8 +294,8 @@ static const struct api_route routes[] = {
      .body = API_BODY_RAW,
      .body_bytes_max = LIMIT_API_PUSH_BYTES,
      .tag = "ingest",
-     .summary = "Stores records: one JSON object, an array, or NDJSON, gzip or not; answers when "
-                "they are durable",
+     .summary = "Stores records: one JSON object, an array, NDJSON, CBOR, SenML or MessagePack, "
+                "gzip or not; answers when they are durable",
      .answer = API_ANSWER_DATA,
      .success_status = 202,
      .answer_schema = "{\"type\":\"object\",\"required\":[\"ingestion_id\",\"count\"],"
@@ -303,7 +303,11 @@ static const struct api_route routes[] = {
                       "\"count\":{\"type\":\"integer\"}}}",
      .body_schema = "{\"application/json\":{\"schema\":{\"oneOf\":[{\"type\":\"object\"},"
                     "{\"type\":\"array\"}]}},"
-                    "\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"}}}",
+                    "\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"}},"
+                    "\"application/senml+json\":{\"schema\":{\"type\":\"array\",\"items\":"
+                    "{\"type\":\"object\"}}},"
+                    "\"application/senml+cbor\":{},\"application/cbor\":{},"
+                    "\"application/msgpack\":{}}",
      .parameters = headers,
      .error_statuses = errors},
 };

@@ -2,6 +2,7 @@
 #include "connectors/connector.h"
 #include "connectors/http_push_body.h"
 #include "connectors/http_push_check.h"
+#include "connectors/http_push_job.h"
 #include "connectors/http_push_keys.h"
 #include "os/clock.h"
 
@@ -28,27 +29,6 @@
     5000 /* so long pushes wait for a paused pipeline before they are refused */
 #define WRAPPED_BYTES_MAX (LIMIT_MESSAGE_BYTES_MAX)
 #define DATASET_BYTES_MAX (64 * KIB)
-#define EXTRAS_BYTES_MAX  (4 * KIB)
-
-struct job {
-    struct job *next;
-    struct connector_push *push;
-    enum content_format format;
-    struct buf json; /* the body, converted: while it is the first of the waiting */
-    bool converted;
-    struct http_push_body body;
-    struct http_push_body check; /* runs ahead of body, to the end, before anything is emitted */
-    struct buf extras;
-    uint8_t digest[SHA256_BYTES];
-    bool keyed;
-    bool checked;
-    bool key_put;
-    bool repeated;
-    bool have_record; /* record is cut but not yet emitted */
-    struct http_push_record record;
-    uint64_t emitted;
-    uint64_t sequence;
-};
 
 struct http_push {
     struct connector_host host;
@@ -57,9 +37,9 @@ struct http_push {
     struct ingest_route *route;
     struct ingest_route *senml_route; /* NULL: all are, or none is */
     struct http_push_keys keys;
-    struct job *waiting; /* the first is in work */
-    struct job **waiting_last;
-    struct job *emitted;
+    struct http_push_job *waiting; /* the first is in work */
+    struct http_push_job **waiting_last;
+    struct http_push_job *emitted;
     size_t job_count;
     struct buf wrapped;
     uv_timer_t timer;
@@ -91,18 +71,16 @@ static void answer(struct http_push *state, struct connector_push *push, unsigne
     push->done(push);
 }
 
-static void job_end(struct http_push *state, struct job *take_job, unsigned status, uint64_t count,
-                    const char *message)
+static void job_end(struct http_push *state, struct http_push_job *take_job, unsigned status,
+                    uint64_t count, const char *message)
 {
     struct connector_push *push = take_job->push;
-    buf_fini(&take_job->extras);
-    buf_fini(&take_job->json);
-    mem_free(take_job);
+    http_push_job_free(take_job);
     state->job_count--;
     answer(state, push, status, count, message);
 }
 
-static void job_stored(struct http_push *state, struct job *take_job)
+static void job_stored(struct http_push *state, struct http_push_job *take_job)
 {
     char message[128];
     if (take_job->repeated)
@@ -117,9 +95,9 @@ static void job_stored(struct http_push *state, struct job *take_job)
 
 /* ---- from waiting to emitted ---- */
 
-static struct job *waiting_pop(struct http_push *state)
+static struct http_push_job *waiting_pop(struct http_push *state)
 {
-    struct job *job = state->waiting;
+    struct http_push_job *job = state->waiting;
     state->waiting = job->next;
     if (!state->waiting)
         state->waiting_last = &state->waiting;
@@ -135,7 +113,7 @@ static void job_refuse(struct http_push *state, unsigned status, const char *mes
 /* All that is to be durable for it has been emitted. */
 static void job_emitted(struct http_push *state)
 {
-    struct job *job = waiting_pop(state);
+    struct http_push_job *job = waiting_pop(state);
     if (job->sequence <= state->durable_sequence) {
         job_stored(state, job);
         return;
@@ -144,7 +122,7 @@ static void job_emitted(struct http_push *state)
     state->emitted = job;
 }
 
-static bool job_is_repeated(struct http_push *state, struct job *job)
+static bool job_is_repeated(struct http_push *state, struct http_push_job *job)
 {
     const struct http_push_key *known =
         job->keyed ? http_push_keys_find(&state->keys, job->digest, job->push->arrival_us) : NULL;
@@ -173,7 +151,7 @@ static bool slice_take(struct slice *slice, size_t bytes)
 }
 
 /* All records are small change to the journal: a group of them must fit into what it takes. */
-static bool job_is_too_long(struct http_push *state, const struct job *job)
+static bool job_is_too_long(struct http_push *state, const struct http_push_job *job)
 {
     char message[96];
     if (job->check.count <= HTTP_PUSH_RECORDS_MAX)
@@ -184,28 +162,20 @@ static bool job_is_too_long(struct http_push *state, const struct job *job)
     return true;
 }
 
-/* A body of another format is worked on as the JSON that it stands for. False: it is answered. */
-static bool job_convert(struct http_push *state, struct job *job)
+/* False: it is answered. */
+static bool job_convert(struct http_push *state, struct http_push_job *job)
 {
     const char *why;
-    if (job->converted || !content_format_converts(job->format))
-        return true;
-    enum err err =
-        content_to_json(job->format, job->push->body, job->push->arrival_us, &job->json, &why);
+    enum err err = http_push_job_convert(job, &why);
     if (err == ERR_NO_MEMORY)
         job_refuse(state, 503, "The service is out of memory: try again later");
     else if (err != ERR_OK)
         job_refuse(state, 422, why);
-    if (err != ERR_OK)
-        return false;
-    http_push_body_init(&job->body, HTTP_PUSH_JSON, buf_bytes(&job->json));
-    job->check = job->body;
-    job->converted = true;
-    return true;
+    return err == ERR_OK;
 }
 
 /* True when the slice is used up and the job not yet checked; a job that is no good is answered. */
-static bool job_check(struct http_push *state, struct job *job, struct slice *slice)
+static bool job_check(struct http_push *state, struct http_push_job *job, struct slice *slice)
 {
     struct http_push_record record;
     struct diag diag = {0};
@@ -229,7 +199,7 @@ static bool job_check(struct http_push *state, struct job *job, struct slice *sl
     return false;
 }
 
-static enum err payload_of(struct http_push *state, const struct job *job,
+static enum err payload_of(struct http_push *state, const struct http_push_job *job,
                            struct bytes *ret_payload)
 {
     *ret_payload = job->record.json;
@@ -244,7 +214,7 @@ static enum err payload_of(struct http_push *state, const struct job *job,
 }
 
 /* The key goes in right before the last record: so both are in one block, whatever follows. */
-static enum err key_put(struct http_push *state, struct job *job)
+static enum err key_put(struct http_push *state, struct http_push_job *job)
 {
     if (!job->keyed || job->key_put || job->emitted + 1 < job->check.count)
         return ERR_OK;
@@ -255,19 +225,15 @@ static enum err key_put(struct http_push *state, struct job *job)
     return err;
 }
 
-static bool job_is_senml(const struct job *job)
-{
-    return job->format == CONTENT_SENML_JSON || job->format == CONTENT_SENML_CBOR;
-}
-
 /* Larger than the source takes: a dead letter. */
-static enum err message_emit(struct http_push *state, struct job *job, struct bytes payload)
+static enum err message_emit(struct http_push *state, struct http_push_job *job,
+                             struct bytes payload)
 {
     const struct ingest_message message = {.payload = payload,
                                            .extras = buf_bytes(&job->extras),
                                            .arrival_us = job->push->arrival_us,
                                            .wants_acknowledgement = true};
-    bool senml = state->senml_route && job_is_senml(job);
+    bool senml = state->senml_route && http_push_job_is_senml(job);
     struct ingest_route *route = senml ? state->senml_route : state->route;
     if (payload.size <= state->config.common.message_max_bytes)
         return ingest_emit(route, &message, &job->sequence);
@@ -276,7 +242,7 @@ static enum err message_emit(struct http_push *state, struct job *job, struct by
                          &job->sequence);
 }
 
-static enum err record_emit(struct http_push *state, struct job *job)
+static enum err record_emit(struct http_push *state, struct http_push_job *job)
 {
     struct bytes payload;
     enum err err = payload_of(state, job, &payload);
@@ -291,7 +257,7 @@ static enum err record_emit(struct http_push *state, struct job *job)
     return ERR_OK;
 }
 
-static void job_all_emitted(struct http_push *state, struct job *job)
+static void job_all_emitted(struct http_push *state, struct http_push_job *job)
 {
     state->pushes++;
     state->records += job->emitted;
@@ -305,7 +271,7 @@ static void job_all_emitted(struct http_push *state, struct job *job)
 
 /* All of it in one go: what others on the loop emit waits for the end of the group. False: not now;
  * when it has begun, it goes on in a moment. */
-static bool job_emit(struct http_push *state, struct job *job)
+static bool job_emit(struct http_push *state, struct http_push_job *job)
 {
     if (state->paused && !state->grouping)
         return false;
@@ -328,7 +294,7 @@ static void waiting_expire(struct http_push *state)
 {
     if (!state->paused || uv_now(state->host.loop) - state->paused_since_ms < PAUSE_PATIENCE_MS)
         return;
-    struct job *begun = state->grouping ? waiting_pop(state) : NULL;
+    struct http_push_job *begun = state->grouping ? waiting_pop(state) : NULL;
     while (state->waiting)
         job_refuse(state, 503, HTTP_PUSH_PAUSED);
     if (!begun)
@@ -350,7 +316,7 @@ static void work(struct http_push *state)
     struct slice slice = {SLICE_BYTES, SLICE_RECORDS};
     waiting_expire(state);
     while (state->waiting) {
-        struct job *job = state->waiting;
+        struct http_push_job *job = state->waiting;
         if (!job->checked) {
             if (job->check.count == 0 && job_is_repeated(state, job))
                 continue;
@@ -384,11 +350,11 @@ static void work_soon(struct http_push *state, uint64_t delay_ms)
 static void on_durable(void *ctx, uint64_t sequence, uint64_t block_number)
 {
     struct http_push *state = ctx;
-    struct job *durable = NULL;
+    struct http_push_job *durable = NULL;
     (void)block_number;
     state->durable_sequence = sequence;
-    for (struct job **at = &state->emitted; *at;) {
-        struct job *job = *at;
+    for (struct http_push_job **at = &state->emitted; *at;) {
+        struct http_push_job *job = *at;
         if (job->sequence > sequence) {
             at = &job->next;
             continue;
@@ -398,7 +364,7 @@ static void on_durable(void *ctx, uint64_t sequence, uint64_t block_number)
         durable = job;
     }
     while (durable) {
-        struct job *job = durable;
+        struct http_push_job *job = durable;
         durable = job->next;
         job_stored(state, job);
     }
@@ -425,30 +391,6 @@ static const struct ingest_source_ops source_ops = {on_durable, on_pause, on_res
 
 /* ---- taking a push ---- */
 
-static struct job *job_new(const struct connector_push *push, enum http_push_shape shape,
-                           enum content_format format)
-{
-    struct job *job = mem_zalloc(1, sizeof(*job));
-    if (!job)
-        return NULL;
-    enum err err = ERR_OK;
-    http_push_body_init(&job->body, shape, push->body);
-    job->check = job->body;
-    job->format = format;
-    buf_init(&job->json, LIMIT_CONVERTED_BYTES);
-    buf_init(&job->extras, EXTRAS_BYTES_MAX);
-    job->keyed = push->idempotency_key != NULL;
-    if (job->keyed)
-        err = sha256_of(bytes_from_text(push->idempotency_key), job->digest);
-    if (err == ERR_OK)
-        err = http_push_extras(push, &job->extras);
-    if (err == ERR_OK)
-        return job;
-    buf_fini(&job->extras);
-    mem_free(job);
-    return NULL;
-}
-
 static void http_push_push(void *ctx, struct connector_push *push)
 {
     struct http_push *state = ctx;
@@ -464,14 +406,13 @@ static void http_push_push(void *ctx, struct connector_push *push)
     else if (verdict.status == 0 && state->job_count >= JOBS_MAX)
         verdict = (struct http_push_verdict){
             429, "Too many pushes to this data source wait: try again in a moment"};
-    struct job *job = verdict.status == 0 ? job_new(push, shape, format) : NULL;
+    struct http_push_job *job = verdict.status == 0 ? http_push_job_new(push, shape, format) : NULL;
     if (verdict.status == 0 && !job)
         verdict = (struct http_push_verdict){503, "The service is out of memory: try again later"};
     if (!job) {
         answer(state, push, verdict.status, 0, verdict.message);
         return;
     }
-    job->push = push;
     state->job_count++;
     *state->waiting_last = job;
     state->waiting_last = &job->next;
@@ -568,7 +509,7 @@ static void http_push_disconnect(void *ctx)
     state->closing = true;
     while (state->waiting)
         job_refuse(state, 503, "The data source has stopped: post again later");
-    for (struct job *job; (job = state->emitted);) {
+    for (struct http_push_job *job; (job = state->emitted);) {
         state->emitted = job->next;
         job_end(state, job, 503, 0,
                 "The data source has stopped before it was known whether the records are stored: "

@@ -87,3 +87,23 @@ void rest_body_open(struct rest_body *body, struct bytes text, const struct rest
     enum err err = rest_body_each(body, 0, record_count, body);
     (void)err; /* checked JSON, and record_count never fails */
 }
+
+enum err rest_body_convert(struct buf *body, enum content_format format, int64_t arrived_us,
+                           bool *ret_converted)
+{
+    struct buf json;
+    const char *why;
+    *ret_converted = false;
+    if (!content_format_converts(format) || body->size == 0)
+        return ERR_OK;
+    buf_init(&json, body->size_max);
+    enum err err = content_to_json(format, buf_bytes(body), arrived_us, &json, &why);
+    if (err != ERR_OK) {
+        buf_fini(&json);
+        return err == ERR_NO_MEMORY ? err : ERR_OK;
+    }
+    buf_fini(body);
+    *body = json;
+    *ret_converted = true;
+    return ERR_OK;
+}

@@ -7,6 +7,7 @@
  *
  * Pure; the body outlives what is made from it.
  */
+#include "codec/content_format.h"
 #include "connectors/rest/rest_path.h"
 
 enum rest_body_kind {
@@ -22,6 +23,12 @@ struct rest_body {
     uint64_t record_count;
     uint64_t record_bytes; /* of all slices */
 };
+
+/* A body of another format (content_format_converts) becomes the JSON that it stands for, at most
+ * as large as the body may be, so that paths, cursors and pagination see it. One that is not of its
+ * format stays as it is: the lake says what is wrong with it. ERR_NO_MEMORY. */
+enum err rest_body_convert(struct buf *body, enum content_format format, int64_t arrived_us,
+                           bool *ret_converted) ERR_MUST_USE;
 
 /* Checks and counts. as_text: do not even look for JSON. */
 void rest_body_open(struct rest_body *body, struct bytes text, const struct rest_path *path,

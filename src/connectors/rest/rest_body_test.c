@@ -109,6 +109,30 @@ static void counts_are_those_of_the_walk(void **state)
     assert_int_equal(body.record_count, 1);
 }
 
+static void another_format_is_converted(void **state)
+{
+    (void)state;
+    struct buf body;
+    bool converted;
+    buf_init(&body, KIB);
+    buf_text(&body, "\xa1\x61"
+                    "a\x82\x01\xf9\x3e\x01");
+    body.size--;
+    assert_int_equal(rest_body_convert(&body, CONTENT_CBOR, 0, &converted), ERR_OK);
+    assert_false(converted); /* it ends too early, and stays as it is */
+    assert_int_equal(body.size, 7);
+    body.size++;
+    assert_int_equal(rest_body_convert(&body, CONTENT_JSON, 0, &converted), ERR_OK);
+    assert_false(converted);
+    mem_fail_at(1);
+    assert_int_equal(rest_body_convert(&body, CONTENT_CBOR, 0, &converted), ERR_NO_MEMORY);
+    mem_fail_at(0);
+    assert_int_equal(rest_body_convert(&body, CONTENT_CBOR, 0, &converted), ERR_OK);
+    assert_true(converted);
+    assert_string_equal(buf_cstr(&body), "{\"a\":[1,1.5009765625]}");
+    buf_fini(&body);
+}
+
 static void path_refused(const char *text, const char *word)
 {
     struct arena arena;
@@ -163,6 +187,7 @@ int main(void)
         cmocka_unit_test(paths_find),
         cmocka_unit_test(what_does_not_match_is_the_whole),
         cmocka_unit_test(counts_are_those_of_the_walk),
+        cmocka_unit_test(another_format_is_converted),
         cmocka_unit_test(bad_paths_are_refused),
         cmocka_unit_test(an_error_ends_the_walk),
     };

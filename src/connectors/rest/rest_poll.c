@@ -434,28 +434,6 @@ static enum err cursor_see(void *ctx, struct bytes record, bool is_element)
     return ERR_OK;
 }
 
-/* A body of another format becomes the JSON that it stands for, so that data_path, cursors and
- * pagination see it. What does not stays as it is, and the lake says what is wrong with it. */
-static enum err page_convert(struct rest_poll *poll, struct rest_page *page)
-{
-    struct buf json;
-    const char *why;
-    page->format = common_options_format_of(&poll->config->common, buf_bytes(&page->content_type));
-    if (!content_format_converts(page->format) || page->body.size == 0)
-        return ERR_OK;
-    buf_init(&json, poll->config->response_max_bytes);
-    enum err err =
-        content_to_json(page->format, buf_bytes(&page->body), page->arrived_us, &json, &why);
-    if (err == ERR_OK) {
-        buf_fini(&page->body);
-        page->body = json;
-        page->converted = true;
-        return ERR_OK;
-    }
-    buf_fini(&json);
-    return err == ERR_NO_MEMORY ? err : ERR_OK;
-}
-
 static void page_read(struct rest_poll *poll, struct rest_page *page)
 {
     const struct rest_config *config = poll->config;
@@ -498,7 +476,9 @@ static struct rest_page *page_keep(struct rest_poll *poll)
             ERR_OK)
         return NULL;
     rest_transfer_take_body(transfer, &page->body);
-    if (page_convert(poll, page) != ERR_OK) {
+    page->format = common_options_format_of(&poll->config->common, buf_bytes(&page->content_type));
+    if (rest_body_convert(&page->body, page->format, page->arrived_us, &page->converted) !=
+        ERR_OK) {
         buf_fini(&page->body);
         buf_fini(&page->content_type);
         return NULL;
