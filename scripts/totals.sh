@@ -108,7 +108,7 @@ integration_tests() {
     local tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools} log line status
     ls tests/integration/test_*.py >/dev/null 2>&1 || return 0
     log=$(mktemp)
-    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(nproc)" \
+    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(nproc)" --no-loadscope-reorder \
         --dist loadfile tests/integration \
         "$@" 2>&1 </dev/null | tee "$log"
     status=${PIPESTATUS[0]}
