@@ -30,6 +30,23 @@ foreach(layer ${INGESTOR_LAYERS})
     endforeach()
 endforeach()
 
+# The connectors of examples/ as if they lay in src/connectors: the program, and the suite that every
+# connector must pass, with a registry whose list has them.
+if(NOT INGESTOR_EXAMPLES)
+    write_connector_list(${CMAKE_BINARY_DIR}/generated-examples/connector_list.h
+        ${CMAKE_SOURCE_DIR}/src/connectors ${CMAKE_SOURCE_DIR}/examples)
+    add_library(example_registry OBJECT src/connectors/registry.c ${example_connectors})
+    target_include_directories(example_registry PRIVATE ${CMAKE_BINARY_DIR}/generated-examples
+        ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+    target_link_libraries(example_registry PRIVATE PkgConfig::LIBS)
+    add_ingestor_program(ingestor_with_examples src/app/main.c app)
+    target_link_libraries(ingestor_with_examples PRIVATE example_registry)
+    add_ingestor_program(examples_conformance_test src/sources/source_conformance_test.c sources)
+    target_link_libraries(examples_conformance_test PRIVATE example_registry)
+    add_test(NAME examples_conformance_test COMMAND examples_conformance_test)
+    set_tests_properties(examples_conformance_test PROPERTIES LABELS unit TIMEOUT 300)
+endif()
+
 # Fault and crash runs: programs that take a count of seeds; ctest runs a short round of each.
 file(GLOB fault_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/faults/*_faults.c)
 foreach(source ${fault_sources})

@@ -202,6 +202,8 @@ static enum err cut_long_id(struct buf *out, size_t start)
 enum err common_options_dataset_id(const struct common_options *options, const char *source_id,
                                    struct bytes topic, struct buf *out)
 {
+    if (!options->dataset && topic.size == 0)
+        return buf_text(out, source_id);
     if (!options->dataset)
         return ingest_dataset_id(bytes_from_text(source_id), topic, options->dataset_levels, out);
     size_t start = out->size;

@@ -35,6 +35,7 @@ enum content_format common_options_format_of(const struct common_options *option
 /* For a connector that knows better: what is format's (SenML's fields of time and sensor) too. */
 void common_options_format(struct route_view *route, enum content_format format);
 
-/* Appends the dataset's id of a topic (contract/data.md "DataMessage"). */
+/* Appends the dataset's id of a topic (contract/data.md "DataMessage"); without one, and without a
+ * template, it is the source's own. */
 enum err common_options_dataset_id(const struct common_options *options, const char *source_id,
                                    struct bytes topic, struct buf *out) ERR_MUST_USE;

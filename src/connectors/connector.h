@@ -90,7 +90,8 @@ struct connector_ops {
     enum err (*start)(void *state, struct diag *diag);
     void (*stop)(void *state);
     void (*disconnect)(void *state);
-    /* Appends the connector's own health members to the object (broker, port, topics, …). */
+    /* Optional: appends the connector's own health members to the object (broker, port, topics, …).
+     */
     void (*health)(void *state, json_t *object);
     /* Optional: whether connect could take this configuration. Any thread; needs no instance. */
     enum err (*check)(const json_t *config, struct diag *diag);
@@ -107,8 +108,8 @@ struct connector_ops {
 struct connector {
     int abi;
     const char *name;       /* "mqtt" */
-    const char *class_name; /* "MQTTConnector": what the seed's overview answers */
-    const char *class_path; /* data_source_types.connector_class */
+    const char *class_name; /* what the overview answers, "MQTTConnector"; NULL: the name */
+    const char *class_path; /* data_source_types.connector_class; NULL: the name */
     struct connector_display display;
     const char *config_schema; /* JSON Schema 2020-12 text */
     bool single;               /* it polls or observes: on one replica at a time */

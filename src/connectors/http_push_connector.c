@@ -422,21 +422,13 @@ static void http_push_push(void *ctx, struct connector_push *push)
 
 /* ---- life ---- */
 
-/* The source's own id, unless a template or the number of levels says otherwise. */
-static enum err dataset_id(const struct http_push *state, struct buf *out)
-{
-    if (state->config.common.dataset)
-        return common_options_dataset_id(&state->config.common, state->host.source_id,
-                                         (struct bytes){0}, out);
-    return buf_text(out, state->host.source_id);
-}
-
 /* What is converted is stored as JSON. */
 static enum err route_make(struct http_push *state, bool senml, struct ingest_route **ret_route)
 {
     struct buf id;
     buf_init(&id, DATASET_BYTES_MAX);
-    enum err err = dataset_id(state, &id);
+    enum err err = common_options_dataset_id(&state->config.common, state->host.source_id,
+                                             (struct bytes){0}, &id);
     struct route_view view = {
         .dataset_id = buf_bytes(&id),
         .field_count = 2,

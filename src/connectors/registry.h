@@ -14,6 +14,16 @@ const struct connector *registry_at(size_t index);
 /* NULL when there is no such type, or it was built for another ABI. */
 const struct connector *registry_find(const char *name);
 
+/* What the connector is called where the seed told the names of its classes. */
+static inline const char *registry_class_name(const struct connector *connector)
+{
+    return connector->class_name ? connector->class_name : connector->name;
+}
+static inline const char *registry_class_path(const struct connector *connector)
+{
+    return connector->class_path ? connector->class_path : connector->name;
+}
+
 /* Parses and compiles the schemas of all connectors; once more is fine. ERR_INVALID: a connector's
  * schema is bad, diag says which and why. ERR_NO_MEMORY. After a failure there is none. */
 enum err registry_init(struct diag *diag) ERR_MUST_USE;

@@ -110,8 +110,8 @@ enum err registry_api_types(struct manager *manager, json_t **ret_types, struct 
                       mine ? json_integer_value(json_object_get(mine, "id")) : (json_int_t)i + 1,
                       "name", connector->name, "display_name", connector->display.name,
                       "description", connector->display.description, "connector_class",
-                      connector->class_path, "config_schema", registry_schema(connector), "enabled",
-                      1, "created_at", created_at ? created_at : json_null(), "icon",
+                      registry_class_path(connector), "config_schema", registry_schema(connector),
+                      "enabled", 1, "created_at", created_at ? created_at : json_null(), "icon",
                       connector->display.icon, "category", connector->display.category,
                       "supported_formats", formats, "real_time", connector->display.real_time));
     }
@@ -247,7 +247,8 @@ enum err registry_api_overview(struct manager *manager, json_t **ret_overview, s
         active += running;
         json_object_set_new(connectors, managed->row.ingestion_id,
                             json_pack("{s:s, s:s, s:b}", "status", manager_status_text(managed),
-                                      "type", managed->connector->class_name, "running", running));
+                                      "type", registry_class_name(managed->connector), "running",
+                                      running));
     }
     mutex_unlock(&manager->lock);
     *ret_overview = json_pack("{s:I, s:o}", "active_connectors", active, "connectors", connectors);

@@ -53,7 +53,7 @@ static enum err on_type_row(void *ctx, const struct database_value *columns, siz
     row->is_same = schema && json_equal(schema, row->schema) &&
                    says(&columns[0], row->connector->display.name) &&
                    says(&columns[1], description(row->connector)) &&
-                   says(&columns[2], row->connector->class_path);
+                   says(&columns[2], registry_class_path(row->connector));
     json_decref(schema);
     return ERR_OK;
 }
@@ -67,7 +67,7 @@ static enum err write_type(struct database_transaction *transaction, const struc
         source_table_text(connector->name),
         source_table_text(connector->display.name),
         source_table_text(description(connector)),
-        source_table_text(connector->class_path),
+        source_table_text(registry_class_path(connector)),
         database_text(buf_bytes(&row->schema_text)),
         database_integer(1),
         source_table_date(clock_realtime_us(&clock_system), now),
@@ -175,13 +175,14 @@ static enum err on_shown_type(void *ctx, const struct database_value *columns, s
     enum err err = schema_of(&columns[TYPE_SCHEMA], connector, &schema);
     if (err)
         return err;
-    json_t *type = json_pack(
-        "{s:I, s:s, s:o, s:o, s:o, s:o, s:b, s:o}", "id", (json_int_t)columns[TYPE_ID].integer,
-        "name", connector->name, "display_name",
-        text_or(&columns[TYPE_DISPLAY], connector->display.name), "description",
-        text_or(&columns[TYPE_DESCRIPTION], ""), "connector_class",
-        text_or(&columns[TYPE_CLASS], connector->class_path), "config_schema", schema, "enabled",
-        columns[TYPE_ENABLED].integer != 0, "created_at", created_at(&columns[TYPE_CREATED_AT]));
+    json_t *type =
+        json_pack("{s:I, s:s, s:o, s:o, s:o, s:o, s:b, s:o}", "id",
+                  (json_int_t)columns[TYPE_ID].integer, "name", connector->name, "display_name",
+                  text_or(&columns[TYPE_DISPLAY], connector->display.name), "description",
+                  text_or(&columns[TYPE_DESCRIPTION], ""), "connector_class",
+                  text_or(&columns[TYPE_CLASS], registry_class_path(connector)), "config_schema",
+                  schema, "enabled", columns[TYPE_ENABLED].integer != 0, "created_at",
+                  created_at(&columns[TYPE_CREATED_AT]));
     return type && json_array_append_new(types, type) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 

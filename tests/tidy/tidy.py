@@ -63,6 +63,10 @@ def includes(text):
 def check_layers(sources):
     order = {name: i for i, name in enumerate(layers())}
     for path in sources:
+        if path.parts[0] == "examples":
+            for include in includes(read(path)):
+                if not connector_may_see(include):
+                    fault(path, f'an example may not include "{include}"')
         if path.parts[0] != "src":
             continue
         own = path.parts[1]
@@ -233,7 +237,7 @@ def check_links():
 
 
 def main():
-    sources = [path for path in files("*.c", "*.h") if path.parts[0] in ("src", "tests", "bench")]
+    sources = [path for path in files("*.c", "*.h") if path.parts[0] in ("src", "tests", "bench", "examples")]
     check_layers(sources)
     for path in sources:
         text = read(path)
