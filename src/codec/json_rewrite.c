@@ -123,36 +123,104 @@ struct field {
     bool replaced;
 };
 
+/* As many are compared one by one, which is quicker than to hash them and takes no memory. */
+#define FIELDS_FEW 16
+
 struct fields {
-    struct field *fields;
+    struct field *fields; /* few, or the heap's */
     size_t count;
     size_t capacity;
+    bool mapped;     /* there are many, or keys to unescape */
     struct map last; /* key -> index + 1 of its newest field */
     struct buf text; /* an unescaped key */
+    struct field few[FIELDS_FEW];
 };
+
+static void fields_init(struct fields *fields)
+{
+    fields->fields = fields->few;
+    fields->count = 0;
+    fields->capacity = FIELDS_FEW;
+    fields->mapped = false;
+    map_init(&fields->last);
+    buf_init(&fields->text, LIMIT_MESSAGE_BYTES_MAX * 2);
+}
+
+static void fields_fini(struct fields *fields)
+{
+    if (fields->fields != fields->few)
+        mem_free(fields->fields);
+    map_fini(&fields->last);
+    buf_fini(&fields->text);
+}
+
+static enum err fields_reserve(struct fields *fields)
+{
+    if (fields->count < fields->capacity)
+        return ERR_OK;
+    size_t capacity = fields->capacity * 2;
+    struct field *old = fields->fields == fields->few ? NULL : fields->fields;
+    struct field *grown = mem_realloc(old, capacity * sizeof(*grown));
+    if (!grown)
+        return ERR_NO_MEMORY;
+    if (!old)
+        memcpy(grown, fields->few, sizeof(fields->few));
+    fields->fields = grown;
+    fields->capacity = capacity;
+    return ERR_OK;
+}
+
+/* The key becomes that of the field at index; *ret_earlier: whose it was, + 1. */
+static enum err key_map(struct fields *fields, const struct json_string *key, size_t index,
+                        uintptr_t *ret_earlier)
+{
+    buf_clear(&fields->text);
+    enum err err = buf_reserve(&fields->text, key->raw.size + 1);
+    if (err != ERR_OK)
+        return err;
+    struct bytes text = {fields->text.data, json_unescape(key->raw, fields->text.data)};
+    *ret_earlier = (uintptr_t)map_get(&fields->last, text);
+    return map_put(&fields->last, text, (void *)(uintptr_t)(index + 1));
+}
+
+static enum err fields_map(struct fields *fields)
+{
+    enum err err = ERR_OK;
+    uintptr_t earlier;
+    for (size_t i = 0; i < fields->count && err == ERR_OK; i++)
+        err = key_map(fields, &fields->fields[i].key, i, &earlier);
+    fields->mapped = true;
+    return err;
+}
+
+static uintptr_t few_find(const struct fields *fields, struct bytes key)
+{
+    for (size_t i = fields->count; i > 0; i--)
+        if (bytes_equal(fields->fields[i - 1].key.raw, key))
+            return i;
+    return 0;
+}
 
 static enum err fields_add(struct fields *fields, const struct field *field, bool *repeated)
 {
-    if (fields->count == fields->capacity) {
-        size_t capacity = fields->capacity ? fields->capacity * 2 : 16;
-        struct field *grown = mem_realloc(fields->fields, capacity * sizeof(*grown));
-        if (!grown)
-            return ERR_NO_MEMORY;
-        fields->fields = grown;
-        fields->capacity = capacity;
-    }
-    buf_clear(&fields->text);
-    enum err err = buf_reserve(&fields->text, field->key.raw.size + 1);
+    enum err err = fields_reserve(fields);
+    if (err == ERR_OK && !fields->mapped && (field->key.escaped || fields->count == FIELDS_FEW))
+        err = fields_map(fields);
     if (err != ERR_OK)
         return err;
-    struct bytes key = {fields->text.data, json_unescape(field->key.raw, fields->text.data)};
-    uintptr_t earlier = (uintptr_t)map_get(&fields->last, key);
+    uintptr_t earlier = 0;
+    if (fields->mapped)
+        err = key_map(fields, &field->key, fields->count, &earlier);
+    else
+        earlier = few_find(fields, field->key.raw);
+    if (err != ERR_OK)
+        return err;
     if (earlier > 0) {
         fields->fields[earlier - 1].replaced = true;
         *repeated = true;
     }
     fields->fields[fields->count++] = *field;
-    return map_put(&fields->last, key, (void *)(uintptr_t)fields->count);
+    return ERR_OK;
 }
 
 static enum err unique(struct buf *out, struct bytes value, uint32_t levels, bool *repeated);
@@ -183,8 +251,8 @@ static enum err fields_read(struct json_cursor *cursor, struct fields *fields, b
 static enum err object_unique(struct buf *out, struct json_cursor *cursor, uint32_t levels,
                               bool *repeated)
 {
-    struct fields fields = {0};
-    buf_init(&fields.text, LIMIT_MESSAGE_BYTES_MAX * 2);
+    struct fields fields;
+    fields_init(&fields);
     enum err err = fields_read(cursor, &fields, repeated);
     buf_byte(out, '{');
     bool first = true;
@@ -200,9 +268,7 @@ static enum err object_unique(struct buf *out, struct json_cursor *cursor, uint3
         err = unique(out, field->value, levels - 1, repeated);
     }
     buf_byte(out, '}');
-    mem_free(fields.fields);
-    map_fini(&fields.last);
-    buf_fini(&fields.text);
+    fields_fini(&fields);
     return err != ERR_OK ? err : out->err;
 }
 

@@ -270,16 +270,50 @@ static void test_unique(void **state)
     buf_fini(&out);
 }
 
+/* More fields than are compared one by one, with repetitions of the first and of the last. */
+static void test_unique_many(void **state)
+{
+    (void)state;
+    struct buf text;
+    struct buf wanted;
+    struct buf out;
+    bool repeated;
+    buf_init(&text, 4096);
+    buf_init(&wanted, 4096);
+    buf_init(&out, 4096);
+    buf_text(&text, "{\"k0\":-1");
+    buf_byte(&wanted, '{');
+    for (int i = 0; i < 40; i++) {
+        buf_printf(&text, ",\"k%d\":%d", i, i);
+        if (i < 39)
+            buf_printf(&wanted, "\"k%d\":%d,", i, i);
+    }
+    buf_text(&text, ",\"k\\u0033\\u0039\":[]}");
+    buf_text(&wanted, "\"k\\u0033\\u0039\":[]}");
+    assert_int_equal(json_unique(&out, buf_bytes(&text), 17, &repeated), ERR_OK);
+    assert_true(repeated);
+    assert_string_equal(buf_cstr(&out), buf_cstr(&wanted));
+    buf_clear(&out);
+    assert_int_equal(json_unique(&out, buf_bytes(&wanted), 17, &repeated), ERR_OK);
+    assert_false(repeated);
+    assert_string_equal(buf_cstr(&out), buf_cstr(&wanted));
+    buf_fini(&out);
+    buf_fini(&wanted);
+    buf_fini(&text);
+}
+
 static void test_unique_no_memory(void **state)
 {
     (void)state;
+    const char *text = "{\"a\":[{\"b\":1},{\"\\u0062\":2}],\"0\":0,\"1\":0,\"2\":0,\"3\":0,\"4\":0,"
+                       "\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0,\"10\":0,\"11\":0,\"12\":0,"
+                       "\"13\":0,\"14\":0,\"15\":0,\"16\":0}";
     for (uint64_t k = 1;; k++) {
         struct buf out;
         bool repeated;
         buf_init(&out, 1024);
         mem_fail_at(k);
-        enum err err =
-            json_unique(&out, bytes_from_text("{\"a\":[{\"b\":1},{\"b\":2}]}"), 17, &repeated);
+        enum err err = json_unique(&out, bytes_from_text(text), 17, &repeated);
         bool failed = mem_failed();
         mem_fail_at(0);
         buf_fini(&out);
@@ -324,17 +358,12 @@ static void test_utf8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dialects),
-        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_suite),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_numbers_random),
-        cmocka_unit_test(test_unescape),
-        cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_unique),
-        cmocka_unit_test(test_unique_no_memory),
-        cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_dialects),       cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_suite),          cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_numbers_random), cmocka_unit_test(test_unescape),
+        cmocka_unit_test(test_compact),        cmocka_unit_test(test_unique),
+        cmocka_unit_test(test_unique_many),    cmocka_unit_test(test_unique_no_memory),
+        cmocka_unit_test(test_base64),         cmocka_unit_test(test_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
