@@ -72,9 +72,10 @@ static char *text_copy(struct bytes text)
 
 static struct account *account_new(struct bytes source_id)
 {
-    struct account *account = mem_zalloc(1, sizeof(*account));
+    struct account *account = mem_aligned(ACCOUNT_LINE_BYTES, sizeof(*account));
     if (!account)
         return NULL;
+    memset(account, 0, sizeof(*account));
     account->source_id = text_copy(source_id);
     if (account->source_id)
         return account;

@@ -4,9 +4,10 @@
  *
  *     received = stored + rejected + repeated + pending
  *
- * since start. received grows when a message is emitted (and for what recovery finds pending),
- * stored and rejected when its cut is UPLOADED, repeated when a repetition is told; pending is what
- * is left. Adding is a relaxed atomic, any thread; an account lives as long as its book.
+ * since start. received grows as messages are emitted, before their block goes out (and for what
+ * recovery finds pending), stored and rejected when its cut is UPLOADED, repeated when a repetition
+ * is told; pending is what is left. Adding is a relaxed atomic, any thread; an account lives as
+ * long as its book.
  */
 #include "base/bytes.h"
 #include "base/err.h"
@@ -14,15 +15,20 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#define ACCOUNT_LINE_BYTES 64
+
+/* What the I/O loop writes for each message has a line of its own: the workers look at the rest for
+ * each block. */
 struct account {
     char *source_id;
-    _Atomic uint64_t received;
-    _Atomic uint64_t received_bytes; /* payload bytes */
     _Atomic uint64_t stored;
     _Atomic uint64_t rejected;
+    _Atomic uint64_t waiting_bytes; /* memory of its datasets whose cut waits for another side */
+
+    _Alignas(ACCOUNT_LINE_BYTES) _Atomic uint64_t received;
+    _Atomic uint64_t received_bytes; /* payload bytes */
     _Atomic uint64_t repeated;
     _Atomic int64_t last_received_us;
-    _Atomic uint64_t waiting_bytes; /* memory of its datasets whose cut waits for another side */
 };
 
 struct account_totals {

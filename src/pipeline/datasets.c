@@ -161,6 +161,8 @@ static void sum_move(size_t *sum, size_t *part, size_t now)
 
 static void waiting_add(struct account *account, uint64_t bytes)
 {
+    if (bytes == 0)
+        return; /* as a rule, and each write would take the line from the other workers */
     atomic_fetch_add_explicit(&account->waiting_bytes, bytes, memory_order_relaxed);
 }
 

@@ -43,6 +43,17 @@ static void source_unref(struct ingest_source *source)
     mem_free(source);
 }
 
+/* Before the block goes out, or more would be stored than was received. */
+static void source_count(struct ingest_source *source)
+{
+    if (source->uncounted == 0)
+        return;
+    atomic_fetch_add_explicit(&source->account->received, source->uncounted, memory_order_relaxed);
+    atomic_fetch_add_explicit(&source->account->received_bytes, source->uncounted_bytes,
+                              memory_order_relaxed);
+    source->uncounted = source->uncounted_bytes = 0;
+}
+
 /* --- pressure --- */
 
 static bool must_pause(const struct ingest_source *source)
@@ -179,6 +190,8 @@ static uint64_t group_id_make(struct ingest_loop *loop)
 void ingest_block_submit(struct ingest_loop *loop)
 {
     struct shipment *shipment = loop->open;
+    for (uint32_t i = 0; i < shipment->ack_count; i++)
+        source_count(shipment->acks[i].source);
     shipment->in_flight_bytes = shipment->block->capacity_bytes;
     atomic_fetch_add(loop->in_flight, shipment->in_flight_bytes);
     bool more = loop->grouping > 0;
@@ -369,11 +382,10 @@ static void message_added(struct ingest_source *source, const struct ingest_mess
                           uint64_t *ret_sequence)
 {
     struct ingest_loop *loop = source->loop;
-    struct account *account = source->account;
-    atomic_fetch_add_explicit(&account->received, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&account->received_bytes, message->payload.size,
-                              memory_order_relaxed);
-    atomic_store_explicit(&account->last_received_us, message->arrival_us, memory_order_relaxed);
+    source->uncounted++;
+    source->uncounted_bytes += message->payload.size;
+    atomic_store_explicit(&source->account->last_received_us, message->arrival_us,
+                          memory_order_relaxed);
     *ret_sequence = ++source->sequence;
     loop->open->acks[source->ack_index].sequence = source->sequence;
     if (message->wants_acknowledgement)
@@ -443,6 +455,7 @@ void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)
 void ingest_end_of_read(struct ingest_source *source)
 {
     struct ingest_loop *loop = source->loop;
+    source_count(source);
     if (!loop->open || loop->closing || loop->grouping > 0)
         return;
     if (loop->ack_waiting && disk_is_free(loop)) {

@@ -17,6 +17,10 @@ struct ingest_source {
     size_t id_size;
     char *type;
     uint64_t sequence;
+    /* Received, and not yet in the account: an atomic addition for each message would wait each
+     * time until its bytes are written into the block. */
+    uint64_t uncounted;
+    uint64_t uncounted_bytes;
     uint64_t open_serial; /* of the block that has an ack entry of this source */
     uint32_t ack_index;
     uint32_t references; /* one for the connector, one for each ack entry */
