@@ -80,7 +80,7 @@ static double number_of(struct bytes value)
     enum json_number_kind kind;
     double number = 0;
     if (value.size > 0 && json_number_scan(&cursor, &kind, &number) != ERR_OK)
-        number = NAN;
+        number = (double)NAN;
     return number;
 }
 
@@ -215,7 +215,8 @@ static enum err record_write(struct senml *senml)
     const struct bytes *fields = senml->fields;
     if (fields[BASE_NAME].size <= 2 && fields[NAME].size <= 2)
         return malformed(senml, "the SenML has a record without a name");
-    bool other = fields[STRING_VALUE].size + fields[BOOLEAN_VALUE].size + fields[DATA_VALUE].size;
+    bool other =
+        fields[STRING_VALUE].size + fields[BOOLEAN_VALUE].size + fields[DATA_VALUE].size > 0;
     bool value = fields[VALUE].size > 0 || (!other && fields[SUM].size == 0);
     buf_text(senml->out, senml->written ? ",{" : "{");
     senml->written = true;
