@@ -1,0 +1,10 @@
+/* CSV: support/format_fuzz.h says what must hold. */
+#include "support/format_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    format_fuzz(CONTENT_CSV, bytes_from(data, size));
+    return 0;
+}
