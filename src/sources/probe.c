@@ -119,6 +119,7 @@ static bool poll_is_over(struct probe *probe, const struct connector *connector)
 {
     if (connector->display.real_time)
         return false;
+    (void)source_health_ask(probe->source);
     json_t *health = source_health(probe->source);
     bool is_over =
         json_object_get(health, "last_successful_operation") || json_object_get(health, "error");

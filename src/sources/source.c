@@ -14,73 +14,19 @@
  * (`event` bits) and the step after the call, or a timer of 0 ms, acts on it: never does a
  * connector find itself disconnected while one of its functions is still running.
  */
-#include "sources/source.h"
+#include "sources/source_parts.h"
 
 #include "base/alloc.h"
-#include "base/hash.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "net/backoff.h"
 #include "os/clock.h"
 #include "sources/secrets.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SOURCE_BACKOFF_MIN_MS  1000
-#define SOURCE_BACKOFF_MAX_MS  60000
 #define SOURCE_HEALTHY_NS      (60 * NS_PER_S)
 #define SOURCE_STOP_TIMEOUT_MS 5000
-#define SOURCE_HEALTH_NS       NS_PER_S /* a copy younger than that is good enough */
-
-enum source_event {
-    EVENT_CONNECTED = 1,
-    EVENT_FAILED = 2,
-    EVENT_STOPPED = 4,
-    EVENT_CLOSED = 8,
-};
-
-enum source_step { STEP_IDLE, STEP_CONNECTING, STEP_RUNNING, STEP_STOPPING, STEP_CLOSING };
-
-struct source {
-    const struct connector *connector;
-    char *name;
-    char *ingestion_id;
-    char *replica_id;
-    json_t *config;   /* as stored */
-    json_t *resolved; /* with secrets, while connected */
-    struct loop *loop;
-    struct ingest_loop *ingest;
-
-    /* the loop's */
-    struct connector_host host;
-    void *state;
-    enum source_step step;
-    int events;
-    bool wanted;  /* start was asked for, stop was not */
-    bool restart; /* started again before the stop was over */
-    bool forget;  /* stop for good; set before the stop is asked for */
-    bool timers_open;
-    int timers_closing;
-    int64_t active_since_ns;
-    struct backoff backoff;
-    uv_timer_t soon;  /* acts on events after the stack has unwound */
-    uv_timer_t retry; /* back-off, and the stop's time-out */
-
-    /* shared */
-    struct mutex lock;
-    struct condition stopped_condition;
-    struct source_status status;
-    _Atomic uint64_t status_changes;
-    json_t *health;
-    int64_t health_ns;    /* when it was copied; 0: never */
-    bool health_wish;     /* somebody waits for a newer copy */
-    struct letter letter; /* carries the wishes to the loop; on its way while posted */
-    bool posted;
-    bool wish;     /* the last of source_start and source_stop */
-    bool finished; /* nothing is left on the loop */
-};
 
 const char *source_state_text(enum source_state state)
 {
@@ -415,7 +361,7 @@ static void stop_wanted(struct source *source)
         finished_set(source);
 }
 
-static void on_letter(struct letter *letter)
+void source_on_letter(struct letter *letter)
 {
     struct source *source = (struct source *)((char *)letter - offsetof(struct source, letter));
     mutex_lock(&source->lock);
@@ -430,168 +376,4 @@ static void on_letter(struct letter *letter)
         start_wanted(source);
     else if (!wish)
         stop_wanted(source);
-}
-
-/* --- the other threads' side --- */
-
-enum err source_new(const struct source_options *options, struct source **ret_source)
-{
-    struct source *source = mem_zalloc(1, sizeof(*source));
-    if (!source)
-        return ERR_NO_MEMORY;
-    mutex_init(&source->lock);
-    condition_init(&source->stopped_condition);
-    source->connector = options->connector;
-    source->loop = options->loop;
-    source->ingest = options->ingest;
-    source->finished = true;
-    source->letter.run = on_letter;
-    source->name = mem_strdup(options->name);
-    source->ingestion_id = mem_strdup(options->ingestion_id);
-    source->replica_id = mem_strdup(options->replica_id);
-    source->config = json_deep_copy(options->config);
-    source->health = json_object();
-    backoff_init(&source->backoff, SOURCE_BACKOFF_MIN_MS, SOURCE_BACKOFF_MAX_MS,
-                 hash_bytes(bytes_from_text(options->ingestion_id)));
-    if (!source->name || !source->ingestion_id || !source->replica_id || !source->config ||
-        !source->health) {
-        source_free(source);
-        return ERR_NO_MEMORY;
-    }
-    *ret_source = source;
-    return ERR_OK;
-}
-
-void source_free(struct source *source)
-{
-    if (!source)
-        return;
-    json_decref(source->config);
-    json_decref(source->health);
-    mem_free(source->name);
-    mem_free(source->ingestion_id);
-    mem_free(source->replica_id);
-    condition_fini(&source->stopped_condition);
-    mutex_fini(&source->lock);
-    mem_free(source);
-}
-
-/* However often, from however many threads: one letter is on its way, and the last wish counts. */
-static void wish_set(struct source *source, bool wish)
-{
-    mutex_lock(&source->lock);
-    source->wish = wish;
-    if (wish)
-        source->finished = false;
-    bool post = !source->posted && !source->finished;
-    source->posted = source->posted || post;
-    mutex_unlock(&source->lock);
-    if (post)
-        loop_post(source->loop, &source->letter);
-}
-
-void source_start(struct source *source)
-{
-    wish_set(source, true);
-}
-
-void source_stop(struct source *source)
-{
-    wish_set(source, false);
-}
-
-void source_forget(struct source *source)
-{
-    source->forget = true;
-    source_stop(source);
-}
-
-bool source_finished(struct source *source)
-{
-    mutex_lock(&source->lock);
-    bool finished = source->finished;
-    mutex_unlock(&source->lock);
-    return finished;
-}
-
-static void on_push_letter(struct letter *letter)
-{
-    struct connector_push *push =
-        (struct connector_push *)((char *)letter - offsetof(struct connector_push, letter));
-    struct source *source = push->host;
-    if (source->step == STEP_RUNNING) {
-        source->connector->ops.push(source->state, push);
-        return;
-    }
-    push->status = 503;
-    snprintf(push->message, sizeof(push->message), "the data source is not running: try again");
-    push->done(push);
-}
-
-void source_push(struct source *source, struct connector_push *push)
-{
-    push->host = source;
-    push->letter.run = on_push_letter;
-    loop_post(source->loop, &push->letter);
-}
-
-bool source_wait_stopped(struct source *source, int64_t deadline_ns)
-{
-    mutex_lock(&source->lock);
-    int64_t left_ns;
-    while (!source->finished && (left_ns = deadline_ns - clock_monotonic_ns(&clock_system)) > 0)
-        condition_wait_for(&source->stopped_condition, &source->lock, left_ns);
-    bool finished = source->finished;
-    mutex_unlock(&source->lock);
-    return finished;
-}
-
-void source_status_get(struct source *source, struct source_status *ret_status)
-{
-    mutex_lock(&source->lock);
-    *ret_status = source->status;
-    mutex_unlock(&source->lock);
-}
-
-uint64_t source_status_changes(const struct source *source)
-{
-    return atomic_load_explicit(&source->status_changes, memory_order_acquire);
-}
-
-const char *source_name(const struct source *source)
-{
-    return source->name;
-}
-
-const char *source_ingestion_id(const struct source *source)
-{
-    return source->ingestion_id;
-}
-
-const struct connector *source_connector(const struct source *source)
-{
-    return source->connector;
-}
-
-bool source_health_ask(struct source *source)
-{
-    mutex_lock(&source->lock);
-    bool fresh = source->finished ||
-                 (source->health_ns != 0 &&
-                  clock_monotonic_ns(&clock_system) - source->health_ns < SOURCE_HEALTH_NS);
-    source->health_wish = source->health_wish || !fresh;
-    bool post = !fresh && !source->posted;
-    source->posted = source->posted || post;
-    mutex_unlock(&source->lock);
-    if (post)
-        loop_post(source->loop, &source->letter);
-    return fresh;
-}
-
-json_t *source_health(struct source *source)
-{
-    mutex_lock(&source->lock);
-    json_t *copy = json_deep_copy(source->health);
-    mutex_unlock(&source->lock);
-    return copy;
 }
