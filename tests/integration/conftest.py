@@ -40,7 +40,7 @@ def find_tool(name):
     folders = [tools / "bin", tools / "venv/bin", Path(sys.executable).parent, os.environ["PATH"],
                "/usr/sbin", "/usr/local/sbin"]
     return shutil.which(name, path=":".join(map(str, folders))) or pytest.skip(
-        f"{name} cannot be had here (scripts/install-test-tools.sh, scripts/install-s3-servers.sh)")
+        f"{name} cannot be had here (scripts/install-test-tools.sh, -s3-servers.sh, -hivemq.sh)")
 
 
 def free_port():

@@ -1,12 +1,12 @@
 """MQTT over WebSocket, plain and over TLS, through a real Mosquitto and a broker of another make."""
 
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from brokers import Mochi
 from certificates import Authority
-from conftest import Mosquitto, end_process, find_tool, free_port, wait_until
+from conftest import Mosquitto, free_port, wait_until
 
 MESSAGES = 2000
 
@@ -21,21 +21,6 @@ class WebMosquitto(Mosquitto):
         if certificate:
             lines += f"certfile {certificate}\nkeyfile {key}\n"
         self.config.write_text(self.config.read_text() + lines)
-
-
-class Mochi:
-    """mochi-mqtt (scripts/install-s3-servers.sh)."""
-
-    def __init__(self):
-        self.port, self.web_port = free_port(), free_port()
-        self.process = subprocess.Popen(
-            [find_tool("mochi-mqtt"), "-tcp", f"127.0.0.1:{self.port}", "-ws",
-             f"127.0.0.1:{self.web_port}", "-info", f"127.0.0.1:{free_port()}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: Mosquitto._answers(self), "mochi-mqtt to listen")
-
-    def stop(self):
-        end_process(self.process)
 
 
 @pytest.fixture
@@ -85,7 +70,6 @@ def test_mosquitto_tls(tmp_path, make_service, simulate):
 
 
 def test_mochi(mochi, make_service, simulate):
-    """At QoS 1: at 2 mochi-mqtt stalls now and then, and stops answering its publisher too."""
     check_delivers(mochi, make_service, simulate, qos=1)
 
 

@@ -481,7 +481,7 @@ static void stall_warn(struct mqtt_connection *connection)
     snprintf(text, sizeof(text),
              "the broker waits whenever %u messages are unacknowledged, which slows this source: "
              "raise its limit (Mosquitto: max_inflight_messages 0; EMQX: max_inflight; VerneMQ: "
-             "max_inflight_messages; HiveMQ: client receive maximum)",
+             "max_inflight_messages), or the source's connections where it has none (HiveMQ)",
              connection->stall.size);
     connection->ops->on_warning(connection->ctx, text);
 }

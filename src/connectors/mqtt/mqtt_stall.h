@@ -6,6 +6,10 @@
  * Such a broker never goes beyond N, comes to exactly N again and again, and sends at once when
  * acknowledgements make room. It says nothing of how many are acknowledged at a time: one window
  * may lie in several journal blocks.
+ *
+ * Of Mosquitto 2.0.11 (Debian 12) nothing is found, because there is nothing: for each
+ * acknowledgement it lets as many as N more go (its issue 2301), so with N = 20 a proxy saw
+ * hundreds to thousands unacknowledged, and nothing waits. HiveMQ keeps to its 50.
  */
 #include <stdbool.h>
 #include <stdint.h>
