@@ -99,7 +99,8 @@ struct connector_ops {
      * disconnect. */
     void (*push)(void *state, struct connector_push *push);
     /* Optional: the source is being deleted: stop and then end what the other side keeps for it (an
-     * MQTT session). Called instead of stop; ends with on_stopped all the same. */
+     * MQTT session). Called instead of stop, or right after connect for a source that does not run;
+     * ends with on_stopped all the same. on_warning tells when it could not be done. */
     void (*forget)(void *state);
     /* Optional: changes a configuration so that a trial of it takes no message from anybody. */
     enum err (*trial)(json_t *config);

@@ -166,7 +166,7 @@ static void leftover_open(struct mqtt *mqtt, uint32_t index)
     leftover->open = true;
     mqtt->leftover_count++;
     mqtt->open_count++;
-    mqtt_connection_forget(&leftover->connection, MQTT_LEFTOVER_TIMEOUT_MS);
+    mqtt_connection_forget(&leftover->connection, MQTT_LEFTOVER_TIMEOUT_MS, true);
 }
 
 static void leftovers_forget(struct mqtt *mqtt)
@@ -226,7 +226,7 @@ static void mqtt_forget(void *state)
     if (mqtt->connection_count == 0)
         mqtt->host.on_stopped(mqtt->host.ctx);
     for (uint32_t i = 0, count = mqtt->connection_count; i < count; i++)
-        mqtt_connection_forget(&mqtt->connections[i], MQTT_FORGET_TIMEOUT_MS);
+        mqtt_connection_forget(&mqtt->connections[i], MQTT_FORGET_TIMEOUT_MS, false);
 }
 
 static void on_closer_closed(uv_handle_t *handle)

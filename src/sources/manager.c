@@ -137,7 +137,7 @@ static enum err config_complete(const struct managed *managed, json_t **ret_conf
     return err;
 }
 
-static enum err instance_start(struct manager *manager, struct managed *managed)
+static enum err instance_new(struct manager *manager, struct managed *managed)
 {
     json_t *config;
     enum err err = config_complete(managed, &config);
@@ -156,19 +156,50 @@ static enum err instance_start(struct manager *manager, struct managed *managed)
         &managed->source);
     json_decref(config);
     managed->seen_changes = 0;
+    return err;
+}
+
+static enum err instance_start(struct manager *manager, struct managed *managed)
+{
+    enum err err = instance_new(manager, managed);
     if (err == ERR_OK)
         source_start(managed->source);
     return err;
+}
+
+/* Whether the other side may keep something for it: who never was connected has left nothing. */
+static bool has_left(const struct managed *managed)
+{
+    return managed->connector->ops.forget && managed->status.last_connection_us != 0;
 }
 
 static void instance_end(struct manager *manager, struct managed *managed)
 {
     managed->ending = true;
     manager->ending_count++;
-    if (managed->deleted)
+    managed->forgotten = managed->deleted;
+    if (managed->deleted && has_left(managed))
         source_forget(managed->source);
     else
         source_stop(managed->source);
+}
+
+/* One that does not run when it is deleted has an instance once more, only to be forgotten. */
+static bool forget_is_due(const struct manager *manager, const struct managed *managed)
+{
+    return managed->deleted && !managed->forgotten && !managed->source && has_left(managed) &&
+           manager->started && !manager->stopping;
+}
+
+static void forget_start(struct manager *manager, struct managed *managed)
+{
+    enum err err = instance_new(manager, managed);
+    managed->forgotten = true;
+    if (err == ERR_OK)
+        instance_end(manager, managed);
+    else
+        log_warning("sources", "%s: is deleted, but what the other side keeps for it stays: %s",
+                    managed->row.name, err_text(err));
 }
 
 /* A source that was deleted and made again waits for its former instance. */
@@ -176,7 +207,8 @@ static bool twin_runs(struct manager *manager, const struct managed *managed)
 {
     for (uint32_t i = 0; managed->has_elder && i < manager->count; i++) {
         const struct managed *other = manager->list[i];
-        if (other != managed && other->source && other->deleted &&
+        bool goes = other->deleted && (other->source || forget_is_due(manager, other));
+        if (other != managed && goes &&
             strcmp(other->row.ingestion_id, managed->row.ingestion_id) == 0)
             return true;
     }
@@ -208,6 +240,8 @@ void manager_reconcile(struct manager *manager, struct managed *managed)
                      err_text(err));
         }
     }
+    if (forget_is_due(manager, managed))
+        forget_start(manager, managed);
     if (managed->deleted && !managed->source && managed->references == 0) {
         list_remove(manager, managed);
         managed_free(managed);

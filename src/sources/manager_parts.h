@@ -32,6 +32,7 @@ struct managed {
     struct source *source;       /* the instance */
     bool ending;                 /* it was told to stop */
     bool renew;                  /* it is to end, and a new one to begin */
+    bool forgotten;              /* deleted: the other side was told, or could not be */
     struct source_status status; /* of the instance, as last seen */
     uint64_t seen_changes;       /* source_status_changes then */
 

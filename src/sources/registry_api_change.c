@@ -246,9 +246,12 @@ static void ended_wait(struct manager *manager, int64_t id, bool deleted)
     mutex_lock(&manager->lock);
     struct managed *managed = manager_find_id(manager, id);
     if (managed) {
+        manager_status_refresh(managed);
         managed->deleted = deleted;
         managed->references++;
-        (void)wait_until(manager, managed, has_ended, STOP_WAIT_NS);
+        /* Nobody waits for a peer to forget one that did not run: it may be away. */
+        if (!deleted || managed->status.state == SOURCE_ACTIVE)
+            (void)wait_until(manager, managed, has_ended, STOP_WAIT_NS);
         managed->references--;
         manager_reconcile(manager, managed);
     }

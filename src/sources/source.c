@@ -133,13 +133,27 @@ static void host_closed(void *ctx)
 
 static void begin(struct source *source);
 
+static bool must_forget(const struct source *source)
+{
+    return source->forgetting && !source->forgotten && source->connector->ops.forget;
+}
+
+static void forget_failed(const struct source *source, const char *reason)
+{
+    log_warning("source", "%s: is deleted, but what the other side keeps for it stays: %s",
+                source->name, reason);
+}
+
 static void on_retry(uv_timer_t *timer)
 {
     struct source *source = timer->data;
-    if (source->step == STEP_IDLE && source->wanted)
+    if (source->step == STEP_IDLE && source->wanted) {
         begin(source);
-    else if (source->step == STEP_STOPPING)
-        host_stopped(source); /* it took too long */
+    } else if (source->step == STEP_STOPPING) { /* it took too long */
+        if (source->forgotten)
+            forget_failed(source, "no end of it within the time");
+        host_stopped(source);
+    }
 }
 
 static void retry_later(struct source *source)
@@ -178,6 +192,7 @@ static void finished_set(struct source *source)
 }
 
 static void timers_open(struct source *source);
+static void forget_begin(struct source *source);
 
 static void on_timer_closed(uv_handle_t *handle)
 {
@@ -185,12 +200,15 @@ static void on_timer_closed(uv_handle_t *handle)
     if (--source->timers_closing > 0)
         return;
     source->timers_open = false;
-    if (!source->wanted) {
+    if (!source->wanted && !must_forget(source)) {
         finished_set(source);
         return;
     }
     timers_open(source);
-    begin(source);
+    if (source->wanted)
+        begin(source);
+    else
+        forget_begin(source);
 }
 
 static void finish(struct source *source)
@@ -212,17 +230,25 @@ static void stop_connection(struct source *source)
 {
     source->step = STEP_STOPPING;
     uv_timer_start(&source->retry, on_retry, SOURCE_STOP_TIMEOUT_MS, 0);
-    if (source->forget && source->connector->ops.forget)
+    if (must_forget(source)) {
+        source->forgotten = true;
         source->connector->ops.forget(source->state);
-    else
+    } else {
         source->connector->ops.stop(source->state);
+    }
 }
 
 static void begin_failed(struct source *source, enum err err, const struct diag *diag)
 {
-    error_set(source, diag->text[0] ? diag->text : err_text(err));
+    const char *reason = diag->text[0] ? diag->text : err_text(err);
+    error_set(source, reason);
     connection_free(source);
-    retry_later(source);
+    if (source->wanted) {
+        retry_later(source);
+    } else {
+        forget_failed(source, reason);
+        finish(source);
+    }
 }
 
 static void begin(struct source *source)
@@ -259,6 +285,18 @@ static void begin(struct source *source)
         host_failed(source, err, diag.text);
 }
 
+/* Nothing is connected: once more, only to be forgotten. */
+static void forget_begin(struct source *source)
+{
+    begin(source);
+    if (source->step != STEP_CONNECTING)
+        return;
+    if (source->events & EVENT_FAILED)
+        source->forgotten = true; /* it was tried */
+    else
+        stop_connection(source);
+}
+
 static void connected(struct source *source)
 {
     struct diag diag = {0};
@@ -287,6 +325,10 @@ static void closed(struct source *source)
         clock_monotonic_ns(&clock_system) - source->active_since_ns > SOURCE_HEALTHY_NS;
     source->active_since_ns = 0;
     connection_free(source);
+    if (must_forget(source)) {
+        forget_begin(source);
+        return;
+    }
     if (!source->wanted) {
         finish(source);
         return;
@@ -307,7 +349,11 @@ static void act(struct source *source)
     int events = source->events;
     switch (source->step) {
     case STEP_CONNECTING:
-        if (events & EVENT_FAILED || !source->wanted)
+        if (events & EVENT_FAILED && source->forgotten)
+            forget_failed(source, source->status.last_error);
+        if (!(events & EVENT_FAILED) && must_forget(source))
+            stop_connection(source);
+        else if (events & EVENT_FAILED || !source->wanted)
             close_connection(source);
         else if (events & EVENT_CONNECTED)
             connected(source);
@@ -327,7 +373,11 @@ static void act(struct source *source)
             closed(source);
         break;
     case STEP_IDLE:
-        if (!source->wanted && source->timers_open && source->timers_closing == 0)
+        if (source->wanted || !source->timers_open || source->timers_closing > 0)
+            break;
+        if (must_forget(source))
+            forget_begin(source);
+        else
             finish(source);
         break;
     }
@@ -355,6 +405,8 @@ static void start_wanted(struct source *source)
 static void stop_wanted(struct source *source)
 {
     source->wanted = source->restart = false;
+    if (!source->timers_open && must_forget(source))
+        timers_open(source);
     if (source->timers_open)
         act(source);
     else
@@ -367,6 +419,7 @@ void source_on_letter(struct letter *letter)
     mutex_lock(&source->lock);
     source->posted = false;
     bool wish = source->wish;
+    source->forgetting = source->forget;
     bool health_wish = source->health_wish;
     source->health_wish = false;
     mutex_unlock(&source->lock);

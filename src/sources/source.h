@@ -45,7 +45,9 @@ void source_free(struct source *source);
 void source_start(struct source *source);
 /* Begins to stop; source_wait_stopped returns when it is over (false: the deadline came first). */
 void source_stop(struct source *source);
-/* The same, but the other side is told to forget the source as well (an MQTT session). */
+/* The same, but the other side is told to forget the source as well (an MQTT session), for which
+ * one that is not connected, or was never started, connects once more: some seconds at most;
+ * failing is told in the log. */
 void source_forget(struct source *source);
 /* Whether nothing of it is left on the loop: source_free may come. */
 bool source_finished(struct source *source);

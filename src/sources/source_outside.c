@@ -80,7 +80,11 @@ void source_stop(struct source *source)
 
 void source_forget(struct source *source)
 {
+    mutex_lock(&source->lock);
     source->forget = true;
+    if (source->connector->ops.forget)
+        source->finished = false;
+    mutex_unlock(&source->lock);
     source_stop(source);
 }
 

@@ -31,9 +31,10 @@ struct source {
     void *state;
     enum source_step step;
     int events;
-    bool wanted;  /* start was asked for, stop was not */
-    bool restart; /* started again before the stop was over */
-    bool forget;  /* stop for good; set before the stop is asked for */
+    bool wanted;     /* start was asked for, stop was not */
+    bool restart;    /* started again before the stop was over */
+    bool forgetting; /* stop for good: the other side is to forget it too */
+    bool forgotten;  /* … and was told so, or could not be */
     bool timers_open;
     int timers_closing;
     int64_t active_since_ns;
@@ -52,6 +53,7 @@ struct source {
     struct letter letter; /* carries the wishes to the loop; on its way while posted */
     bool posted;
     bool wish;     /* the last of source_start and source_stop */
+    bool forget;   /* source_forget was called */
     bool finished; /* nothing is left on the loop */
 };
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -67,6 +68,34 @@ static void fake_disconnect(void *state)
     uv_close((uv_handle_t *)&fake->timer, on_timer_closed);
 }
 
+static atomic_int forgets;
+static atomic_bool refuses;
+
+static void fake_forget(void *state)
+{
+    atomic_fetch_add(&forgets, 1);
+    fake_stop(state);
+}
+
+/* Fails while it refuses, with no word about it before the loop's next turn. */
+static enum err fussy_connect(void *state, const struct connector_host *host, struct diag *diag)
+{
+    enum err err = fake_connect(state, host, diag);
+    return atomic_load(&refuses) ? diag_set(diag, ERR_NETWORK, "it is away") : err;
+}
+
+/* The other side keeps something for it. */
+static const struct connector fussy_connector = {
+    .abi = INGESTOR_CONNECTOR_ABI,
+    .name = "fussy",
+    .state_size = sizeof(struct fake),
+    .ops = {.connect = fussy_connect,
+            .start = fake_start,
+            .stop = fake_stop,
+            .disconnect = fake_disconnect,
+            .forget = fake_forget},
+};
+
 static const struct connector fake_connector = {
     .abi = INGESTOR_CONNECTOR_ABI,
     .name = "fake",
@@ -82,14 +111,15 @@ struct fixture {
     struct source *source;
 };
 
-static int setup(void **state)
+static int setup_with(void **state, const struct connector *connector)
 {
     static struct fixture f;
     json_t *config = json_object();
     f = (struct fixture){0};
-    connects = alive = alive_most = 0;
+    connects = alive = alive_most = forgets = 0;
+    refuses = false;
     assert_int_equal(loop_start(&f.loop, "test"), ERR_OK);
-    const struct source_options options = {.connector = &fake_connector,
+    const struct source_options options = {.connector = connector,
                                            .name = "one",
                                            .ingestion_id = "id",
                                            .config = config,
@@ -99,6 +129,16 @@ static int setup(void **state)
     json_decref(config);
     *state = &f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, &fake_connector);
+}
+
+static int setup_fussy(void **state)
+{
+    return setup_with(state, &fussy_connector);
 }
 
 static bool wait_stopped(struct fixture *f)
@@ -216,6 +256,83 @@ static void a_storm_from_several_threads(void **state)
     wait_active(f);
 }
 
+static void wait_state(struct fixture *f, enum source_state wanted)
+{
+    struct source_status status;
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + 60 * NS_PER_S;
+    do {
+        assert_true(clock_monotonic_ns(&clock_system) < until_ns);
+        usleep(1000);
+        source_status_get(f->source, &status);
+    } while (status.state != wanted);
+}
+
+static void forget(struct fixture *f, int connects_expected, int forgets_expected)
+{
+    source_forget(f->source);
+    assert_true(wait_stopped(f));
+    assert_int_equal(connects, connects_expected);
+    assert_int_equal(forgets, forgets_expected);
+}
+
+static void one_that_runs_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    source_start(f->source);
+    wait_state(f, SOURCE_ACTIVE);
+    forget(f, 1, 1);
+}
+
+static void one_that_never_ran_connects_to_be_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    forget(f, 1, 1);
+}
+
+static void one_that_was_stopped_connects_to_be_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    source_start(f->source);
+    wait_state(f, SOURCE_ACTIVE);
+    source_stop(f->source);
+    assert_true(wait_stopped(f));
+    forget(f, 2, 1);
+}
+
+static void one_that_is_stopping_is_forgotten_after_it(void **state)
+{
+    struct fixture *f = *state;
+    for (int round = 0; round < 200; round++) {
+        connects = forgets = 0;
+        teardown(state);
+        setup_fussy(state);
+        source_start(f->source);
+        source_stop(f->source);
+        source_forget(f->source);
+        assert_true(wait_stopped(f));
+        assert_int_equal(forgets, 1);
+    }
+}
+
+static void one_that_waits_for_its_next_try_is_forgotten_at_once(void **state)
+{
+    struct fixture *f = *state;
+    refuses = true;
+    source_start(f->source);
+    wait_state(f, SOURCE_ERROR);
+    refuses = false;
+    forget(f, 2, 1);
+}
+
+static void it_is_tried_once(void **state)
+{
+    struct fixture *f = *state;
+    refuses = true;
+    source_start(f->source);
+    wait_state(f, SOURCE_ERROR);
+    forget(f, 2, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +342,16 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(started_again_while_it_stops, setup, teardown),
         cmocka_unit_test_setup_teardown(a_storm_from_several_threads, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_runs_is_forgotten, setup_fussy, teardown),
+        cmocka_unit_test_setup_teardown(one_that_never_ran_connects_to_be_forgotten, setup_fussy,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(one_that_was_stopped_connects_to_be_forgotten, setup_fussy,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(one_that_is_stopping_is_forgotten_after_it, setup_fussy,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(one_that_waits_for_its_next_try_is_forgotten_at_once,
+                                        setup_fussy, teardown),
+        cmocka_unit_test_setup_teardown(it_is_tried_once, setup_fussy, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

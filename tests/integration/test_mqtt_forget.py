@@ -1,5 +1,6 @@
 """A source that is deleted leaves no session behind at a real Mosquitto; one that is stopped does."""
 
+import signal
 import threading
 
 import pytest
@@ -67,6 +68,56 @@ def test_stopped(mosquitto, service, paho, version):
     path, client_id = begin(service, mosquitto.port, protocol_version=version)
     good(service, "POST", f"{path}/stop")
     assert has_session(paho, mosquitto.port, client_id)
+    service.stop()
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_deleted_while_stopped(mosquitto, service, paho, version):
+    """Nobody waits for it: the log tells when it is done."""
+    path, client_id = begin(service, mosquitto.port, protocol_version=version)
+    good(service, "POST", f"{path}/stop")
+    good(service, "DELETE", path)
+    log = mosquitto.folder / "mosquitto.log"
+    wait_until(lambda: log.read_text().count(f"Client {client_id} disconnected") == 2,
+               "it to come and leave again")
+    assert not has_session(paho, mosquitto.port, client_id)
+    assert "could not be ended" not in service.log()
+    service.stop()
+
+
+def test_deleted_in_back_off(mosquitto, service, paho):
+    path, client_id = begin(service, mosquitto.port)
+    mosquitto.stop()
+    wait_until(lambda: good(service, "GET", path)["status"] == "error", "the source to fail")
+    mosquitto.start()
+    good(service, "DELETE", path)
+    wait_until(lambda: not has_session(paho, mosquitto.port, client_id), "the session to end")
+    service.stop()
+
+
+def test_deleted_while_the_broker_is_away(mosquitto, service):
+    """It is gone at once, the log says what stays, and one of the same name can be made again."""
+    path, _ = begin(service, mosquitto.port)
+    good(service, "POST", f"{path}/stop")
+    mosquitto.stop()
+    good(service, "DELETE", path)
+    assert call(service, "GET", path)[0] == 404
+    service.wait_log("its session could not be ended")
+    mosquitto.start()
+    begin(service, mosquitto.port)
+    service.stop()
+
+
+def test_deleted_while_the_broker_is_mute(mosquitto, service):
+    """The answer comes before the time for it is over, which the log tells."""
+    path, _ = begin(service, mosquitto.port)
+    good(service, "POST", f"{path}/stop")
+    mosquitto.process.send_signal(signal.SIGSTOP)
+    good(service, "DELETE", path)
+    service.wait_log("no answer within the time")
+    mosquitto.process.send_signal(signal.SIGCONT)
+    log = service.log()
+    assert log.index(f"DELETE {path} 200") < log.index("no answer within the time")
     service.stop()
 
 

@@ -43,7 +43,9 @@ void mqtt_connection_fail(struct mqtt_connection *connection, enum err err, cons
     connection->state = MQTT_STATE_FAILED;
     stream_read_stop(&connection->stream);
     connection->stopping = connection->stopping || connection->forgetting;
-    if (!connection->forgetting)
+    if (connection->forgetting)
+        mqtt_forget_failed(connection, reason);
+    else
         connection->ops->on_failed(connection->ctx, err, reason);
     idle_check(connection);
 }
@@ -411,9 +413,10 @@ void mqtt_connection_stop(struct mqtt_connection *connection)
     idle_check(connection);
 }
 
-void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms)
+void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms, bool drains)
 {
     connection->forgetting = true;
+    connection->cleaning = !drains && connection->state == MQTT_STATE_TCP;
     connection->forget_ms = mqtt_connection_now_ms(connection) + timeout_ms;
     if (connection->state == MQTT_STATE_FAILED || connection->state == MQTT_STATE_CLOSING) {
         connection->stopping = true;

@@ -86,7 +86,7 @@ struct mqtt_connection {
     bool forgetting; /* mqtt_connection_forget was called */
     bool unsubscribing;
     bool draining; /* forgetting: unsubscribed, takes what was queued */
-    bool cleaning; /* forgetting by a connect with clean session */
+    bool cleaning; /* forgetting by a connect with clean start */
     bool left;     /* forgotten */
     bool paused;
     bool settle_expired;
@@ -147,9 +147,10 @@ enum err mqtt_connection_open(struct mqtt_connection *connection, const struct m
 void mqtt_connection_start(struct mqtt_connection *connection);
 /* Reads no more; on_idle (perhaps from within) when nothing is owed. */
 void mqtt_connection_stop(struct mqtt_connection *connection);
-/* Instead of stop: ends the session for good, now or when it is ready; then on_idle. It fails in
- * silence. */
-void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms);
+/* Instead of stop: ends the session for good, now or when it is ready; then on_idle. Failing is a
+ * warning. What the broker has queued is taken before; but when the broker was told nothing yet,
+ * and drains is false, the session ends by a clean start. */
+void mqtt_connection_forget(struct mqtt_connection *connection, uint32_t timeout_ms, bool drains);
 /* Any time after open succeeded; ends with on_closed. */
 void mqtt_connection_close(struct mqtt_connection *connection);
 

@@ -4,6 +4,8 @@
 #include "codec/mqtt_encode.h"
 #include "connectors/mqtt/mqtt_handshake.h"
 
+#include <stdio.h>
+
 /* Nothing remains of the session, here and in the journal. */
 static void left(struct mqtt_connection *connection)
 {
@@ -49,6 +51,18 @@ static void leave(struct mqtt_connection *connection)
     left(connection);
 }
 
+void mqtt_forget_failed(struct mqtt_connection *connection, const char *reason)
+{
+    char text[512];
+    if (connection->left)
+        return;
+    snprintf(text, sizeof(text),
+             "its session could not be ended, so the broker keeps it, and a share of the messages "
+             "for it, until it expires: %.300s",
+             reason);
+    connection->ops->on_warning(connection->ctx, text);
+}
+
 void mqtt_forget_begin(struct mqtt_connection *connection)
 {
     if (!connection->paused)
@@ -75,6 +89,8 @@ void mqtt_forget_tick(struct mqtt_connection *connection, uint64_t now_ms)
                     now_ms - connection->received_ms >= MQTT_FORGET_QUIET_MS;
     if (connection->left || (!is_late && !is_quiet))
         return;
+    if (connection->cleaning || connection->state < MQTT_STATE_SUBSCRIBING)
+        mqtt_forget_failed(connection, "no answer within the time for it");
     if (connection->cleaning)
         left(connection);
     else

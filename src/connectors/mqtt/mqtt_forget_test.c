@@ -129,6 +129,22 @@ static void a_session_that_is_not_there_is_not_made(void **state)
     end(f);
 }
 
+static void one_that_was_not_connected_comes_with_a_clean_start(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "clean_start", json_false());
+    client_open(f);
+    f->connector->ops.forget(f->state);
+    struct mqtt_connect connect = expect_connect(f);
+    assert_true(connect.clean_start);
+    assert_true(mqtt_has(&connect.properties, MQTT_PROPERTY_SESSION_EXPIRY));
+    assert_int_equal(connect.properties.session_expiry_seconds, 0);
+    give_connack(f, &(struct mqtt_connack){0});
+    expect_farewell(f);
+    assert_false(f->connected);
+    end(f);
+}
+
 static void a_lost_connection_is_no_failure(void **state)
 {
     struct fixture *f = *state;
@@ -213,6 +229,7 @@ int main(void)
         TEST(one_that_is_paused_takes_nothing_more),
         TEST(before_it_is_ready_it_waits),
         TEST(a_session_that_is_not_there_is_not_made),
+        TEST(one_that_was_not_connected_comes_with_a_clean_start),
         TEST(a_lost_connection_is_no_failure),
         TEST(one_that_has_failed_stops_at_once),
         TEST(fewer_connections_end_the_sessions_of_the_others),

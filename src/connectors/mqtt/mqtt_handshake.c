@@ -161,7 +161,7 @@ static struct mqtt_connect connect_packet(const struct mqtt_connection *connecti
     };
     struct mqtt_properties *properties = &packet.properties;
     mqtt_set(properties, MQTT_PROPERTY_SESSION_EXPIRY);
-    properties->session_expiry_seconds = config->session_expiry_seconds;
+    properties->session_expiry_seconds = connection->cleaning ? 0 : config->session_expiry_seconds;
     mqtt_set(properties, MQTT_PROPERTY_RECEIVE_MAXIMUM);
     properties->receive_maximum = config->receive_maximum;
     mqtt_set(properties, MQTT_PROPERTY_TOPIC_ALIAS_MAXIMUM);
