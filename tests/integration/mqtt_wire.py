@@ -6,7 +6,7 @@ import socket
 import threading
 from collections import Counter
 
-PUBLISH, PUBREC, DUP = 3, 5, 8
+PUBLISH, PUBREC, PUBCOMP = 3, 5, 7
 
 
 def packets(data):
@@ -31,8 +31,8 @@ class Wire:
     def __init__(self, broker_port):
         self.broker_port = broker_port
         self.sent = set()  # sequence numbers ("seq" of the payload) of messages that the broker sent
-        self.sent_anew = Counter()  # … how often without DUP: a publisher may have published again
-        self.received = set()  # … and the service said it has
+        self.received = Counter()  # … and the service said it has: deliveries as §4.3.3 counts them
+        self.held = {}  # packet identifier -> sequence number, from PUBREC to PUBCOMP, over connections
         self.strange = []  # PUBRECs that answer nothing
         self.server = socket.create_server(("127.0.0.1", 0))
         self.port = self.server.getsockname()[1]
@@ -75,16 +75,16 @@ class Wire:
         seq = int(re.search(rb'"seq":(\d+)', body[at + 2:])[1])
         seqs[int.from_bytes(body[at:at + 2], "big")] = seq
         self.sent.add(seq)
-        self.sent_anew[seq] += not first & DUP
 
     def _from_service(self, first, body, seqs):
-        if first >> 4 != PUBREC:
-            return
         identifier = int.from_bytes(body[:2], "big")
-        if identifier in seqs:
-            self.received.add(seqs[identifier])
-        else:
+        if first >> 4 == PUBCOMP:
+            self.held.pop(identifier, None)
+        elif first >> 4 == PUBREC and identifier not in seqs:
             self.strange.append(identifier)
+        elif first >> 4 == PUBREC and self.held.get(identifier) != seqs[identifier]:
+            self.held[identifier] = seqs[identifier]
+            self.received[seqs[identifier]] += 1
 
     def stop(self):
         self.server.shutdown(socket.SHUT_RDWR)

@@ -11,6 +11,8 @@ subscriptions over, so what is published in between goes to the copied-from; and
 the receive maximum is deleted when it is sent, not when it is acknowledged (processPacket). With
 version 5 a session of its cannot be resumed when topic aliases are in use: the message is kept with
 its alias and without its topic, which stands for nothing on the next connection (MQTT 5 §3.3.2.3.4).
+With 200,000 messages it also stalled its publisher, and delivered messages again, under another
+packet identifier, that had been completed.
 """
 
 import os
@@ -100,7 +102,7 @@ def mochi():
 
 
 def test_what_is_acknowledged_is_stored_once(mochi, make_service):
-    """Whatever the broker loses."""
+    """Whatever the broker loses, or delivers twice under two packet identifiers."""
     wire = Wire(mochi.port)
     service = make_service(mochi.port, sources=source(wire.port, qos=2, protocol_version="3.1.1"))
     publish_under_kills(service, mochi.port, FEWER, FEWER_KILLS)
@@ -109,6 +111,6 @@ def test_what_is_acknowledged_is_stored_once(mochi, make_service):
     wire.stop()
     stored = Counter(service.seqs())
     assert len(wire.received) > FEWER / 2
-    assert wire.received <= set(stored) <= wire.sent
-    assert not {seq for seq, count in stored.items() if count > wire.sent_anew[seq]}
+    assert set(wire.received) <= set(stored) <= wire.sent
+    assert not {seq for seq, count in stored.items() if count > max(1, wire.received[seq])}
     assert not wire.strange
