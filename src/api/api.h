@@ -62,6 +62,7 @@ struct api_ready {
 };
 
 struct manager;
+struct metadata;
 struct stream_hub;
 struct body_budget;
 
@@ -73,7 +74,8 @@ struct api_services {
     void (*ready)(void *ctx, struct api_ready *ret_ready);
     bool (*live)(void *ctx); /* false: a loop is stuck */
     void *ctx;
-    struct manager *manager; /* NULL: the data-source routes answer 503 */
+    struct manager *manager;   /* NULL: the data-source routes answer 503 */
+    struct metadata *metadata; /* NULL: the metadata routes do */
     /* Set by api_start. */
     struct stream_hub *stream;
     struct body_budget *bodies;

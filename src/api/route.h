@@ -70,6 +70,7 @@ struct api_route_group {
     X(stream_routes)                                                                               \
     X(data_source_routes)                                                                          \
     X(data_source_action_routes)                                                                   \
+    X(metadata_routes)                                                                             \
     X(ingest_routes)                                                                               \
     X(openapi_routes)                                                                              \
     X(docs_routes)

@@ -86,6 +86,7 @@ struct config {
     char *database_url;
     char *database_path; /* worked out from database_url: the SQLite file, or "" */
     char *metadata_db_path;
+    uint64_t metadata_quality_seconds;
 
     /* Journal and memory */
     char *journal_dir;

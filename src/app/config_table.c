@@ -86,6 +86,8 @@ const struct config_variable config_table[] = {
      .help = "data sources; sqlite:///path, or postgresql://user:password@host:port/database"},
     {"METADATA_DB_PATH", TEXT(metadata_db_path), .fallback = "./data/metadata.db",
      .check = config_rules_path, .help = "metadata of the datasets"},
+    {"METADATA_QUALITY_SECONDS", INTEGER(metadata_quality_seconds, 1, 31536000), .fallback = "3600",
+     .help = "a dataset's data quality is measured this often"},
     {"JOURNAL_DIR", TEXT(journal_dir), .fallback = "./data/journal", .check = config_rules_path,
      .help = "the journal, and the spool inside it"},
     {"JOURNAL_MAX_BYTES", BYTES(journal_max_bytes, 128 * MIB, 1024 * 1024 * GIB),

@@ -148,6 +148,16 @@ static void journal_fill(struct service *service, struct api_health *health)
                 (unsigned long long)stats.damaged_blocks);
 }
 
+static void metadata_fill(struct service *service, struct api_health *health)
+{
+    struct metadata_state state;
+    if (!service->metadata)
+        return;
+    metadata_state_get(service->metadata, &state);
+    if (!state.good)
+        degrade(health, API_DEGRADED, health->metadata, "degraded: %.560s", state.text);
+}
+
 struct accounting {
     struct api_health *health;
 };
@@ -184,6 +194,7 @@ void health_fill(void *ctx, struct api_health *health)
     store_fill(service, health);
     database_fill(service, health);
     journal_fill(service, health);
+    metadata_fill(service, health);
 }
 
 /* The sources log for themselves. */
@@ -212,9 +223,11 @@ void health_log_changes(struct service *service)
     store_fill(service, &health);
     database_fill(service, &health);
     journal_fill(service, &health);
+    metadata_fill(service, &health);
     component_log(&service->store_log, "store", health.object_store, now_ns);
     component_log(&service->journal_log, "journal", health.journal, now_ns);
     component_log(&service->database_log, "database", health.database, now_ns);
+    component_log(&service->metadata_log, "metadata", health.metadata, now_ns);
     component_log(&service->buffer_log, "pipeline", health.data_buffer, now_ns);
 }
 

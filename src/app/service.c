@@ -111,6 +111,21 @@ static enum err journal_begin(struct service *service, struct diag *diag)
     return err;
 }
 
+static enum err metadata_begin(struct service *service)
+{
+    const struct config *config = service->config;
+    return metadata_new(
+        &(struct metadata_options){
+            .path = config->metadata_db_path,
+            .journal = service->journal,
+            .clock = &clock_system,
+            .metrics = service->metrics,
+            .series_max = config->metrics_partitions_max,
+            .quality_seconds = (uint32_t)config->metadata_quality_seconds,
+        },
+        &service->metadata);
+}
+
 /* Cuts that recovery found LANDED were received before this start: they count as received now. */
 static void landed_count_received(struct service *service, const struct landed *landed)
 {
@@ -192,6 +207,8 @@ static enum err lake_begin(struct service *service, struct diag *diag)
                 .store = service->store,
                 .journal = landing_journal_of(service->journal),
                 .upload = uploader_upload(service->uploader),
+                .metadata = &metadata_landing,
+                .metadata_ctx = service->metadata,
                 .on_report = on_report,
                 .ctx = service,
             },
@@ -241,6 +258,8 @@ static enum err pipeline_begin(struct service *service)
                     .row_group_rows = 1000000,
                     .row_group_bytes = 128 * MIB,
                     .dedupe = {&fs_posix, service->dedupe_folder, journal_uuid(service->journal)},
+                    .observer = &metadata_observer,
+                    .observer_ctx = service->metadata,
                 },
             .rule = {config->partition_by, (uint16_t)config->partition_window_hours},
             .worker_count = processors < WORKERS_MAX ? processors : WORKERS_MAX,
@@ -274,6 +293,8 @@ static enum err threads_begin(struct service *service, struct diag *diag)
         err = inherit_start(service->inherit, diag);
     if (err == ERR_OK)
         err = catalog_watch_begin(service, diag);
+    if (err == ERR_OK)
+        err = metadata_start(service->metadata);
     if (err == ERR_OK)
         err = pipeline_start(service->pipeline);
     return err;
@@ -357,6 +378,7 @@ static enum err api_begin(struct service *service, struct diag *diag)
                                                .recent = service->recent,
                                                .metrics = service->metrics,
                                                .manager = service->manager,
+                                               .metadata = service->metadata,
                                                .health = health_fill,
                                                .ready = health_ready,
                                                .live = health_live,
@@ -408,8 +430,10 @@ static enum err service_begin(struct service *service, int *ret_exit_code, struc
     }
     if (err == ERR_OK) {
         *ret_exit_code = EXIT_SERVICE_FAILED;
-        err = lake_begin(service, diag);
+        err = metadata_begin(service);
     }
+    if (err == ERR_OK)
+        err = lake_begin(service, diag);
     if (err == ERR_OK)
         err = pipeline_begin(service);
     if (err == ERR_OK)
@@ -519,6 +543,8 @@ void service_stop(struct service *service, uint32_t timeout_ms)
             begin_ns + STOP_UPLOADS_PERCENT * percent_ns - clock_monotonic_ns(&clock_system);
         uploader_stop(service->uploader, left_ns > 0 ? left_ns : 0);
     }
+    if (service->metadata)
+        metadata_stop(service->metadata);
     if (service->journal)
         journal_stop(service->journal);
     api_stop(service->api);
@@ -536,6 +562,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     catalog_close(service->catalog);
     if (service->store)
         service->store->ops->close(service->store);
+    metadata_free(service->metadata);
     journal_close(service->journal);
     spool_free(service->spool);
     metrics_free(service->metrics);

@@ -11,6 +11,7 @@
 #include "lake/spool.h"
 #include "lake/store.h"
 #include "lake/uploader.h"
+#include "metadata/metadata.h"
 #include "os/clock_jump.h"
 #include "os/loop.h"
 #include "os/process_metrics.h"
@@ -31,6 +32,7 @@ struct service {
     struct spool *spool;
     char dedupe_folder[SPOOL_PATH_SIZE];
     struct journal *journal;
+    struct metadata *metadata; /* from the journal's recovery on */
     struct store *store;
     struct catalog *catalog;
     struct catalog_watch *catalog_watch; /* from threads_begin on */
@@ -59,6 +61,7 @@ struct service {
     struct health_log journal_log;
     struct health_log database_log;
     struct health_log buffer_log;
+    struct health_log metadata_log;
 };
 
 /* Logs what changed in health, about once a second. Of the tick's thread. */

@@ -33,6 +33,12 @@
 #define LIMIT_SEGMENT_BYTES         (64 * MIB)
 #define LIMIT_JOURNAL_RESERVE_BYTES (64 * MIB) /* kept back for control records */
 
+/* Metadata (contract/data.md "Metadata") */
+#define LIMIT_METADATA_CHANGES_BYTES (48 * MIB) /* of one dataset, not in the database yet */
+#define LIMIT_SAMPLES                5
+#define LIMIT_SAMPLE_BYTES           256
+#define LIMIT_SENSORS_LISTED         1000
+
 /* Memory between the sockets and the workers */
 #define LIMIT_BLOCKS_IN_FLIGHT_BYTES (64 * MIB)
 #define LIMIT_LANDERS_BYTES          (128 * MIB) /* encoded cuts that wait for the disk */

@@ -16,9 +16,7 @@
 #include "journal/journal.h"
 
 #include "base/alloc.h"
-#include "journal/core.h"
-#include "journal/item_list.h"
-#include "os/thread.h"
+#include "journal/journal_parts.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -31,39 +29,6 @@
 #define RETRY_LAST_NS    (5 * NS_PER_S)
 #define OPEN_GROUPS_MAX  10000
 #define LANDED_BYTES_MAX (32 * MIB)
-
-struct open_group {
-    struct open_group *next;
-    uint64_t id;
-    struct item_list items;
-};
-
-struct journal {
-    struct core core;
-    struct thread thread;
-    bool running;
-    bool replayed;
-    _Atomic uint64_t waiting; /* ready or being written */
-    _Atomic uint64_t cut_id_next;
-
-    struct mutex queue_mutex;
-    struct condition queue_changed;
-    struct item_list ready;
-    struct open_group *groups;
-    size_t group_count;
-    bool stopping; /* nothing more is taken */
-    bool refused;  /* nor after a record that could not be taken: what follows must not pass it */
-
-    struct mutex journal_mutex; /* the ledger, and: */
-    struct journal_stats stats;
-    uint64_t oldest_segment_end;
-
-    /* the journal thread's */
-    struct core_item *batch;
-    int64_t appended_ns, space_ns;
-    bool failing;
-    char failure[256];
-};
 
 /* ---- open and close ---- */
 
@@ -455,13 +420,16 @@ enum err journal_submit(struct journal *journal, struct block *take_block, uint1
     return item_submit(journal, take_block, BLOCK_DATA, flags, group, on_durable, ctx);
 }
 
-static enum err control_submit(struct journal *journal, enum record_kind kind, struct bytes body,
-                               journal_on_durable on_durable, void *ctx)
+enum err journal_control(struct journal *journal, const struct record_view *records, size_t count,
+                         journal_on_durable on_durable, void *ctx)
 {
     struct block *block = NULL;
-    enum err err = block_new(BLOCK_HEADER_BYTES + 64 + body.size, &block);
-    if (err == ERR_OK)
-        err = block_add_record(block, kind, body);
+    size_t bytes = BLOCK_HEADER_BYTES;
+    for (size_t i = 0; i < count; i++)
+        bytes += 64 + records[i].body.size;
+    enum err err = block_new(bytes, &block);
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        err = block_add_record(block, records[i].kind, records[i].body);
     if (err == ERR_OK)
         err = item_submit(journal, block, BLOCK_CONTROL, 0, 0, on_durable, ctx);
     if (err != ERR_OK)
@@ -469,21 +437,35 @@ static enum err control_submit(struct journal *journal, enum record_kind kind, s
     return err;
 }
 
-enum err journal_land(struct journal *journal, const struct landed *landed,
-                      journal_on_durable on_durable, void *ctx)
+static bool is_landed_real(struct journal *journal, const struct landed *landed)
 {
-    struct buf body;
     mutex_lock(&journal->journal_mutex);
     bool real = landed->after < landed->through &&
                 landed->through <= journal->core.ledger.applied_through && landed->cut_id > 0 &&
                 landed->cut_id < atomic_load(&journal->cut_id_next);
     mutex_unlock(&journal->journal_mutex);
-    if (!real)
+    return real;
+}
+
+enum err journal_land(struct journal *journal, const struct landed *landed,
+                      journal_on_durable on_durable, void *ctx)
+{
+    struct buf body;
+    struct buf changes;
+    struct landed bare = *landed;
+    bare.metadata_changes = (struct bytes){0}; /* they outlive the cut: journal_metadata.c */
+    if (!is_landed_real(journal, landed))
         return ERR_INVALID;
     buf_init(&body, LANDED_BYTES_MAX);
-    enum err err = record_landed_encode(&body, landed);
+    buf_init(&changes, LIMIT_BLOCK_BYTES);
+    enum err err = record_landed_encode(&body, &bare);
+    if (err == ERR_OK && landed->metadata_changes.size > 0)
+        err = journal_metadata_encode(&changes, landed->dataset_id, landed->metadata_changes);
+    const struct record_view records[] = {{.kind = RECORD_LANDED, .body = buf_bytes(&body)},
+                                          {.kind = RECORD_STATE, .body = buf_bytes(&changes)}};
     if (err == ERR_OK)
-        err = control_submit(journal, RECORD_LANDED, buf_bytes(&body), on_durable, ctx);
+        err = journal_control(journal, records, changes.size > 0 ? 2 : 1, on_durable, ctx);
+    buf_fini(&changes);
     buf_fini(&body);
     return err;
 }
@@ -494,8 +476,9 @@ enum err journal_uploaded(struct journal *journal, uint64_t cut_id, journal_on_d
     struct buf body;
     buf_init(&body, 64);
     enum err err = record_uploaded_encode(&body, cut_id);
+    const struct record_view record = {.kind = RECORD_UPLOADED, .body = buf_bytes(&body)};
     if (err == ERR_OK)
-        err = control_submit(journal, RECORD_UPLOADED, buf_bytes(&body), on_durable, ctx);
+        err = journal_control(journal, &record, 1, on_durable, ctx);
     buf_fini(&body);
     return err;
 }

@@ -70,7 +70,9 @@ struct landed {
     const struct landed_file *files;
     uint32_t file_count;
     uint32_t schema_version;
-    struct bytes metadata_changes; /* empty until the metadata issue */
+    /* What the metadata database does not have yet of this dataset, this cut included: kept, one
+     * text for each dataset, until the next LANDED's takes its place or journal_metadata_done. */
+    struct bytes metadata_changes;
 };
 
 /* LANDED without UPLOADED, oldest first. Views live for the call. */
@@ -122,6 +124,16 @@ enum err journal_land(struct journal *journal, const struct landed *landed,
                       journal_on_durable on_durable, void *ctx) ERR_MUST_USE;
 enum err journal_uploaded(struct journal *journal, uint64_t cut_id, journal_on_durable on_durable,
                           void *ctx) ERR_MUST_USE;
+/* The metadata changes that are kept: what recovery found, and LANDED records brought since. Views
+ * live for the call; on_changes may not call the journal. */
+enum err journal_metadata_each(struct journal *journal,
+                               enum err (*on_changes)(void *ctx, struct bytes dataset_id,
+                                                      struct bytes changes),
+                               void *ctx) ERR_MUST_USE;
+/* The metadata database has all of these datasets' changes: theirs are dropped. Any thread. */
+#define JOURNAL_METADATA_DONE_MAX 256
+enum err journal_metadata_done(struct journal *journal, const struct bytes *dataset_ids,
+                               size_t count) ERR_MUST_USE;
 /* A cut_id no other cut of this journal has. Any thread. */
 uint64_t journal_next_cut_id(struct journal *journal);
 

@@ -66,6 +66,8 @@ struct batch {
     struct told told;
     size_t resolve_at;   /* waiting records, after a failure */
     size_t memory_bytes; /* of rows and leaves */
+    void *observed;      /* the observer's */
+    size_t observed_bytes;
 };
 
 enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
@@ -101,6 +103,8 @@ void batch_free(struct batch *batch)
 {
     if (!batch)
         return;
+    if (batch->options.observer)
+        batch->options.observer->forget(batch->observed);
     rows_clear(&batch->rows);
     deferred_fini(&batch->deferred);
     dead_letters_fini(&batch->dead);
@@ -534,7 +538,7 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         batch->dead.capacity * sizeof(struct dead_letter) + map_memory_bytes(&batch->rows.by_hour) +
         batch->decoder.rescued.capacity + batch->decoder.scratch.capacity +
         dedupe_memory_bytes(batch->dedupe) + origins_memory_bytes(&batch->origins) +
-        schema_memory_bytes(&batch->schema);
+        schema_memory_bytes(&batch->schema) + batch->observed_bytes;
 }
 
 uint64_t batch_rejected(const struct batch *batch)
@@ -578,11 +582,16 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
                                   .origins = &batch->origins,
                                   .dead = &batch->dead,
                                   .memory_bytes = batch->memory_bytes};
+        const struct batch_observer_ops *observer = batch->options.observer;
         batch_stats_get(batch, &input.stats);
-        err = cut_encode(&input, ret_cut);
+        err = cut_encode(&input, ret_cut); /* finishes the leaves: the observer sees every row */
+        if (err == ERR_OK)
+            err = dedupe_save(batch->dedupe, diag); /* before it is landed, see dedupe.h */
+        if (err == ERR_OK && observer)
+            err = observer->cut(batch->options.observer_ctx, &input, &batch->observed);
+        if (observer)
+            batch->observed_bytes = observer->memory_bytes(batch->observed);
     }
-    if (err == ERR_OK)
-        err = dedupe_save(batch->dedupe, diag); /* before it is landed, see dedupe.h */
     if (err != ERR_OK) {
         cut_fini(ret_cut);
         return err;

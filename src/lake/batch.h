@@ -16,6 +16,17 @@
 #include "lake/dedupe.h"
 #include "lake/parquet_writer.h"
 
+struct cut_input;
+
+/* Looks at each cut before the batch is emptied: for metadata. On the worker's thread. */
+struct batch_observer_ops {
+    /* A cut is made; an error (ERR_NO_MEMORY) lets it fail. *state is the batch's own, NULL at
+     * first. */
+    enum err (*cut)(void *ctx, const struct cut_input *cut, void **state);
+    void (*forget)(void *state); /* the batch goes; NULL is fine */
+    size_t (*memory_bytes)(const void *state);
+};
+
 struct batch_options {
     struct catalog *catalog;
     struct parquet_options parquet;
@@ -24,6 +35,8 @@ struct batch_options {
     size_t row_group_bytes;    /* 128 MiB */
     struct batch_tally *tally; /* of the owner's thread; NULL: nothing is told */
     struct dedupe_options dedupe;
+    const struct batch_observer_ops *observer; /* may be NULL */
+    void *observer_ctx;
 };
 
 struct batch;

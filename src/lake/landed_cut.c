@@ -4,8 +4,7 @@
 
 static size_t storage_size(const struct landed *landed)
 {
-    size_t size =
-        landed->dataset_id.size + landed->source_id.size + landed->metadata_changes.size + 3;
+    size_t size = landed->dataset_id.size + landed->source_id.size + 2;
     for (uint32_t i = 0; i < landed->file_count; i++)
         size += landed->files[i].key.size + 1;
     return size;
@@ -43,7 +42,7 @@ struct landed_cut *landed_cut_new(const struct landed *landed)
     cut->landed.files = cut->files;
     cut->landed.dataset_id = keep(&at, landed->dataset_id);
     cut->landed.source_id = keep(&at, landed->source_id);
-    cut->landed.metadata_changes = keep(&at, landed->metadata_changes);
+    cut->landed.metadata_changes = (struct bytes){0}; /* the journal's own matter */
     for (size_t i = 0; i < count; i++) {
         cut->files[i] = landed->files[i];
         cut->files[i].key = keep(&at, landed->files[i].key);

@@ -76,6 +76,7 @@ struct on_its_way {
     struct landing *landing;
     struct landed_cut *cut;
     struct redo *redo; /* back on the list if LANDED does not come to be */
+    uint64_t through;  /* of the cut; a redo's LANDED keeps the old one's range */
     landing_on_landed on_landed;
     void *ctx;
 };
@@ -173,6 +174,27 @@ static void unwrite_plan(struct landing *landing, const struct plan *plan)
     }
 }
 
+/* ---- metadata ---- */
+
+static enum err metadata_changes(struct on_its_way *way, struct bytes dataset_id, struct buf *out)
+{
+    const struct landing_options *options = &way->landing->options;
+    if (!options->metadata)
+        return ERR_OK;
+    if (!way->redo)
+        return options->metadata->changes(options->metadata_ctx, dataset_id, way->through, out);
+    options->metadata->again(options->metadata_ctx, dataset_id, way->through);
+    return ERR_OK;
+}
+
+/* Before the upload has the cut, and with it the dataset's id. */
+static void metadata_landed(struct on_its_way *way)
+{
+    const struct landing_options *options = &way->landing->options;
+    if (options->metadata && !way->redo)
+        options->metadata->landed(options->metadata_ctx, way->cut->landed.dataset_id, way->through);
+}
+
 /* On the journal's thread. */
 static void on_landed_durable(void *ctx, struct block *block, enum err err)
 {
@@ -181,6 +203,7 @@ static void on_landed_durable(void *ctx, struct block *block, enum err err)
     uint64_t cut_id = way->cut->landed.cut_id;
     (void)block;
     if (err == ERR_OK) {
+        metadata_landed(way);
         upload_ready(landing->options.upload, way->cut);
         redo_free(way->redo);
     } else { /* the journal has stopped; recovery deletes the files */
@@ -209,16 +232,21 @@ static enum err ask_landed(struct on_its_way *way, const struct cut *cut,
         .files = plan->files,
         .file_count = (uint32_t)plan->file_count,
         .schema_version = cut->schema_version,
-        .metadata_changes = range->metadata_changes,
     };
-    enum err err = upload_prepare(options->upload, &landed, &way->cut);
-    if (err != ERR_OK)
-        return err;
-    struct landed_cut *prepared = way->cut;
-    err = options->journal.ops->land(options->journal.journal, &prepared->landed, on_landed_durable,
-                                     way);
-    if (err != ERR_OK)
-        upload_discard(options->upload, prepared);
+    struct buf changes;
+    buf_init(&changes, LIMIT_METADATA_CHANGES_BYTES);
+    enum err err = metadata_changes(way, range->dataset_id, &changes);
+    if (err == ERR_OK)
+        err = upload_prepare(options->upload, &landed, &way->cut);
+    if (err == ERR_OK) {
+        struct landed_cut *prepared = way->cut;
+        landed = prepared->landed;
+        landed.metadata_changes = buf_bytes(&changes);
+        err = options->journal.ops->land(options->journal.journal, &landed, on_landed_durable, way);
+        if (err != ERR_OK)
+            upload_discard(options->upload, prepared);
+    }
+    buf_fini(&changes);
     return err;
 }
 
@@ -233,7 +261,7 @@ enum err landing_land(struct landing *landing, const struct cut *cut,
     if (err == ERR_OK)
         err = write_plan(landing, &plan, diag);
     if (err == ERR_OK) {
-        *way = (struct on_its_way){landing, NULL, redo, on_landed, ctx};
+        *way = (struct on_its_way){landing, NULL, redo, range->through, on_landed, ctx};
         err = ask_landed(way, cut, range, &plan);
         if (err != ERR_OK)
             unwrite_plan(landing, &plan);

@@ -15,11 +15,24 @@
 
 struct landing;
 
+struct landing_metadata_ops {
+    /* Appends the text; before LANDED is asked for, and again if that fails. */
+    enum err (*changes)(void *ctx, struct bytes dataset_id, uint64_t through, struct buf *out);
+    /* LANDED with that text is durable. On the journal's thread. */
+    void (*landed)(void *ctx, struct bytes dataset_id, uint64_t through);
+    /* The cut makes files of an earlier LANDED again: its metadata are not new. */
+    void (*again)(void *ctx, struct bytes dataset_id, uint64_t through);
+};
+
 struct landing_options {
     struct spool *spool;
     struct store *store;
     struct landing_journal journal;
     struct upload *upload;
+    /* What goes into LANDED of the dataset's metadata, up to and with the cut that ends with block
+     * through (cuts made again have gone once: landing_metadata_ops.again). May be NULL. */
+    const struct landing_metadata_ops *metadata;
+    void *metadata_ctx;
     /* What an operator must know: a file that is lost, with its range. May be NULL. */
     void (*on_report)(void *ctx, const char *sentence);
     void *ctx;
@@ -36,7 +49,6 @@ struct landing_range {
     struct bytes source_id; /* of the accounting */
     uint64_t after;
     uint64_t through;
-    struct bytes metadata_changes;
     uint64_t redo_cut; /* 0, or the cut_id that journal_wanted gave for these blocks */
 };
 

@@ -1,0 +1,78 @@
+/*
+ * Metadata changes that the metadata database does not have yet. They come with a LANDED, in the
+ * same block, and outlive it: the cut may be uploaded, and its LANDED forgotten, long before a
+ * locked database can be written again. So each dataset's are a state of its own, which checkpoints
+ * carry as they carry a connector's: the latest text stands for all before it.
+ *
+ * A source of the ledger has at most LEDGER_STATES_MAX states, and there may be more datasets than
+ * that: they are spread over METADATA_SOURCES sources that no data source can be called.
+ */
+#include "base/hash.h"
+#include "journal/journal_parts.h"
+
+#include <stdio.h>
+
+#define METADATA_SOURCES      32
+#define METADATA_SOURCE_BYTES 24
+#define DONE_BYTES_MAX        (8 * MIB)
+
+static struct bytes source_name(uint64_t index, char room[METADATA_SOURCE_BYTES])
+{
+    snprintf(room, METADATA_SOURCE_BYTES, "#metadata/%u", (unsigned)index);
+    return bytes_from_text(room);
+}
+
+enum err journal_metadata_encode(struct buf *body, struct bytes dataset_id, struct bytes changes)
+{
+    char room[METADATA_SOURCE_BYTES];
+    struct bytes source = source_name(hash_bytes(dataset_id) % METADATA_SOURCES, room);
+    return record_state_encode(body, source, dataset_id, changes);
+}
+
+enum err journal_metadata_each(struct journal *journal,
+                               enum err (*on_changes)(void *ctx, struct bytes dataset_id,
+                                                      struct bytes changes),
+                               void *ctx)
+{
+    char room[METADATA_SOURCE_BYTES];
+    enum err err = ERR_OK;
+    mutex_lock(&journal->journal_mutex);
+    for (uint64_t i = 0; i < METADATA_SOURCES && err == ERR_OK; i++) {
+        const struct ledger_source *source =
+            map_get(&journal->core.ledger.sources, source_name(i, room));
+        size_t cursor = 0;
+        struct map_entry *entry;
+        while (source && err == ERR_OK && (entry = map_next(&source->states, &cursor))) {
+            const struct buf *value = entry->value;
+            if (value->size > 0)
+                err = on_changes(ctx, bytes_from(entry->key, entry->key_size), buf_bytes(value));
+        }
+    }
+    mutex_unlock(&journal->journal_mutex);
+    return err;
+}
+
+enum err journal_metadata_done(struct journal *journal, const struct bytes *dataset_ids,
+                               size_t count)
+{
+    if (count > JOURNAL_METADATA_DONE_MAX)
+        return ERR_TOO_MANY;
+    struct record_view records[JOURNAL_METADATA_DONE_MAX];
+    size_t ends[JOURNAL_METADATA_DONE_MAX];
+    struct buf bodies;
+    buf_init(&bodies, DONE_BYTES_MAX);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        err = journal_metadata_encode(&bodies, dataset_ids[i], (struct bytes){0});
+        ends[i] = bodies.size;
+    }
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        size_t begin = i > 0 ? ends[i - 1] : 0;
+        records[i] = (struct record_view){.kind = RECORD_STATE,
+                                          .body = bytes_from(bodies.data + begin, ends[i] - begin)};
+    }
+    if (err == ERR_OK && count > 0)
+        err = journal_control(journal, records, count, NULL, NULL);
+    buf_fini(&bodies);
+    return err;
+}

@@ -1,0 +1,559 @@
+/*
+ * Of a column that was seen before, a cut looks at the number of values it has (for nulls), at the
+ * first value (for the type of a text), and at values only until LIMIT_SAMPLES different ones are
+ * known, SAMPLED_MAX of them at most. Sensors are looked at record by record: a value that one of
+ * the last few hundred records had costs its hash and a comparison.
+ *
+ * Values that did not fit their column are in the rows' _rescued_data: their types count too.
+ */
+#include "metadata/extract.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "codec/json.h"
+#include "codec/timestamp.h"
+#include "metadata/sample.h"
+
+#include <stdio.h>
+
+#define SAMPLED_MAX         256  /* values of a column and cut */
+#define SAMPLED_ROWS_MAX    8    /* of objects and arrays */
+#define RESCUED_ROWS_MAX    4096 /* of a cut */
+#define ORIGINS_MAX         64   /* of a cut, for the types of metadata fields */
+#define RECENT_SENSORS      512
+#define FIELD_NAME_BYTES    1024
+#define SAMPLE_BUFFER_BYTES (4 * KIB)
+
+/* A field as it was told. */
+struct told_field {
+    uint64_t name_hash;
+    uint64_t samples[LIMIT_SAMPLES]; /* hashes */
+    uint8_t sample_count;
+    uint8_t types;
+    bool nullable;
+};
+
+struct told {
+    struct told_field *fields;
+    size_t field_count;
+    size_t field_capacity;
+    struct distinct sensors;
+    size_t sensors_listed;
+};
+
+struct extraction {
+    const struct cut_input *cut;
+    struct told *told;
+    struct change *change;
+    size_t place; /* where the next field was told last time, likely */
+    struct buf text;
+};
+
+void told_free(struct told *told)
+{
+    if (!told)
+        return;
+    mem_free(told->fields);
+    distinct_fini(&told->sensors);
+    mem_free(told);
+}
+
+size_t told_memory_bytes(const struct told *told)
+{
+    if (!told)
+        return 0;
+    return sizeof(*told) + told->field_capacity * sizeof(*told->fields) +
+           told->sensors.capacity * sizeof(uint64_t) +
+           (told->sensors.registers ? DISTINCT_REGISTERS : 0);
+}
+
+static enum err told_get(struct extraction *extraction, struct bytes name,
+                         struct told_field **ret_field)
+{
+    struct told *told = extraction->told;
+    uint64_t hash = hash_bytes(name);
+    for (size_t i = 0; i < told->field_count; i++) {
+        size_t at = (extraction->place + i) % told->field_count;
+        if (told->fields[at].name_hash == hash) {
+            extraction->place = at + 1;
+            *ret_field = &told->fields[at];
+            return ERR_OK;
+        }
+    }
+    if (told->field_count == told->field_capacity) {
+        size_t capacity = told->field_capacity ? told->field_capacity * 2 : 8;
+        struct told_field *fields = mem_realloc(told->fields, capacity * sizeof(*fields));
+        if (!fields)
+            return ERR_NO_MEMORY;
+        told->fields = fields;
+        told->field_capacity = capacity;
+    }
+    *ret_field = &told->fields[told->field_count++];
+    **ret_field = (struct told_field){.name_hash = hash};
+    extraction->place = told->field_count;
+    return ERR_OK;
+}
+
+/* What a cut says of a field; goes into the change where it is news. */
+struct finding {
+    struct extraction *extraction;
+    struct bytes name;
+    struct told_field *told;
+    enum err err;
+};
+
+static enum err finding_init(struct finding *finding, struct extraction *extraction,
+                             struct bytes name)
+{
+    *finding = (struct finding){extraction, change_text_cut(name, FIELD_NAME_BYTES), NULL, ERR_OK};
+    return told_get(extraction, finding->name, &finding->told);
+}
+
+static struct change_field *news_of(struct finding *finding)
+{
+    struct change_field *field = NULL;
+    if (finding->err == ERR_OK)
+        finding->err = change_field_get(finding->extraction->change, finding->name, &field);
+    return finding->err == ERR_OK ? field : NULL;
+}
+
+static void tell_type(struct finding *finding, enum dataset_type type)
+{
+    uint8_t bit = (uint8_t)(1u << type);
+    if (finding->told->types & bit)
+        return;
+    finding->told->types |= bit;
+    struct change_field *field = news_of(finding);
+    if (field)
+        field->types |= bit;
+}
+
+static void tell_nullable(struct finding *finding)
+{
+    if (finding->told->nullable)
+        return;
+    finding->told->nullable = true;
+    struct change_field *field = news_of(finding);
+    if (field)
+        field->nullable = true;
+}
+
+/* True: enough is known. */
+static bool tell_sample(void *ctx, struct bytes text)
+{
+    struct finding *finding = ctx;
+    struct told_field *told = finding->told;
+    uint64_t hash = hash_bytes(change_text_cut(text, LIMIT_SAMPLE_BYTES));
+    if (told->sample_count >= LIMIT_SAMPLES)
+        return true;
+    for (uint8_t i = 0; i < told->sample_count; i++)
+        if (told->samples[i] == hash)
+            return false;
+    told->samples[told->sample_count++] = hash;
+    struct change_field *field = news_of(finding);
+    if (field)
+        finding->err = change_sample_add(finding->extraction->change, field, text);
+    return told->sample_count == LIMIT_SAMPLES || finding->err != ERR_OK;
+}
+
+/* --- the payload's columns ----------------------------------------------------------------- */
+
+static const struct leaf *first_leaf(const struct column *column)
+{
+    while (column && !column_is_leaf(column)) {
+        const struct column *below = NULL;
+        for (uint32_t i = 0; i < column->child_count && !below; i++)
+            if (first_leaf(column->children[i]))
+                below = column->children[i];
+        column = below;
+    }
+    return column ? &column->leaf : NULL;
+}
+
+/* Rows in which the column itself is there. */
+static size_t rows_present(const struct column *column, const struct leaf *leaf, size_t rows)
+{
+    size_t present = 0;
+    if (!leaf->definition_levels)
+        return rows;
+    if (column_is_leaf(column))
+        return leaf->value_count;
+    for (size_t i = 0; i < leaf->level_count; i++)
+        present += leaf->definition_levels[i] >= column->definition &&
+                   (!leaf->repetition_levels || leaf->repetition_levels[i] == 0);
+    return present;
+}
+
+static enum dataset_type text_type(const struct finding *finding, const struct leaf *leaf)
+{
+    if (finding->told->types & (1u << DATASET_UUID))
+        return DATASET_UUID;
+    if (finding->told->types & (1u << DATASET_STRING))
+        return DATASET_STRING;
+    return sample_is_uuid(bytes_from(leaf->data, leaf->offsets[1])) ? DATASET_UUID : DATASET_STRING;
+}
+
+static enum dataset_type column_type(const struct finding *finding, const struct column *column,
+                                     const struct leaf *leaf)
+{
+    switch (column->kind) {
+    case COLUMN_DOUBLE:
+        return DATASET_DOUBLE;
+    case COLUMN_BOOLEAN:
+        return DATASET_BOOLEAN;
+    case COLUMN_STRING:
+        return text_type(finding, leaf);
+    case COLUMN_LIST:
+        return DATASET_ARRAY;
+    default:
+        return DATASET_OBJECT;
+    }
+}
+
+static void leaf_samples(struct finding *finding, const struct leaf *leaf)
+{
+    struct buf *text = &finding->extraction->text;
+    size_t count = leaf->value_count < SAMPLED_MAX ? leaf->value_count : SAMPLED_MAX;
+    for (size_t i = 0; i < count; i++) {
+        buf_clear(text);
+        sample_leaf(text, leaf, i);
+        if (text->err == ERR_TOO_LARGE) { /* it is longer than any sample: look at its beginning */
+            buf_clear(text);
+            buf_append(text, leaf->data + leaf->offsets[i], LIMIT_SAMPLE_BYTES + 4);
+        }
+        if (tell_sample(finding, buf_bytes(text)))
+            return;
+    }
+}
+
+static enum err column_tell(struct extraction *extraction, const struct column *column,
+                            size_t rescued)
+{
+    struct finding finding;
+    const struct leaf *leaf = first_leaf(column);
+    size_t rows = extraction->cut->rows->count;
+    struct change_quality *quality = &extraction->change->quality;
+    if (!leaf)
+        return ERR_OK;
+    size_t present = rows_present(column, leaf, rows);
+    quality->cells += rows;
+    quality->filled_cells += present;
+    enum err err = finding_init(&finding, extraction, column->key);
+    if (err != ERR_OK)
+        return err;
+    if (present > 0)
+        tell_type(&finding, column_type(&finding, column, leaf));
+    if (present + rescued < rows)
+        tell_nullable(&finding);
+    if (finding.told->sample_count < LIMIT_SAMPLES && column_is_leaf(column))
+        leaf_samples(&finding, leaf);
+    else if (finding.told->sample_count < LIMIT_SAMPLES && present > 0)
+        err = sample_rows(column, rows < SAMPLED_ROWS_MAX ? rows : SAMPLED_ROWS_MAX, tell_sample,
+                          &finding);
+    return finding.err != ERR_OK ? finding.err : err;
+}
+
+/* --- what was rescued ---------------------------------------------------------------------- */
+
+struct rescued_field {
+    struct bytes name;
+    size_t count;
+    uint8_t types;
+};
+
+struct rescued {
+    struct arena arena;
+    struct map by_name; /* struct rescued_field */
+};
+
+static enum dataset_type json_type(struct bytes value)
+{
+    switch (value.size > 0 ? value.data[0] : 0) {
+    case '{':
+        return DATASET_OBJECT;
+    case '[':
+        return DATASET_ARRAY;
+    case '"':
+        return sample_is_uuid(bytes_from(value.data + 1, value.size - 2)) ? DATASET_UUID
+                                                                          : DATASET_STRING;
+    case 't':
+    case 'f':
+        return DATASET_BOOLEAN;
+    case 'n':
+        return DATASET_NULL;
+    default:
+        return DATASET_DOUBLE;
+    }
+}
+
+/* Names of fields inside of objects have dots (rescue_name.h): their object is what counts here,
+ * and that has its column. */
+static enum err rescued_add(struct rescued *rescued, struct bytes raw_name, struct bytes value)
+{
+    uint8_t name[FIELD_NAME_BYTES];
+    if (raw_name.size > sizeof(name) || (raw_name.size > 0 && raw_name.data[0] == '/') ||
+        memchr(raw_name.data, '.', raw_name.size))
+        return ERR_OK;
+    struct bytes key = bytes_from(name, json_unescape(raw_name, name));
+    struct rescued_field *field = map_get(&rescued->by_name, key);
+    if (!field) {
+        if (rescued->by_name.live_count >= CHANGE_FIELDS_MAX)
+            return ERR_OK;
+        field = arena_zalloc(&rescued->arena, sizeof(*field));
+        const char *kept = field ? arena_dup(&rescued->arena, name, key.size) : NULL;
+        enum err err = kept ? map_put(&rescued->by_name, key, field) : ERR_NO_MEMORY;
+        if (err != ERR_OK)
+            return err;
+        field->name = bytes_from(kept, key.size);
+    }
+    field->count++;
+    field->types |= (uint8_t)(1u << json_type(value));
+    return ERR_OK;
+}
+
+/* An object of ours: {"name":value,…}. */
+static enum err rescued_row(struct rescued *rescued, struct bytes text)
+{
+    struct json_cursor cursor = {text.data, text.data + text.size, false};
+    enum err err = ERR_OK;
+    json_space(&cursor);
+    if (!json_take(&cursor, '{'))
+        return ERR_OK;
+    while (err == ERR_OK && json_peek(&cursor) == '"') {
+        struct json_string name;
+        struct bytes value;
+        if (json_string_scan(&cursor, &name) != ERR_OK || !json_take(&cursor, ':') ||
+            json_skip(&cursor, LIMIT_JSON_DEPTH, &value) != ERR_OK)
+            return ERR_OK;
+        err = rescued_add(rescued, name.raw, value);
+        if (!json_take(&cursor, ','))
+            break;
+    }
+    return err;
+}
+
+static enum err rescued_read(struct rescued *rescued, const struct leaf *leaf)
+{
+    enum err err = ERR_OK;
+    size_t count = leaf->value_count < RESCUED_ROWS_MAX ? leaf->value_count : RESCUED_ROWS_MAX;
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        err = rescued_row(rescued, bytes_from(leaf->data + leaf->offsets[i],
+                                              leaf->offsets[i + 1] - leaf->offsets[i]));
+    return err;
+}
+
+/* A field whose name the service keeps for itself is the service's. */
+static enum err rescued_tell(struct extraction *extraction, const struct rescued *rescued)
+{
+    size_t cursor = 0;
+    enum err err = ERR_OK;
+    for (struct map_entry *entry;
+         err == ERR_OK && (entry = map_next(&rescued->by_name, &cursor));) {
+        const struct rescued_field *field = entry->value;
+        const struct column *column = schema_child(extraction->cut->schema->root, field->name);
+        struct finding finding;
+        if (column && column->kind == COLUMN_NONE)
+            continue;
+        err = finding_init(&finding, extraction, field->name);
+        for (int type = 0; type < DATASET_TYPES && err == ERR_OK; type++)
+            if (field->types & (1u << type))
+                tell_type(&finding, (enum dataset_type)type);
+        if (err == ERR_OK && !column && field->count < extraction->cut->rows->count)
+            tell_nullable(&finding);
+        err = err == ERR_OK ? finding.err : err;
+    }
+    return err;
+}
+
+static enum err payload_tell(struct extraction *extraction)
+{
+    const struct column *root = extraction->cut->schema->root;
+    struct rescued rescued;
+    arena_init(&rescued.arena, 64 * MIB);
+    map_init(&rescued.by_name);
+    enum err err = rescued_read(&rescued, &extraction->cut->rows->rescued);
+    for (uint32_t i = 0; i < root->child_count && err == ERR_OK; i++) {
+        const struct rescued_field *field = map_get(&rescued.by_name, root->children[i]->key);
+        err = column_tell(extraction, root->children[i], field ? field->count : 0);
+    }
+    if (err == ERR_OK)
+        err = rescued_tell(extraction, &rescued);
+    map_fini(&rescued.by_name);
+    arena_fini(&rescued.arena);
+    return err;
+}
+
+/* --- the service's own fields -------------------------------------------------------------- */
+
+static enum err own_tell(struct extraction *extraction, const char *name, enum dataset_type type,
+                         struct bytes sample)
+{
+    struct finding finding;
+    enum err err = finding_init(&finding, extraction, bytes_from_text(name));
+    if (err != ERR_OK)
+        return err;
+    tell_type(&finding, type);
+    (void)tell_sample(&finding, sample);
+    return finding.err;
+}
+
+static enum err moment_tell(struct extraction *extraction, const char *name, int64_t us)
+{
+    char text[TIMESTAMP_TEXT_BYTES];
+    size_t size = timestamp_format(us, text);
+    return own_tell(extraction, name, DATASET_STRING, bytes_from(text, size));
+}
+
+static enum err route_field_tell(struct extraction *extraction, const struct origin *origin,
+                                 uint32_t index)
+{
+    static const enum dataset_type types[] = {[FIELD_STRING] = DATASET_STRING,
+                                              [FIELD_DOUBLE] = DATASET_DOUBLE,
+                                              [FIELD_BOOLEAN] = DATASET_BOOLEAN};
+    const struct route_view *route = &extraction->cut->origins->routes[origin->route].view;
+    const struct route_field *field = &route->fields[index];
+    struct buf *text = &extraction->text;
+    struct message_field value;
+    struct finding finding;
+    enum err err = finding_init(&finding, extraction, field->name);
+    if (err != ERR_OK)
+        return err;
+    if (!origin_route_field(route, origin->extras, index, &value)) {
+        tell_nullable(&finding);
+        return finding.err;
+    }
+    tell_type(&finding, types[field->type]);
+    buf_clear(text);
+    if (field->type == FIELD_STRING)
+        buf_append(text, value.text.data, value.text.size < 1024 ? value.text.size : 1024);
+    else if (field->type == FIELD_DOUBLE)
+        sample_number(text, value.number);
+    else
+        buf_text(text, value.number != 0 ? "true" : "false");
+    (void)tell_sample(&finding, buf_bytes(text));
+    return finding.err;
+}
+
+static enum err own_fields_tell(struct extraction *extraction)
+{
+    const struct cut_input *cut = extraction->cut;
+    const struct origins *origins = cut->origins;
+    uint32_t count = origins->count < ORIGINS_MAX ? origins->count : ORIGINS_MAX;
+    enum err err = own_tell(extraction, "ingestion_id", DATASET_STRING, cut->dataset_id);
+    if (err == ERR_OK)
+        err = moment_tell(extraction, "timestamp", cut->rows->event_us[0]);
+    if (err == ERR_OK && origins->route_count > 0)
+        err = own_tell(extraction, "source_type", DATASET_STRING,
+                       origins->routes[0].view.source_type);
+    if (err == ERR_OK)
+        err = moment_tell(extraction, "ingestion_timestamp", cut->rows->arrival_us[0]);
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
+        const struct origin *origin = &origins->origins[i];
+        uint32_t fields = origins->routes[origin->route].view.field_count;
+        for (uint32_t k = 0; k < fields && err == ERR_OK; k++)
+            err = route_field_tell(extraction, origin, k);
+    }
+    return err;
+}
+
+/* --- sensors ------------------------------------------------------------------------------- */
+
+static enum err sensor_tell(struct extraction *extraction, struct bytes sensor)
+{
+    struct told *told = extraction->told;
+    bool is_new;
+    sensor = change_text_cut(sensor, LIMIT_SAMPLE_BYTES);
+    enum err err = distinct_add(&told->sensors, distinct_hash(sensor), &is_new);
+    if (err != ERR_OK || !is_new)
+        return err;
+    if (told->sensors_listed >= LIMIT_SENSORS_LISTED)
+        return distinct_add(&extraction->change->beyond, distinct_hash(sensor), &is_new);
+    told->sensors_listed++;
+    return change_sensor_add(extraction->change, sensor);
+}
+
+static enum err sensors_in(struct extraction *extraction, struct bytes field)
+{
+    const struct column *column = schema_child(extraction->cut->schema->root, field);
+    uint64_t recent[RECENT_SENSORS] = {0};
+    struct buf *text = &extraction->text;
+    enum err err = ERR_OK;
+    if (!column || (column->kind != COLUMN_STRING && column->kind != COLUMN_DOUBLE))
+        return ERR_OK;
+    const struct leaf *leaf = &column->leaf;
+    for (size_t i = 0; i < leaf->value_count && err == ERR_OK; i++) {
+        struct bytes value = bytes_from(&leaf->doubles[i], sizeof(double));
+        if (column->kind == COLUMN_STRING)
+            value =
+                bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i]);
+        uint64_t hash = hash_bytes(value) | 1; /* 0: none */
+        if (recent[(hash >> 1) % RECENT_SENSORS] == hash)
+            continue;
+        recent[(hash >> 1) % RECENT_SENSORS] = hash;
+        if (column->kind == COLUMN_DOUBLE) {
+            buf_clear(text);
+            sample_number(text, leaf->doubles[i]);
+            value = buf_bytes(text);
+        }
+        err = sensor_tell(extraction, value);
+    }
+    return err;
+}
+
+static enum err sensors_tell(struct extraction *extraction)
+{
+    const struct origins *origins = extraction->cut->origins;
+    struct bytes own =
+        origins->route_count > 0 ? origins->routes[0].view.sensor_id_field : (struct bytes){0};
+    if (own.size > 0)
+        return sensors_in(extraction, own);
+    enum err err = sensors_in(extraction, BYTES_LITERAL("sensor_id"));
+    return err != ERR_OK ? err : sensors_in(extraction, BYTES_LITERAL("sensorId"));
+}
+
+/* --- a cut --------------------------------------------------------------------------------- */
+
+static void moments_tell(struct extraction *extraction)
+{
+    const struct rows *rows = extraction->cut->rows;
+    int64_t first = rows->arrival_us[0], last = first;
+    for (size_t i = 1; i < rows->count; i++) {
+        first = rows->arrival_us[i] < first ? rows->arrival_us[i] : first;
+        last = rows->arrival_us[i] > last ? rows->arrival_us[i] : last;
+    }
+    extraction->change->first_us = first;
+    extraction->change->last_us = last;
+}
+
+static enum err rows_tell(struct extraction *extraction)
+{
+    moments_tell(extraction);
+    enum err err = payload_tell(extraction);
+    if (err == ERR_OK)
+        err = own_fields_tell(extraction);
+    if (err == ERR_OK)
+        err = sensors_tell(extraction);
+    if (err == ERR_OK)
+        err = extract_quality(extraction->cut, &extraction->change->quality);
+    return err;
+}
+
+enum err extract_change(const struct cut_input *cut, struct told **told, struct change *change)
+{
+    struct extraction extraction = {.cut = cut, .change = change};
+    if (!*told)
+        *told = mem_zalloc(1, sizeof(**told));
+    if (!*told)
+        return ERR_NO_MEMORY;
+    extraction.told = *told;
+    buf_init(&extraction.text, SAMPLE_BUFFER_BYTES);
+    change->records = cut->rows->count;
+    change->payload_bytes = cut->stats.payload_bytes - cut->dead->payloads.size;
+    enum err err = ERR_OK;
+    if (cut->origins->route_count > 0)
+        err = change_topic_set(change, cut->origins->routes[0].view.topic);
+    if (err == ERR_OK && cut->rows->count > 0)
+        err = rows_tell(&extraction);
+    buf_fini(&extraction.text);
+    return err;
+}

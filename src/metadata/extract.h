@@ -1,0 +1,23 @@
+#pragma once
+/*
+ * From a cut's columns to a change: what its records say of their dataset. On the worker's thread,
+ * between the files and the end of the batch; costs some nanoseconds a record (sensors, late ones)
+ * and a bounded time a cut for the rest, whatever the number of records.
+ *
+ * What was told before is not told again: a memory of it, some hundred bytes, lives with the batch.
+ */
+#include "lake/cut.h"
+#include "metadata/change.h"
+
+struct told;
+
+/* Makes the change; *told: NULL at first, kept from cut to cut. After a failure (ERR_NO_MEMORY)
+ * told may say too much: forget it. */
+enum err extract_change(const struct cut_input *cut, struct told **told,
+                        struct change *change) ERR_MUST_USE;
+void told_free(struct told *told);
+/* What it holds, about. */
+size_t told_memory_bytes(const struct told *told);
+
+/* Sums of data quality that look at each of some thousand records (extract_quality.c). */
+enum err extract_quality(const struct cut_input *cut, struct change_quality *quality) ERR_MUST_USE;

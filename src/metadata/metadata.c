@@ -1,0 +1,391 @@
+/*
+ * Exactly once. A change exists from its cut on, as a segment of its dataset's list. With LANDED
+ * the journal gets all of the dataset's segments that are not known to be in the database, so the
+ * latest LANDED always says what a crash would take from us (journal_metadata.c). Only when LANDED
+ * is durable may the segment be committed, and the commit moves the dataset's progress to the
+ * segment's end in the same transaction. After a crash each segment that the journal kept is
+ * either above the progress, and committed then, or below it, and dropped.
+ *
+ * That needs the progress to stand between two segments of what the journal kept, always: so
+ * segments are merged only where the database cannot have one without the other. One that may have
+ * been committed (its commit failed, or an earlier run had it) is unsure, and stays apart until the
+ * progress has been read.
+ *
+ * Text in the journal: for each segment, through u64 | change text32 (change.h).
+ */
+#include "base/alloc.h"
+#include "journal/record.h"
+#include "metadata/metadata_parts.h"
+
+#include <stdio.h>
+
+#define METRIC_NAMES_MAX 100 /* of data quality, that have series */
+
+/* --- segments ------------------------------------------------------------------------------ */
+
+void segment_free(struct segment *segment)
+{
+    if (segment)
+        mem_free(segment->encoded);
+    mem_free(segment);
+}
+
+static enum err segment_new(uint64_t through, struct bytes encoded, struct segment **ret_segment)
+{
+    struct segment *segment = mem_zalloc(1, sizeof(*segment));
+    if (!segment)
+        return ERR_NO_MEMORY;
+    segment->through = through;
+    segment->encoded = mem_dup(encoded.data, encoded.size);
+    segment->encoded_size = encoded.size;
+    if (!segment->encoded) {
+        mem_free(segment);
+        return ERR_NO_MEMORY;
+    }
+    *ret_segment = segment;
+    return ERR_OK;
+}
+
+enum err segments_merge(struct segment *first, const struct segment *end)
+{
+    struct change sum;
+    struct buf encoded;
+    struct segment *last = first;
+    enum err err = ERR_OK;
+    change_init(&sum);
+    buf_init(&encoded, LIMIT_METADATA_CHANGES_BYTES);
+    for (struct segment *at = first; at != end && err == ERR_OK; at = at->next) {
+        struct change one;
+        change_init(&one);
+        err = change_decode(&one, bytes_from(at->encoded, at->encoded_size));
+        if (err == ERR_OK)
+            err = change_merge(&sum, &one);
+        change_fini(&one);
+        last = at;
+    }
+    if (err == ERR_OK)
+        change_encode(&sum, &encoded);
+    uint8_t *copy =
+        err == ERR_OK && encoded.err == ERR_OK ? mem_dup(encoded.data, encoded.size) : NULL;
+    if (copy) {
+        mem_free(first->encoded);
+        first->encoded = copy;
+        first->encoded_size = encoded.size;
+        first->through = last->through;
+        while (first->next != end) {
+            struct segment *gone = first->next;
+            first->unsure |= gone->unsure;
+            first->next = gone->next;
+            segment_free(gone);
+        }
+    }
+    buf_fini(&encoded);
+    change_fini(&sum);
+    return copy ? ERR_OK : err != ERR_OK ? err : ERR_NO_MEMORY;
+}
+
+static enum err pending_get(struct metadata *metadata, struct bytes id, struct pending **ret)
+{
+    *ret = map_get(&metadata->pending, id);
+    if (*ret)
+        return ERR_OK;
+    *ret = mem_zalloc(1, sizeof(**ret));
+    enum err err = *ret ? map_put(&metadata->pending, id, *ret) : ERR_NO_MEMORY;
+    if (err != ERR_OK)
+        mem_free(*ret);
+    return err;
+}
+
+/* At its place; a range made again lies below what is there. */
+static void segment_insert(struct pending *pending, struct segment *segment)
+{
+    struct segment **at = &pending->first;
+    while (*at && (*at)->through < segment->through)
+        at = &(*at)->next;
+    segment->next = *at;
+    *at = segment;
+}
+
+static enum err segment_add(struct metadata *metadata, struct bytes id, struct segment *segment)
+{
+    struct pending *pending;
+    mutex_lock(&metadata->lock);
+    enum err err = pending_get(metadata, id, &pending);
+    if (err == ERR_OK)
+        segment_insert(pending, segment);
+    mutex_unlock(&metadata->lock);
+    return err;
+}
+
+static struct segment *segment_find(struct metadata *metadata, struct bytes id, uint64_t through)
+{
+    const struct pending *pending = map_get(&metadata->pending, id);
+    struct segment *at = pending ? pending->first : NULL;
+    while (at && at->through != through)
+        at = at->next;
+    return at && at->state <= SEGMENT_ASKED ? at : NULL;
+}
+
+/* --- from the cuts ------------------------------------------------------------------------- */
+
+struct observed {
+    struct told *told;
+    uint64_t generation;
+};
+
+static void observer_forget(void *state)
+{
+    struct observed *observed = state;
+    if (observed)
+        told_free(observed->told);
+    mem_free(observed);
+}
+
+static enum err observed_get(struct metadata *metadata, void **state)
+{
+    struct observed *observed = *state ? *state : mem_zalloc(1, sizeof(*observed));
+    uint64_t generation = atomic_load(&metadata->generation);
+    if (!observed)
+        return ERR_NO_MEMORY;
+    *state = observed;
+    if (observed->generation != generation) {
+        told_free(observed->told);
+        observed->told = NULL;
+        observed->generation = generation;
+    }
+    return ERR_OK;
+}
+
+static enum err change_register(struct metadata *metadata, struct bytes id, uint64_t through,
+                                const struct change *change)
+{
+    struct buf encoded;
+    struct segment *segment = NULL;
+    buf_init(&encoded, LIMIT_METADATA_CHANGES_BYTES / 4);
+    change_encode(change, &encoded);
+    enum err err = encoded.err == ERR_TOO_LARGE ? ERR_NO_MEMORY : encoded.err;
+    if (err == ERR_OK)
+        err = segment_new(through, buf_bytes(&encoded), &segment);
+    if (err == ERR_OK)
+        err = segment_add(metadata, id, segment);
+    if (err != ERR_OK)
+        segment_free(segment);
+    buf_fini(&encoded);
+    return err;
+}
+
+static enum err observer_cut(void *ctx, const struct cut_input *cut, void **state)
+{
+    struct metadata *metadata = ctx;
+    struct change change;
+    enum err err = observed_get(metadata, state);
+    if (err != ERR_OK)
+        return err;
+    struct observed *observed = *state;
+    change_init(&change);
+    err = extract_change(cut, &observed->told, &change);
+    if (err == ERR_OK && (change.records > 0 || change.payload_bytes > 0))
+        err = change_register(metadata, cut->dataset_id, cut->stats.block_last, &change);
+    change_fini(&change);
+    if (err != ERR_OK) { /* it was not told after all */
+        told_free(observed->told);
+        observed->told = NULL;
+    }
+    return err;
+}
+
+static size_t observer_memory_bytes(const void *state)
+{
+    const struct observed *observed = state;
+    return observed ? sizeof(*observed) + told_memory_bytes(observed->told) : 0;
+}
+
+const struct batch_observer_ops metadata_observer = {
+    .cut = observer_cut, .forget = observer_forget, .memory_bytes = observer_memory_bytes};
+
+/* --- through the journal ------------------------------------------------------------------- */
+
+static enum err landing_changes(void *ctx, struct bytes id, uint64_t through, struct buf *out)
+{
+    struct metadata *metadata = ctx;
+    mutex_lock(&metadata->lock);
+    struct segment *last = segment_find(metadata, id, through);
+    const struct pending *pending = last ? map_get(&metadata->pending, id) : NULL;
+    for (const struct segment *at = pending ? pending->first : NULL; at && at->through <= through;
+         at = at->next) {
+        buf_u64(out, at->through);
+        record_append_text32(out, bytes_from(at->encoded, at->encoded_size));
+    }
+    if (last)
+        last->state = SEGMENT_ASKED;
+    mutex_unlock(&metadata->lock);
+    if (out->err == ERR_TOO_LARGE) { /* a crash now would cost these counts; the cut must land */
+        buf_clear(out);
+        return ERR_OK;
+    }
+    return out->err;
+}
+
+static void landing_landed(void *ctx, struct bytes id, uint64_t through)
+{
+    struct metadata *metadata = ctx;
+    mutex_lock(&metadata->lock);
+    struct segment *segment = segment_find(metadata, id, through);
+    if (segment)
+        segment->state = SEGMENT_LANDED;
+    mutex_unlock(&metadata->lock);
+}
+
+static void pending_drop_empty(struct metadata *metadata, struct bytes id)
+{
+    const struct pending *pending = map_get(&metadata->pending, id);
+    if (pending && !pending->first)
+        mem_free(map_remove(&metadata->pending, id));
+}
+
+static void landing_again(void *ctx, struct bytes id, uint64_t through)
+{
+    struct metadata *metadata = ctx;
+    mutex_lock(&metadata->lock);
+    struct segment *gone = segment_find(metadata, id, through);
+    struct pending *pending = gone ? map_get(&metadata->pending, id) : NULL;
+    struct segment **at = pending ? &pending->first : NULL;
+    while (at && *at != gone)
+        at = &(*at)->next;
+    if (at)
+        *at = gone->next;
+    segment_free(gone);
+    pending_drop_empty(metadata, id);
+    mutex_unlock(&metadata->lock);
+}
+
+const struct landing_metadata_ops metadata_landing = {
+    .changes = landing_changes, .landed = landing_landed, .again = landing_again};
+
+/* --- recovery ------------------------------------------------------------------------------ */
+
+/* What the journal kept of a dataset. A text that makes no sense (a newer version's) is left: what
+ * it says is lost, and all else goes on. */
+static enum err on_kept(void *ctx, struct bytes id, struct bytes changes)
+{
+    struct metadata *metadata = ctx;
+    struct record_reader reader = record_reader_of(changes);
+    enum err err = ERR_OK;
+    while (reader.left > 0 && !reader.bad && err == ERR_OK) {
+        struct segment *segment = NULL;
+        uint64_t through = record_u64(&reader);
+        struct bytes encoded = record_text32(&reader);
+        if (reader.bad)
+            break;
+        err = segment_new(through, encoded, &segment);
+        if (err != ERR_OK)
+            break;
+        segment->state = SEGMENT_LANDED;
+        segment->unsure = true;
+        err = segment_add(metadata, id, segment);
+        if (err != ERR_OK)
+            segment_free(segment);
+    }
+    return err;
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static enum err url_make(struct metadata *metadata)
+{
+    struct buf url;
+    buf_init(&url, 64 * KIB);
+    buf_printf(&url, "sqlite:///%s", metadata->options.path);
+    const char *text = buf_cstr(&url);
+    metadata->url = text ? mem_strdup(text) : NULL;
+    buf_fini(&url);
+    return metadata->url ? ERR_OK : ERR_NO_MEMORY;
+}
+
+enum err metadata_new(const struct metadata_options *options, struct metadata **ret_metadata)
+{
+    struct metadata *metadata = mem_zalloc(1, sizeof(*metadata));
+    if (!metadata)
+        return ERR_NO_MEMORY;
+    metadata->options = *options;
+    mutex_init(&metadata->lock);
+    mutex_init(&metadata->reader_lock);
+    condition_init(&metadata->wake);
+    map_init(&metadata->pending);
+    snprintf(metadata->trouble, sizeof(metadata->trouble), "not opened yet");
+    enum err err = url_make(metadata);
+    if (err == ERR_OK)
+        err = metrics_cap_new(options->series_max, &metadata->ids);
+    if (err == ERR_OK)
+        err = metrics_cap_new(METRIC_NAMES_MAX, &metadata->names);
+    if (err == ERR_OK)
+        err = journal_metadata_each(options->journal, on_kept, metadata);
+    if (err != ERR_OK) {
+        metadata_free(metadata);
+        return err;
+    }
+    *ret_metadata = metadata;
+    return ERR_OK;
+}
+
+enum err metadata_start(struct metadata *metadata)
+{
+    return thread_start(&metadata->thread, "metadata", metadata_run, metadata);
+}
+
+void metadata_stop(struct metadata *metadata)
+{
+    mutex_lock(&metadata->lock);
+    metadata->stopping = true;
+    condition_signal(&metadata->wake);
+    mutex_unlock(&metadata->lock);
+    thread_join(&metadata->thread);
+}
+
+void metadata_free(struct metadata *metadata)
+{
+    if (!metadata)
+        return;
+    size_t cursor = 0;
+    for (struct map_entry *entry; (entry = map_next(&metadata->pending, &cursor));) {
+        struct pending *pending = entry->value;
+        while (pending->first) {
+            struct segment *next = pending->first->next;
+            segment_free(pending->first);
+            pending->first = next;
+        }
+        mem_free(pending);
+    }
+    map_fini(&metadata->pending);
+    database_close(metadata->reader);
+    database_close(metadata->writer);
+    metrics_cap_free(metadata->ids);
+    metrics_cap_free(metadata->names);
+    condition_fini(&metadata->wake);
+    mutex_fini(&metadata->reader_lock);
+    mutex_fini(&metadata->lock);
+    mem_free(metadata->url);
+    mem_free(metadata);
+}
+
+void metadata_wake(struct metadata *metadata)
+{
+    mutex_lock(&metadata->lock);
+    condition_signal(&metadata->wake);
+    mutex_unlock(&metadata->lock);
+}
+
+void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_state)
+{
+    *ret_state = (struct metadata_state){0};
+    mutex_lock(&metadata->lock);
+    ret_state->good = !metadata->trouble[0] && !metadata->set_aside[0];
+    ret_state->waiting = metadata->pending.live_count;
+    if (metadata->trouble[0])
+        snprintf(ret_state->text, sizeof(ret_state->text),
+                 "%.360s; the changes of %llu datasets wait", metadata->trouble,
+                 (unsigned long long)ret_state->waiting);
+    else
+        snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->set_aside);
+    mutex_unlock(&metadata->lock);
+}

@@ -1,0 +1,71 @@
+#pragma once
+/*
+ * Metadata of all datasets (contract/data.md "Metadata"): changes come from the workers' cuts, go
+ * through the journal with LANDED, and are added to the metadata database by one thread of its own.
+ * Nothing here ever waits for the database but that thread and those who read.
+ *
+ *     metadata_new -> (observer and landing in use) -> metadata_start -> metadata_stop -> free
+ *
+ * metadata_new takes over what the journal kept of an earlier run, so it stands between
+ * journal_open and journal_start; metadata_stop before journal_stop and after the last LANDED,
+ * metadata_free after journal_stop. A database that cannot be opened, is locked, full or read-only
+ * is tried again for as long as it takes; one that is damaged is set aside and made anew.
+ */
+#include "base/metrics.h"
+#include "journal/journal.h"
+#include "lake/batch.h"
+#include "lake/landing.h"
+#include "os/clock.h"
+
+struct metadata;
+
+struct metadata_options {
+    const char *path; /* of the SQLite file */
+    struct journal *journal;
+    const struct clock *clock;
+    struct metrics *metrics;  /* may be NULL */
+    size_t series_max;        /* datasets that have metrics of their own */
+    uint32_t quality_seconds; /* between two measurements of a dataset */
+};
+
+enum err metadata_new(const struct metadata_options *options,
+                      struct metadata **ret_metadata) ERR_MUST_USE;
+enum err metadata_start(struct metadata *metadata) ERR_MUST_USE;
+/* Writes what has landed, if that goes at once, and ends the thread. */
+void metadata_stop(struct metadata *metadata);
+void metadata_free(struct metadata *metadata); /* NULL is fine */
+
+/* For struct batch_options and struct landing_options; their ctx is the metadata. */
+extern const struct batch_observer_ops metadata_observer;
+extern const struct landing_metadata_ops metadata_landing;
+
+/* The answers of the API, as JSON text: the value of "data", or a row's. They block on the
+ * database, at most for some seconds. ERR_NOT_FOUND: no such dataset. Else diag says why not. */
+enum err metadata_datasets(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
+                           struct diag *diag) ERR_MUST_USE;
+enum err metadata_dataset(struct metadata *metadata, struct bytes id, struct buf *out,
+                          struct diag *diag) ERR_MUST_USE;
+enum err metadata_schema(struct metadata *metadata, struct bytes id, struct buf *out,
+                         uint64_t *ret_count, struct diag *diag) ERR_MUST_USE;
+enum err metadata_evolution(struct metadata *metadata, struct bytes id, struct buf *out,
+                            uint64_t *ret_count, struct diag *diag) ERR_MUST_USE;
+enum err metadata_quality(struct metadata *metadata, struct bytes id, struct buf *out,
+                          uint64_t *ret_count, struct diag *diag) ERR_MUST_USE;
+enum err metadata_topics(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
+                         struct diag *diag) ERR_MUST_USE;
+enum err metadata_stats(struct metadata *metadata, struct buf *out, struct diag *diag) ERR_MUST_USE;
+/* With what has not reached the database yet. */
+enum err metadata_current(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
+                          struct diag *diag) ERR_MUST_USE;
+/* A metric that somebody else measured. */
+enum err metadata_quality_post(struct metadata *metadata, struct bytes id, struct bytes name,
+                               double value, struct diag *diag) ERR_MUST_USE;
+enum err metadata_cleanup(struct metadata *metadata, int64_t days_to_keep, int64_t *ret_deleted,
+                          struct diag *diag) ERR_MUST_USE;
+
+struct metadata_state {
+    bool good;
+    uint64_t waiting; /* datasets whose changes are not in the database yet */
+    char text[512];   /* what is wrong, or what lacks */
+};
+void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_state);

@@ -1,0 +1,359 @@
+/*
+ * The thread that writes. Each round takes what has landed of at most COMMIT_DATASETS_MAX datasets,
+ * commits it in one transaction, and then tells the journal of the datasets of which nothing is
+ * left.
+ *
+ * A handle that failed for good is closed and opened anew at the next try: the file may have been
+ * given back its permissions, put back, or (removed while it was open) have to be made again. A
+ * file that is no database any more is renamed, kept for people to look at, and begun anew.
+ */
+#include "base/alloc.h"
+#include "metadata/metadata_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMIT_DATASETS_MAX JOURNAL_METADATA_DONE_MAX
+#define COMMIT_WAIT_NS      NS_PER_S
+#define RETRY_NS            (2 * NS_PER_S)
+#define MEASURE_NS          (2 * NS_PER_S)
+#define WRITER_PATIENCE_MS  2000
+
+/* A dataset's segments in the transaction at hand. */
+struct job {
+    struct bytes id; /* heap */
+    struct segment *first;
+    struct segment *last;
+    uint64_t progress; /* as the database had it */
+    bool progress_known;
+};
+
+struct round {
+    struct metadata *metadata;
+    struct job jobs[COMMIT_DATASETS_MAX];
+    size_t job_count;
+    bool complete; /* all was written, and only the commit itself may have failed */
+};
+
+/* --- what to commit ------------------------------------------------------------------------ */
+
+static struct segment *landed_first(const struct pending *pending)
+{
+    struct segment *at = pending->first;
+    return at && at->state == SEGMENT_LANDED ? at : NULL;
+}
+
+static bool job_take(struct round *round, const struct map_entry *entry)
+{
+    struct segment *first = landed_first(entry->value);
+    struct job *job = &round->jobs[round->job_count];
+    uint8_t *id = first ? mem_dup(entry->key, entry->key_size) : NULL;
+    if (!id)
+        return false;
+    *job = (struct job){.id = bytes_from(id, entry->key_size), .first = first};
+    for (struct segment *at = first; at && at->state == SEGMENT_LANDED; at = at->next) {
+        at->state = SEGMENT_COMMITTING;
+        job->last = at;
+    }
+    round->job_count++;
+    return true;
+}
+
+static void round_take(struct round *round)
+{
+    struct metadata *metadata = round->metadata;
+    size_t cursor = 0;
+    struct map_entry *entry;
+    mutex_lock(&metadata->lock);
+    while (round->job_count < COMMIT_DATASETS_MAX &&
+           (entry = map_next(&metadata->pending, &cursor)))
+        (void)job_take(round, entry);
+    mutex_unlock(&metadata->lock);
+}
+
+/* --- the transaction ----------------------------------------------------------------------- */
+
+/* The segments above the progress, as one. Only the thread changes segments that are COMMITTING. A
+ * text that makes no sense is passed over: it will make none later. */
+static enum err job_sum(const struct job *job, struct change *sum)
+{
+    enum err err = ERR_OK;
+    for (const struct segment *at = job->first; err == ERR_OK; at = at->next) {
+        struct change one;
+        change_init(&one);
+        if (at->through > job->progress)
+            err = change_decode(&one, bytes_from(at->encoded, at->encoded_size));
+        if (err == ERR_OK)
+            err = change_merge(sum, &one);
+        change_fini(&one);
+        if (err == ERR_CORRUPT)
+            err = ERR_OK;
+        if (at == job->last)
+            break;
+    }
+    return err;
+}
+
+static enum err job_commit(struct database_transaction *transaction, struct round *round,
+                           struct job *job, struct diag *diag)
+{
+    const char *journal = journal_uuid(round->metadata->options.journal);
+    struct change sum;
+    enum err err = metadata_table_progress(transaction, journal, job->id, &job->progress, diag);
+    job->progress_known = err == ERR_OK;
+    if (err != ERR_OK || job->last->through <= job->progress)
+        return err;
+    change_init(&sum);
+    err = job_sum(job, &sum);
+    if (err == ERR_OK)
+        err = metadata_table_apply(transaction, journal, job->id, &sum, job->last->through, diag);
+    change_fini(&sum);
+    return err;
+}
+
+static enum err round_run(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    struct round *round = ctx;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < round->job_count && err == ERR_OK; i++)
+        err = job_commit(transaction, round, &round->jobs[i], diag);
+    round->complete = err == ERR_OK;
+    return err;
+}
+
+/* --- afterwards ---------------------------------------------------------------------------- */
+
+static void segments_drop(struct pending *pending, uint64_t through)
+{
+    while (pending->first && pending->first->through <= through &&
+           pending->first->state >= SEGMENT_LANDED) {
+        struct segment *gone = pending->first;
+        pending->first = gone->next;
+        segment_free(gone);
+    }
+}
+
+/* Failed: the segments wait again, as few as may be. */
+static void job_put_back(struct job *job, struct pending *pending, bool complete)
+{
+    for (struct segment *at = job->first; at; at = at->next) {
+        at->state = SEGMENT_LANDED;
+        if (job->progress_known)
+            at->unsure = complete;
+        if (at == job->last)
+            break;
+    }
+    struct segment *end = job->last->next;
+    if (job->progress_known)
+        segments_drop(pending, job->progress);
+    struct segment *first = pending->first;
+    while (first && first != end && !job->progress_known && first->unsure)
+        first = first->next;
+    if (first && first != end && first->next != end)
+        (void)!segments_merge(first, end); /* without memory they stay apart */
+}
+
+static void round_end(struct round *round, enum err err)
+{
+    struct metadata *metadata = round->metadata;
+    struct bytes done[COMMIT_DATASETS_MAX];
+    size_t done_count = 0;
+    mutex_lock(&metadata->lock);
+    for (size_t i = 0; i < round->job_count; i++) {
+        struct job *job = &round->jobs[i];
+        struct pending *pending = map_get(&metadata->pending, job->id);
+        if (err != ERR_OK) {
+            job_put_back(job, pending, round->complete);
+        } else {
+            segments_drop(pending, job->last->through);
+        }
+        if (pending->first)
+            continue;
+        mem_free(map_remove(&metadata->pending, job->id));
+        done[done_count++] = job->id;
+    }
+    /* Under the lock: no LANDED of these datasets can be asked for in between, which it would wipe
+     * out. A failure leaves texts that are below the progress. */
+    (void)!journal_metadata_done(metadata->options.journal, done, done_count);
+    mutex_unlock(&metadata->lock);
+    for (size_t i = 0; i < round->job_count; i++)
+        mem_free((void *)(uintptr_t)round->jobs[i].id.data);
+}
+
+/* --- the handles --------------------------------------------------------------------------- */
+
+static void handles_close(struct metadata *metadata)
+{
+    mutex_lock(&metadata->reader_lock);
+    database_close(metadata->reader);
+    metadata->reader = NULL;
+    mutex_unlock(&metadata->reader_lock);
+    database_close(metadata->writer);
+    metadata->writer = NULL;
+    mutex_lock(&metadata->lock);
+    metadata->open = false;
+    mutex_unlock(&metadata->lock);
+}
+
+/* The file and what SQLite keeps beside it. */
+static void set_aside(struct metadata *metadata)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    const char *path = metadata->options.path;
+    char now[METADATA_MOMENT_BYTES];
+    char from[4096], to[4200];
+    bool moved = false;
+    metadata_moment(0, now);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        snprintf(from, sizeof(from), "%s%s", path, ends[i]);
+        snprintf(to, sizeof(to), "%s.damaged-%.19s%s", path, now, ends[i]);
+        moved |= rename(from, to) == 0 && i == 0;
+    }
+    mutex_lock(&metadata->lock);
+    if (moved)
+        snprintf(metadata->set_aside, sizeof(metadata->set_aside),
+                 "the database was damaged and is kept as %.200s.damaged-%.19s; counts begin anew "
+                 "there",
+                 path, now);
+    mutex_unlock(&metadata->lock);
+}
+
+/* A new file knows nothing of what was told. */
+static void handles_lose(struct metadata *metadata, enum err err)
+{
+    handles_close(metadata);
+    if (err == ERR_CORRUPT)
+        set_aside(metadata);
+    atomic_fetch_add(&metadata->generation, 1);
+}
+
+static enum err writer_open(struct metadata *metadata, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    if (metadata->writer) {
+        err = database_probe(metadata->writer, diag);
+        database_set_patience(metadata->writer, WRITER_PATIENCE_MS); /* the probe has its own */
+        return err;
+    }
+    err = database_open(metadata->url, &metadata->writer, diag);
+    if (err == ERR_OK)
+        err = metadata_table_prepare(metadata->writer, diag);
+    if (err == ERR_OK)
+        err = quality_load(metadata, metadata->writer, diag);
+    mutex_lock(&metadata->lock);
+    metadata->open = err == ERR_OK;
+    mutex_unlock(&metadata->lock);
+    return err;
+}
+
+enum err reader_get(struct metadata *metadata, struct database **ret_database, struct diag *diag)
+{
+    enum err err = ERR_OK;
+    mutex_lock(&metadata->reader_lock);
+    mutex_lock(&metadata->lock);
+    if (!metadata->open)
+        err = diag_set(diag, ERR_AGAIN, "the metadata database cannot be read now: %s",
+                       metadata->trouble);
+    mutex_unlock(&metadata->lock);
+    if (err == ERR_OK && !metadata->reader)
+        err = database_open(metadata->url, &metadata->reader, diag);
+    *ret_database = metadata->reader;
+    if (err != ERR_OK)
+        mutex_unlock(&metadata->reader_lock);
+    return err;
+}
+
+void reader_put(struct metadata *metadata)
+{
+    mutex_unlock(&metadata->reader_lock);
+}
+
+/* --- rounds -------------------------------------------------------------------------------- */
+
+static void trouble_set(struct metadata *metadata, enum err err, const struct diag *diag)
+{
+    mutex_lock(&metadata->lock);
+    snprintf(metadata->trouble, sizeof(metadata->trouble), "%.399s",
+             err == ERR_OK   ? ""
+             : diag->text[0] ? diag->text
+                             : err_text(err));
+    mutex_unlock(&metadata->lock);
+}
+
+static bool may_pass(enum err err)
+{
+    return err == ERR_BUSY || err == ERR_NO_SPACE || err == ERR_NO_MEMORY;
+}
+
+static enum err round_commit(struct metadata *metadata, size_t *ret_count, struct diag *diag)
+{
+    struct round *round = mem_zalloc(1, sizeof(*round));
+    if (!round)
+        return ERR_NO_MEMORY;
+    round->metadata = metadata;
+    round_take(round);
+    *ret_count = round->job_count;
+    enum err err = ERR_OK;
+    if (round->job_count > 0) {
+        err = database_transact(metadata->writer, round_run, round, diag);
+        round_end(round, err);
+    }
+    mem_free(round);
+    return err;
+}
+
+/* *ret_more: there is more to commit now. */
+static enum err work(struct metadata *metadata, bool *ret_more, struct diag *diag)
+{
+    size_t count = 0;
+    int64_t now_ns = clock_monotonic_ns(metadata->options.clock);
+    enum err err = writer_open(metadata, diag);
+    if (err == ERR_OK)
+        err = round_commit(metadata, &count, diag);
+    *ret_more = err == ERR_OK && count == COMMIT_DATASETS_MAX;
+    if (err == ERR_OK && now_ns - metadata->measured_ns >= MEASURE_NS) {
+        metadata->measured_ns = now_ns;
+        err = quality_measure(metadata, metadata->writer, diag);
+    }
+    return err;
+}
+
+static bool wait_for_work(struct metadata *metadata, bool more)
+{
+    mutex_lock(&metadata->lock);
+    if (!metadata->stopping && !more)
+        condition_wait_for(&metadata->wake, &metadata->lock, COMMIT_WAIT_NS);
+    bool stopping = metadata->stopping;
+    mutex_unlock(&metadata->lock);
+    return stopping;
+}
+
+/* False: it failed. */
+static bool work_or_wait(struct metadata *metadata, bool *ret_more)
+{
+    struct diag diag = {0};
+    enum err err = work(metadata, ret_more, &diag);
+    trouble_set(metadata, err, &diag);
+    if (err != ERR_OK)
+        metadata->retry_ns = clock_monotonic_ns(metadata->options.clock) + RETRY_NS;
+    if (err != ERR_OK && !may_pass(err))
+        handles_lose(metadata, err);
+    return err == ERR_OK;
+}
+
+/* At the stop what has landed is committed if that goes at once; the journal has the rest. */
+void metadata_run(void *ctx)
+{
+    struct metadata *metadata = ctx;
+    bool more = true;
+    for (;;) {
+        bool stopping = wait_for_work(metadata, more);
+        bool good = true;
+        more = false;
+        if (stopping || clock_monotonic_ns(metadata->options.clock) >= metadata->retry_ns)
+            good = work_or_wait(metadata, &more);
+        if (stopping && (!more || !good))
+            return;
+    }
+}

@@ -1,0 +1,267 @@
+/*
+ * Data quality: what the changes counted since a dataset's last measurement (table dataset_quality)
+ * becomes rows of data_quality, and gauges. A new dataset is measured at once, then each
+ * quality_seconds; one that gets nothing has only its freshness measured, for FORGET_US.
+ */
+#include "base/alloc.h"
+#include "metadata/metadata_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MEASURED_MAX 200 /* datasets at once */
+#define LOADED_MAX   20000
+#define FORGET_US    (7 * 86400 * US_PER_S)
+#define GAUGE_NAME   "ingestor_data_quality"
+
+/* --- gauges -------------------------------------------------------------------------------- */
+
+static void gauge_show(struct metadata *metadata, struct bytes id, struct bytes name, double value)
+{
+    struct gauge *gauge;
+    if (!metadata->options.metrics)
+        return;
+    const char *id_label = metrics_cap_value(metadata->ids, id);
+    const char *name_label = metrics_cap_value(metadata->names, name);
+    if (strcmp(id_label, METRICS_CAP_OTHER) == 0 || strcmp(name_label, METRICS_CAP_OTHER) == 0)
+        return; /* ratios of many datasets have no sum */
+    if (metrics_gauge(metadata->options.metrics, GAUGE_NAME,
+                      "Data quality of a dataset, as measured or posted last.",
+                      METRIC_LABELS({"ingestion_id", id_label}, {"metric_name", name_label}),
+                      &gauge) == ERR_OK)
+        gauge_set(gauge, value);
+}
+
+static enum err on_loaded(void *ctx, const struct database_value *columns, size_t count)
+{
+    if (count == 3 && columns[0].kind == DATABASE_TEXT && columns[1].kind == DATABASE_TEXT)
+        gauge_show(ctx, columns[0].bytes, columns[1].bytes,
+                   columns[2].kind == DATABASE_INTEGER ? (double)columns[2].integer
+                                                       : columns[2].number);
+    return ERR_OK;
+}
+
+enum err quality_load(struct metadata *metadata, struct database *database, struct diag *diag)
+{
+    struct database_value limit = database_integer(LOADED_MAX);
+    if (!metadata->options.metrics)
+        return ERR_OK;
+    return database_query(database,
+                          "SELECT ingestion_id, metric_name, metric_value FROM data_quality "
+                          "WHERE id IN (SELECT max(id) FROM data_quality "
+                          "GROUP BY ingestion_id, metric_name LIMIT $1)",
+                          &limit, 1, on_loaded, metadata, NULL, diag);
+}
+
+/* --- measuring ----------------------------------------------------------------------------- */
+
+/* In the order of the SELECT below. */
+enum {
+    RECORDS,
+    CELLS,
+    FILLED,
+    MISSING_TIMESTAMP,
+    LATE,
+    RESCUED,
+    COMPARED,
+    DUPLICATES,
+    SCHEMA_CHANGES,
+    LAST_US,
+    SUMS
+};
+
+struct due {
+    struct bytes id; /* heap */
+    int64_t sums[SUMS];
+};
+
+struct measuring {
+    struct metadata *metadata;
+    int64_t now_us;
+    struct due due[MEASURED_MAX];
+    size_t count;
+};
+
+static enum err on_due(void *ctx, const struct database_value *columns, size_t count)
+{
+    struct measuring *measuring = ctx;
+    if (count != SUMS + 1 || columns[0].kind != DATABASE_TEXT || measuring->count == MEASURED_MAX)
+        return ERR_OK;
+    struct due *due = &measuring->due[measuring->count];
+    uint8_t *id = mem_dup(columns[0].bytes.data, columns[0].bytes.size);
+    if (!id)
+        return ERR_NO_MEMORY;
+    due->id = bytes_from(id, columns[0].bytes.size);
+    for (size_t i = 0; i < SUMS; i++)
+        due->sums[i] = columns[i + 1].integer;
+    measuring->count++;
+    return ERR_OK;
+}
+
+static enum err value_write(struct database_transaction *transaction,
+                            const struct measuring *measuring, struct bytes id, const char *name,
+                            double value, struct diag *diag)
+{
+    char at[METADATA_MOMENT_BYTES];
+    metadata_second(measuring->now_us, at);
+    struct database_value values[] = {database_text(id), database_text(bytes_from_text(name)),
+                                      database_number(value), database_text(bytes_from_text(at))};
+    return database_transaction_query(
+        transaction,
+        "INSERT INTO data_quality (ingestion_id, metric_name, metric_value, measurement_time) "
+        "VALUES ($1, $2, $3, $4)",
+        values, 4, NULL, NULL, NULL, diag);
+}
+
+/* Calls on_value for each metric that can be told from the sums. */
+static enum err due_values(const struct due *due, int64_t now_us,
+                           enum err (*on_value)(void *ctx, const struct due *due, const char *name,
+                                                double value),
+                           void *ctx)
+{
+    static const struct {
+        const char *name;
+        int of, in;
+    } ratios[] = {
+        {"completeness", FILLED, CELLS},
+        {"missing_timestamp_ratio", MISSING_TIMESTAMP, RECORDS},
+        {"late_ratio", LATE, RECORDS},
+        {"rescued_ratio", RESCUED, RECORDS},
+        {"duplicate_ratio", DUPLICATES, COMPARED},
+    };
+    const int64_t *sums = due->sums;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < sizeof(ratios) / sizeof(ratios[0]) && err == ERR_OK; i++)
+        if (sums[ratios[i].in] > 0)
+            err = on_value(ctx, due, ratios[i].name,
+                           (double)sums[ratios[i].of] / (double)sums[ratios[i].in]);
+    if (err == ERR_OK && sums[RECORDS] > 0)
+        err = on_value(ctx, due, "schema_changes", (double)sums[SCHEMA_CHANGES]);
+    double fresh = (double)(now_us - sums[LAST_US]) / (double)US_PER_S;
+    return err == ERR_OK ? on_value(ctx, due, "freshness_seconds", fresh > 0 ? fresh : 0) : err;
+}
+
+struct writing {
+    struct database_transaction *transaction;
+    const struct measuring *measuring;
+    struct diag *diag;
+};
+
+static enum err on_write(void *ctx, const struct due *due, const char *name, double value)
+{
+    const struct writing *writing = ctx;
+    return value_write(writing->transaction, writing->measuring, due->id, name, value,
+                       writing->diag);
+}
+
+static enum err on_show(void *ctx, const struct due *due, const char *name, double value)
+{
+    gauge_show(ctx, due->id, bytes_from_text(name), value);
+    return ERR_OK;
+}
+
+static enum err sums_reset(struct database_transaction *transaction,
+                           const struct measuring *measuring, struct bytes id, struct diag *diag)
+{
+    struct database_value values[] = {database_text(id), database_integer(measuring->now_us)};
+    return database_transaction_query(
+        transaction,
+        "UPDATE dataset_quality SET measured_us = $2, records = 0, cells = 0, filled_cells = 0, "
+        "missing_timestamp = 0, late = 0, rescued = 0, compared = 0, duplicates = 0, "
+        "schema_changes = 0 WHERE ingestion_id = $1",
+        values, 2, NULL, NULL, NULL, diag);
+}
+
+static enum err measure_run(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    struct measuring *measuring = ctx;
+    struct writing writing = {transaction, measuring, diag};
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < measuring->count && err == ERR_OK; i++) {
+        const struct due *due = &measuring->due[i];
+        err = due_values(due, measuring->now_us, on_write, &writing);
+        if (err == ERR_OK)
+            err = sums_reset(transaction, measuring, due->id, diag);
+    }
+    return err;
+}
+
+static enum err due_find(struct measuring *measuring, struct database *database, struct diag *diag)
+{
+    int64_t now_us = measuring->now_us;
+    int64_t wait_us = (int64_t)measuring->metadata->options.quality_seconds * US_PER_S;
+    struct database_value values[] = {database_integer(now_us - wait_us),
+                                      database_integer(now_us - FORGET_US),
+                                      database_integer(MEASURED_MAX)};
+    return database_query(
+        database,
+        "SELECT ingestion_id, records, cells, filled_cells, missing_timestamp, late, rescued, "
+        "compared, duplicates, schema_changes, last_us FROM dataset_quality "
+        "WHERE measured_us <= $1 AND (records > 0 OR last_us > $2) ORDER BY measured_us LIMIT $3",
+        values, 3, on_due, measuring, NULL, diag);
+}
+
+/* The sums are read by the only thread that changes them. */
+enum err quality_measure(struct metadata *metadata, struct database *database, struct diag *diag)
+{
+    struct measuring *measuring = mem_zalloc(1, sizeof(*measuring));
+    if (!measuring)
+        return ERR_NO_MEMORY;
+    measuring->metadata = metadata;
+    measuring->now_us = clock_realtime_us(metadata->options.clock);
+    enum err err = due_find(measuring, database, diag);
+    if (err == ERR_OK && measuring->count > 0)
+        err = database_transact(database, measure_run, measuring, diag);
+    for (size_t i = 0; i < measuring->count; i++) {
+        if (err == ERR_OK)
+            (void)due_values(&measuring->due[i], measuring->now_us, on_show, metadata);
+        mem_free((void *)(uintptr_t)measuring->due[i].id.data);
+    }
+    mem_free(measuring);
+    return err;
+}
+
+/* --- by others ----------------------------------------------------------------------------- */
+
+enum err metadata_quality_post(struct metadata *metadata, struct bytes id, struct bytes name,
+                               double value, struct diag *diag)
+{
+    struct database *database;
+    char at[METADATA_MOMENT_BYTES];
+    metadata_second(clock_realtime_us(metadata->options.clock), at);
+    struct database_value values[] = {database_text(id), database_text(name),
+                                      database_number(value), database_text(bytes_from_text(at))};
+    enum err err = reader_get(metadata, &database, diag);
+    if (err != ERR_OK)
+        return err;
+    err = database_query(
+        database,
+        "INSERT INTO data_quality (ingestion_id, metric_name, metric_value, measurement_time) "
+        "VALUES ($1, $2, $3, $4)",
+        values, 4, NULL, NULL, NULL, diag);
+    reader_put(metadata);
+    if (err == ERR_OK)
+        gauge_show(metadata, id, name, value);
+    return err;
+}
+
+enum err metadata_cleanup(struct metadata *metadata, int64_t days_to_keep, int64_t *ret_deleted,
+                          struct diag *diag)
+{
+    struct database *database;
+    char before[METADATA_MOMENT_BYTES];
+    int64_t now_us = clock_realtime_us(metadata->options.clock);
+    int64_t keep_us;
+    *ret_deleted = 0;
+    if (__builtin_mul_overflow(days_to_keep, 86400 * US_PER_S, &keep_us) || keep_us >= now_us)
+        return ERR_OK; /* nothing is so old */
+    metadata_second(now_us - keep_us, before);
+    struct database_value values[] = {database_text(bytes_from_text(before))};
+    enum err err = reader_get(metadata, &database, diag);
+    if (err != ERR_OK)
+        return err;
+    err = database_query(database, "DELETE FROM data_quality WHERE measurement_time < $1", values,
+                         1, NULL, NULL, ret_deleted, diag);
+    reader_put(metadata);
+    return err;
+}

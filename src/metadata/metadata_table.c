@@ -1,0 +1,390 @@
+#include "metadata/metadata_table.h"
+
+#include "base/alloc.h"
+#include "codec/python_json.h"
+#include "codec/timestamp.h"
+#include "database/migrations.h"
+#include "os/clock.h"
+
+#define JSON_BYTES_MAX (64 * MIB)
+
+/* --- schema -------------------------------------------------------------------------------- */
+
+static const char *const steps[] = {
+    "CREATE TABLE IF NOT EXISTS dataset_metadata ("
+    " ingestion_id TEXT PRIMARY KEY,"
+    " topic TEXT,"
+    " record_count INTEGER DEFAULT 0,"
+    " first_seen TEXT,"
+    " last_seen TEXT,"
+    " unique_sensor_count INTEGER DEFAULT 0,"
+    " unique_sensor_ids TEXT,"
+    " data_size_bytes INTEGER DEFAULT 0,"
+    " schema_fields TEXT,"
+    " created_at TEXT DEFAULT CURRENT_TIMESTAMP,"
+    " updated_at TEXT DEFAULT CURRENT_TIMESTAMP);"
+    "CREATE TABLE IF NOT EXISTS schema_evolution ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " ingestion_id TEXT,"
+    " field_name TEXT,"
+    " field_type TEXT,"
+    " first_seen TEXT DEFAULT CURRENT_TIMESTAMP,"
+    " sample_values TEXT);"
+    "CREATE TABLE IF NOT EXISTS data_quality ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " ingestion_id TEXT,"
+    " metric_name TEXT,"
+    " metric_value REAL,"
+    " measurement_time TEXT DEFAULT CURRENT_TIMESTAMP);"
+    "CREATE INDEX IF NOT EXISTS idx_dataset_metadata_topic ON dataset_metadata (topic);"
+    "CREATE INDEX IF NOT EXISTS idx_schema_evolution_ingestion_field"
+    " ON schema_evolution (ingestion_id, field_name);"
+    "CREATE INDEX IF NOT EXISTS idx_data_quality_ingestion_metric"
+    " ON data_quality (ingestion_id, metric_name);"
+    "CREATE TABLE IF NOT EXISTS metadata_progress ("
+    " journal TEXT NOT NULL,"
+    " ingestion_id TEXT NOT NULL,"
+    " position INTEGER NOT NULL,"
+    " PRIMARY KEY (journal, ingestion_id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS dataset_sensors ("
+    " ingestion_id TEXT PRIMARY KEY,"
+    " sketch BLOB NOT NULL);"
+    /* What has been counted for data quality since the last measurement. */
+    "CREATE TABLE IF NOT EXISTS dataset_quality ("
+    " ingestion_id TEXT PRIMARY KEY,"
+    " measured_us INTEGER NOT NULL,"
+    " records INTEGER NOT NULL,"
+    " cells INTEGER NOT NULL,"
+    " filled_cells INTEGER NOT NULL,"
+    " missing_timestamp INTEGER NOT NULL,"
+    " late INTEGER NOT NULL,"
+    " rescued INTEGER NOT NULL,"
+    " compared INTEGER NOT NULL,"
+    " duplicates INTEGER NOT NULL,"
+    " schema_changes INTEGER NOT NULL,"
+    " last_us INTEGER NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS idx_dataset_quality_measured ON dataset_quality (measured_us);"
+    "CREATE INDEX IF NOT EXISTS idx_data_quality_time ON data_quality (measurement_time)",
+};
+
+static const struct migrations migrations_metadata = {
+    .name = "metadata", .steps = steps, .step_count = sizeof(steps) / sizeof(steps[0])};
+
+enum err metadata_table_prepare(struct database *database, struct diag *diag)
+{
+    return migrations_apply(database, &migrations_metadata, diag);
+}
+
+/* --- progress ------------------------------------------------------------------------------ */
+
+static enum err on_integer(void *ctx, const struct database_value *columns, size_t count)
+{
+    if (count > 0 && columns[0].kind == DATABASE_INTEGER)
+        *(int64_t *)ctx = columns[0].integer;
+    return ERR_OK;
+}
+
+enum err metadata_table_progress(struct database_transaction *transaction, const char *journal,
+                                 struct bytes dataset_id, uint64_t *ret_through, struct diag *diag)
+{
+    int64_t position = 0;
+    struct database_value key[] = {database_text(bytes_from_text(journal)),
+                                   database_text(dataset_id)};
+    enum err err = database_transaction_query(
+        transaction,
+        "SELECT position FROM metadata_progress WHERE journal = $1 AND ingestion_id = $2", key, 2,
+        on_integer, &position, NULL, diag);
+    *ret_through = (uint64_t)position;
+    return err;
+}
+
+static enum err progress_set(struct database_transaction *transaction, const char *journal,
+                             struct bytes dataset_id, uint64_t through, struct diag *diag)
+{
+    struct database_value values[] = {database_text(bytes_from_text(journal)),
+                                      database_text(dataset_id),
+                                      database_integer((int64_t)through)};
+    return database_transaction_query(
+        transaction,
+        "INSERT INTO metadata_progress (journal, ingestion_id, position) VALUES ($1, $2, $3) "
+        "ON CONFLICT (journal, ingestion_id) DO UPDATE SET position = excluded.position",
+        values, 3, NULL, NULL, NULL, diag);
+}
+
+/* --- the row ------------------------------------------------------------------------------- */
+
+/* What is no array, or cannot be read, begins anew. */
+static json_t *array_read(const struct database_value *value)
+{
+    json_t *array = NULL;
+    if (value->kind == DATABASE_TEXT)
+        array = json_loadb((const char *)value->bytes.data, value->bytes.size, 0, NULL);
+    if (json_is_array(array))
+        return array;
+    json_decref(array);
+    return json_array();
+}
+
+static int64_t integer_read(const struct database_value *value)
+{
+    if (value->kind == DATABASE_NUMBER)
+        return value->number >= 0 && value->number < 9e18 ? (int64_t)value->number : 0;
+    return value->kind == DATABASE_INTEGER ? value->integer : 0;
+}
+
+static int64_t moment_read(const struct database_value *value)
+{
+    int64_t us = 0;
+    if (value->kind != DATABASE_TEXT || !timestamp_parse(value->bytes, &us))
+        return 0;
+    return us;
+}
+
+enum err metadata_row_read(struct metadata_row *row, const struct database_value *columns)
+{
+    row->exists = true;
+    row->record_count = integer_read(&columns[0]);
+    row->payload_bytes = integer_read(&columns[1]);
+    row->sensor_count = integer_read(&columns[2]);
+    row->first_us = moment_read(&columns[3]);
+    row->last_us = moment_read(&columns[4]);
+    if (columns[5].kind == DATABASE_TEXT && columns[5].bytes.size > 0) {
+        row->topic = mem_strdup((const char *)columns[5].bytes.data);
+        if (!row->topic)
+            return ERR_NO_MEMORY;
+    }
+    row->sensors = array_read(&columns[6]);
+    row->fields = array_read(&columns[7]);
+    return row->sensors && row->fields ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err on_row(void *ctx, const struct database_value *columns, size_t count)
+{
+    return count == METADATA_ROW_COLUMNS ? metadata_row_read(ctx, columns) : ERR_BUG;
+}
+
+static enum err on_sketch(void *ctx, const struct database_value *columns, size_t count)
+{
+    struct metadata_row *row = ctx;
+    if (count != 1 || columns[0].kind != DATABASE_BLOB)
+        return ERR_OK;
+    enum err err = distinct_decode(&row->sketch, columns[0].bytes);
+    row->has_sketch = err == ERR_OK;
+    if (err == ERR_CORRUPT) /* it begins anew with what is listed; the count does not go back */
+        distinct_clear(&row->sketch);
+    return err == ERR_NO_MEMORY ? err : ERR_OK;
+}
+
+static enum err row_read(struct database_transaction *transaction, struct bytes dataset_id,
+                         struct metadata_row *row, struct diag *diag)
+{
+    struct database_value id = database_text(dataset_id);
+    enum err err = database_transaction_query(
+        transaction, "SELECT " METADATA_ROW_SQL " FROM dataset_metadata WHERE ingestion_id = $1",
+        &id, 1, on_row, row, NULL, diag);
+    if (err != ERR_OK)
+        return err;
+    if (!row->exists) {
+        row->sensors = json_array();
+        row->fields = json_array();
+    }
+    if (!row->sensors || !row->fields)
+        return ERR_NO_MEMORY;
+    return database_transaction_query(transaction,
+                                      "SELECT sketch FROM dataset_sensors WHERE ingestion_id = $1",
+                                      &id, 1, on_sketch, row, NULL, diag);
+}
+
+static enum err sketch_write(struct database_transaction *transaction, struct bytes dataset_id,
+                             const struct distinct *sketch, struct diag *diag)
+{
+    struct buf encoded;
+    buf_init(&encoded, 2 * (size_t)DISTINCT_REGISTERS);
+    distinct_encode(sketch, &encoded);
+    struct database_value values[] = {database_text(dataset_id),
+                                      database_blob(buf_bytes(&encoded))};
+    enum err err = encoded.err;
+    if (err == ERR_OK)
+        err = database_transaction_query(
+            transaction,
+            "INSERT INTO dataset_sensors (ingestion_id, sketch) VALUES ($1, $2) "
+            "ON CONFLICT (ingestion_id) DO UPDATE SET sketch = excluded.sketch",
+            values, 2, NULL, NULL, NULL, diag);
+    buf_fini(&encoded);
+    return err;
+}
+
+/* A row of its own, or nothing when there is one. The updates below fill it in. */
+static enum err row_make(struct database_transaction *transaction, struct bytes dataset_id,
+                         struct diag *diag)
+{
+    char now[METADATA_MOMENT_BYTES];
+    metadata_second(0, now);
+    struct database_value values[] = {database_text(dataset_id),
+                                      database_text(bytes_from_text(now))};
+    return database_transaction_query(
+        transaction,
+        "INSERT INTO dataset_metadata (ingestion_id, topic, record_count, first_seen, last_seen, "
+        "unique_sensor_count, unique_sensor_ids, data_size_bytes, schema_fields, created_at, "
+        "updated_at) VALUES ($1, 'unknown', 0, '', '', 0, '[]', 0, '[]', $2, $2)",
+        values, 2, NULL, NULL, NULL, diag);
+}
+
+static enum err counts_write(struct database_transaction *transaction, struct bytes dataset_id,
+                             const struct metadata_row *row, struct bytes topic, struct diag *diag)
+{
+    char first[METADATA_MOMENT_BYTES], last[METADATA_MOMENT_BYTES], now[METADATA_MOMENT_BYTES];
+    metadata_moment(row->first_us, first);
+    metadata_moment(row->last_us, last);
+    metadata_moment(0, now);
+    struct database_value values[] = {
+        database_text(dataset_id),
+        database_text(topic),
+        database_integer(row->record_count),
+        database_text(bytes_from_text(first)),
+        database_text(bytes_from_text(last)),
+        database_integer(row->sensor_count),
+        database_integer(row->payload_bytes),
+        database_text(bytes_from_text(now)),
+    };
+    return database_transaction_query(
+        transaction,
+        "UPDATE dataset_metadata SET topic = $2, record_count = $3, first_seen = $4, "
+        "last_seen = $5, unique_sensor_count = $6, data_size_bytes = $7, updated_at = $8 "
+        "WHERE ingestion_id = $1",
+        values, 8, NULL, NULL, NULL, diag);
+}
+
+static enum err json_write(struct database_transaction *transaction, struct bytes dataset_id,
+                           const char *sql, const json_t *json, struct diag *diag)
+{
+    struct buf text;
+    buf_init(&text, JSON_BYTES_MAX);
+    enum err err = python_json_write(json, &text);
+    struct database_value values[] = {database_text(dataset_id), database_text(buf_bytes(&text))};
+    if (err == ERR_OK)
+        err = database_transaction_query(transaction, sql, values, 2, NULL, NULL, NULL, diag);
+    buf_fini(&text);
+    return err;
+}
+
+/* The first topic stays, and "unknown" for what has none. */
+static struct bytes row_topic(const struct metadata_row *row, const struct change *change)
+{
+    if (row->topic && strcmp(row->topic, "unknown") != 0)
+        return bytes_from_text(row->topic);
+    return change->topic.size > 0 ? change->topic : BYTES_LITERAL("unknown");
+}
+
+static enum err row_write(struct database_transaction *transaction, struct bytes dataset_id,
+                          const struct metadata_row *row, const struct change *change,
+                          struct diag *diag)
+{
+    bool sensors = change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
+    enum err err = row->exists ? ERR_OK : row_make(transaction, dataset_id, diag);
+    if (err == ERR_OK)
+        err = counts_write(transaction, dataset_id, row, row_topic(row, change), diag);
+    if (err == ERR_OK && change->field_count > 0)
+        err = json_write(transaction, dataset_id,
+                         "UPDATE dataset_metadata SET schema_fields = $2 WHERE ingestion_id = $1",
+                         row->fields, diag);
+    if (err == ERR_OK && sensors)
+        err =
+            json_write(transaction, dataset_id,
+                       "UPDATE dataset_metadata SET unique_sensor_ids = $2 WHERE ingestion_id = $1",
+                       row->sensors, diag);
+    if (err == ERR_OK && sensors && row->has_sketch)
+        err = sketch_write(transaction, dataset_id, &row->sketch, diag);
+    return err;
+}
+
+/* --- schema evolution ---------------------------------------------------------------------- */
+
+struct evolving {
+    struct database_transaction *transaction;
+    struct bytes dataset_id;
+    int64_t at_us;
+    int64_t count;
+    struct diag *diag;
+};
+
+static enum err on_evolution(void *ctx, const struct metadata_evolution *evolution)
+{
+    struct evolving *evolving = ctx;
+    struct buf samples;
+    char at[METADATA_MOMENT_BYTES];
+    int64_t changes = 0;
+    buf_init(&samples, JSON_BYTES_MAX);
+    metadata_second(evolving->at_us, at);
+    enum err err = python_json_write(evolution->samples, &samples);
+    struct database_value values[] = {
+        database_text(evolving->dataset_id),
+        database_text(evolution->name),
+        database_text(bytes_from_text(dataset_type_name(evolution->type))),
+        database_text(bytes_from_text(at)),
+        database_text(buf_bytes(&samples)),
+    };
+    if (err == ERR_OK)
+        err = database_transaction_query(
+            evolving->transaction,
+            "INSERT INTO schema_evolution (ingestion_id, field_name, field_type, first_seen, "
+            "sample_values) SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM "
+            "schema_evolution WHERE ingestion_id = $1 AND field_name = $2 AND field_type = $3)",
+            values, 5, NULL, NULL, &changes, evolving->diag);
+    evolving->count += changes;
+    buf_fini(&samples);
+    return err;
+}
+
+/* --- data quality -------------------------------------------------------------------------- */
+
+static enum err quality_add(struct database_transaction *transaction, struct bytes dataset_id,
+                            const struct change *change, int64_t schema_changes, struct diag *diag)
+{
+    const struct change_quality *quality = &change->quality;
+    struct database_value values[] = {
+        database_text(dataset_id),
+        database_integer((int64_t)change->records),
+        database_integer((int64_t)quality->cells),
+        database_integer((int64_t)quality->filled_cells),
+        database_integer((int64_t)quality->missing_timestamp),
+        database_integer((int64_t)quality->late),
+        database_integer((int64_t)quality->rescued),
+        database_integer((int64_t)quality->compared),
+        database_integer((int64_t)quality->duplicates),
+        database_integer(schema_changes),
+        database_integer(change->last_us),
+    };
+    return database_transaction_query(
+        transaction,
+        "INSERT INTO dataset_quality (ingestion_id, measured_us, records, cells, filled_cells, "
+        "missing_timestamp, late, rescued, compared, duplicates, schema_changes, last_us) "
+        "VALUES ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+        "ON CONFLICT (ingestion_id) DO UPDATE SET records = records + excluded.records, "
+        "cells = cells + excluded.cells, filled_cells = filled_cells + excluded.filled_cells, "
+        "missing_timestamp = missing_timestamp + excluded.missing_timestamp, "
+        "late = late + excluded.late, rescued = rescued + excluded.rescued, "
+        "compared = compared + excluded.compared, duplicates = duplicates + excluded.duplicates, "
+        "schema_changes = schema_changes + excluded.schema_changes, "
+        "last_us = max(last_us, excluded.last_us)",
+        values, 11, NULL, NULL, NULL, diag);
+}
+
+enum err metadata_table_apply(struct database_transaction *transaction, const char *journal,
+                              struct bytes dataset_id, const struct change *change,
+                              uint64_t through, struct diag *diag)
+{
+    struct metadata_row row = {0};
+    struct evolving evolving = {transaction, dataset_id, change->first_us, 0, diag};
+    enum err err = row_read(transaction, dataset_id, &row, diag);
+    if (err == ERR_OK)
+        err = metadata_row_merge(&row, change, on_evolution, &evolving);
+    if (err == ERR_OK)
+        err = row_write(transaction, dataset_id, &row, change, diag);
+    if (err == ERR_OK)
+        err = quality_add(transaction, dataset_id, change, evolving.count, diag);
+    if (err == ERR_OK)
+        err = progress_set(transaction, journal, dataset_id, through, diag);
+    metadata_row_fini(&row);
+    return err;
+}
