@@ -27,7 +27,6 @@
 #define RESOLVE_RECORDS 1000
 #define RESOLVE_BYTES   (256 * KIB)
 #define CONFLICTS_MAX   16
-#define HOUR_US         (3600 * US_PER_S)
 
 /* The ends before the open block. */
 struct mark {
@@ -137,15 +136,6 @@ struct source {
     uint32_t repeated;    /* of them */
 };
 
-/* The window rule: a time far from the arrival decides no partition. */
-static int64_t partition_us(const struct route_view *route, int64_t event_us, int64_t arrival_us)
-{
-    int64_t window_us = route->partition_window_hours * HOUR_US;
-    bool by_arrival = route->partition_by == PARTITION_BY_ARRIVAL ||
-                      event_us > arrival_us + window_us || event_us < arrival_us - window_us;
-    return by_arrival ? arrival_us : event_us;
-}
-
 /* The record just decoded becomes a row. On failure its values are taken out again. */
 static enum err row_add(const struct source *source)
 {
@@ -153,7 +143,7 @@ static enum err row_add(const struct source *source)
     const struct decoder *decoder = &batch->decoder;
     int64_t event_us = decoder->has_time ? decoder->time_us : source->arrival_us;
     struct row_time time = {event_us, source->arrival_us,
-                            partition_us(source->route, event_us, source->arrival_us)};
+                            origin_partition_us(source->route, event_us, source->arrival_us)};
     enum err err = rows_add(&batch->rows, &time, source->origin, source->position,
                             buf_bytes(&decoder->rescued));
     if (err != ERR_OK) {
@@ -582,15 +572,12 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
                                   .origins = &batch->origins,
                                   .dead = &batch->dead,
                                   .memory_bytes = batch->memory_bytes};
-        const struct batch_observer_ops *observer = batch->options.observer;
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut); /* finishes the leaves: the observer sees every row */
         if (err == ERR_OK)
             err = dedupe_save(batch->dedupe, diag); /* before it is landed, see dedupe.h */
-        if (err == ERR_OK && observer)
-            err = observer->cut(batch->options.observer_ctx, &input, &batch->observed);
-        if (observer)
-            batch->observed_bytes = observer->memory_bytes(batch->observed);
+        if (err == ERR_OK)
+            err = cut_observe(&input, &batch->observed, &batch->observed_bytes);
     }
     if (err != ERR_OK) {
         cut_fini(ret_cut);

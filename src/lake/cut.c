@@ -441,3 +441,13 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
             dead_letters_files(input->dead, input->origins, input->dataset_id, on_dead_file, &dead);
     return err;
 }
+
+enum err cut_observe(const struct cut_input *input, void **state, size_t *ret_bytes)
+{
+    const struct batch_observer_ops *observer = input->options->observer;
+    if (!observer)
+        return ERR_OK;
+    enum err err = observer->cut(input->options->observer_ctx, input, state);
+    *ret_bytes = observer->memory_bytes(*state);
+    return err;
+}

@@ -25,3 +25,5 @@ struct cut_input {
 
 /* On failure ret_cut holds what is to be freed by cut_fini. */
 enum err cut_encode(const struct cut_input *input, struct cut *ret_cut) ERR_MUST_USE;
+/* Shows the cut to the batch's observer, if there is one, as the last thing that may fail. */
+enum err cut_observe(const struct cut_input *input, void **state, size_t *ret_bytes) ERR_MUST_USE;

@@ -6,6 +6,7 @@
  */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/map.h"
 #include "journal/block.h"
 
@@ -53,6 +54,15 @@ bool origin_route_field(const struct route_view *route, struct bytes extras, uin
                         struct message_field *ret_field);
 /* The text of FIELD_INDEX_REASON or FIELD_INDEX_DETAIL; empty when it lacks. */
 struct bytes origin_extra_text(struct bytes extras, uint8_t index);
+/* The window rule: a time far from the arrival decides no partition. */
+static inline int64_t origin_partition_us(const struct route_view *route, int64_t event_us,
+                                          int64_t arrival_us)
+{
+    int64_t window_us = route->partition_window_hours * 3600 * US_PER_S;
+    bool by_arrival = route->partition_by == PARTITION_BY_ARRIVAL ||
+                      event_us > arrival_us + window_us || event_us < arrival_us - window_us;
+    return by_arrival ? arrival_us : event_us;
+}
 static inline size_t origins_memory_bytes(const struct origins *origins)
 {
     return origins->arena.held_bytes + origins->capacity * sizeof(struct origin) +
