@@ -511,6 +511,11 @@ GOOD = {
     "post /api/data-sources/{id}/restart": 200, "get /api/data-sources/{id}/health": 200,
     "get /api/data-sources/{id}/metrics": 200, "post /api/ingest/{ingestion_id}": 202,
     "get /openapi.json": 200, "get /docs": 200,
+    # api_tool keeps no metadata; test_metadata.py has their good answers
+    **{f"get /api/metadata/{name}": 503 for name in ("datasets", "topics", "current", "stats")},
+    **{f"get /api/metadata/datasets/{{ingestion_id}}{more}": 503
+       for more in ("", "/schema", "/evolution", "/quality")},
+    "post /api/metadata/datasets/{ingestion_id}/quality": 400, "post /api/metadata/cleanup": 503,
 }
 
 

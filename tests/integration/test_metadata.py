@@ -13,6 +13,7 @@ import uuid
 
 import pytest
 from conftest import free_port, wait_until
+from test_api import documented
 from test_data_sources_api import QUIET, Api, push_source
 
 KILLS = int(os.environ.get("INGESTOR_METADATA_KILLS", "4"))
@@ -186,6 +187,22 @@ def test_all_the_answers(api):
         {"ingestion_id": "no", "evolution": [], "change_count": 0}
     assert data(api, "datasets/no/quality") == {"ingestion_id": "no", "metrics": [],
                                                 "metric_count": 0}
+
+
+def test_the_document_holds(api):
+    source, push = push_source(api)
+    count_on(api, push, source["ingestion_id"], 0)
+    document = json.loads(api.call("GET", "/openapi.json")[2])
+    routes = {path: item for path, item in document["paths"].items() if "/api/metadata/" in path}
+    assert len(routes) == 9
+    for path, item in routes.items():
+        for method, operation in item.items():
+            for ident, bad in ((source["ingestion_id"], ""), ("nobody", "?days_to_keep=x")):
+                body = '{"metric_name":"m","metric_value":1.5}' if "requestBody" in operation else None
+                target = path.replace("{ingestion_id}", ident) + bad
+                status, headers, text = api.call(method.upper(), target, body)
+                documented(operation, status, headers, text)
+                assert bad or status == 200, (method, target, status, text)
 
 
 def values(api, ident):
