@@ -1,0 +1,220 @@
+#include "metadata/extract.h"
+
+#include "base/alloc.h"
+#include "support/fake_parquet.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+/* wants cmocka before */
+#include "support/batch_check.h"
+
+/* What the last cut said. */
+static struct change change;
+
+static enum err observer_cut(void *ctx, const struct cut_input *cut, void **state)
+{
+    struct told *told = *state;
+    (void)ctx;
+    change_fini(&change);
+    change_init(&change);
+    enum err err = extract_change(cut, &told, &change);
+    if (err != ERR_OK) {
+        told_free(told);
+        told = NULL;
+    }
+    *state = told;
+    return err;
+}
+
+static void observer_forget(void *state)
+{
+    told_free(state);
+}
+
+static size_t observer_bytes(const void *state)
+{
+    return told_memory_bytes(state);
+}
+
+static const struct batch_observer_ops observer = {observer_cut, observer_forget, observer_bytes};
+
+static void observed_setup(struct rig *rig)
+{
+    change_init(&change);
+    assert_int_equal(rig_init(rig), ERR_OK);
+    struct batch_options options = {.catalog = &rig->catalog.catalog,
+                                    .journal_uuid = RIG_UUID,
+                                    .parquet = {.created_by = "test"},
+                                    .row_group_rows = 1000,
+                                    .row_group_bytes = 1 << 20,
+                                    .tally = &rig->tally,
+                                    .observer = &observer};
+    assert_int_equal(batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch), ERR_OK);
+}
+
+static void observed_fini(struct rig *rig)
+{
+    rig_fini(rig);
+    change_fini(&change);
+}
+
+static const struct change_field *field_of(const char *name)
+{
+    return change_field_find(&change, bytes_from_text(name));
+}
+
+static void check_field(const char *name, unsigned types, bool nullable, const char *samples)
+{
+    const struct change_field *field = field_of(name);
+    char text[1024] = "";
+    if (!field)
+        fail_msg("no field %s", name);
+    for (uint8_t i = 0; i < field->sample_count; i++) {
+        size_t at = strlen(text);
+        snprintf(text + at, sizeof(text) - at, "%s%.*s", i > 0 ? "|" : "",
+                 (int)field->samples[i].size, (const char *)field->samples[i].data);
+    }
+    if (field->types != types || field->nullable != nullable || strcmp(text, samples) != 0)
+        fail_msg("%s: types %x, nullable %d, samples %s", name, field->types, field->nullable,
+                 text);
+}
+
+#define BIT(type) (1u << DATASET_##type)
+
+static void test_fields(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig,
+         "{\"n\":1.5,\"s\":\"x\",\"b\":true,\"u\":\"123e4567-e89b-12d3-a456-426614174000\","
+         "\"o\":{\"k\":1,\"l\":[{\"a\":\"q\\\"\"},null,{\"a\":null}]},\"l\":[[1],[],null,[2,3]]}",
+         "{\"n\":2,\"s\":null,\"b\":false,\"u\":\"no\",\"o\":{},\"l\":[]}",
+         "{\"n\":\"N/A\",\"b\":true,\"u\":\"x\",\"e\":{},\"topic\":\"mine\"}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.records, 3);
+    check_field("n", BIT(DOUBLE) | BIT(STRING), false, "1.5|2");
+    check_field("s", BIT(STRING), true, "x");
+    check_field("b", BIT(BOOLEAN), false, "true|false");
+    check_field("u", BIT(UUID), false, "123e4567-e89b-12d3-a456-426614174000|no|x");
+    check_field("o", BIT(OBJECT), true,
+                "{\"k\": 1, \"l\": [{\"a\": \"q\\\"\"}, null, {\"a\": null}]}|"
+                "{\"k\": null, \"l\": null}");
+    check_field("l", BIT(ARRAY), true, "[[1], [], null, [2, 3]]|[]");
+    check_field("e", BIT(OBJECT), true, "");
+    check_field("topic", BIT(STRING), false, "line/1");
+    check_field("qos", BIT(DOUBLE), false, "1");
+    check_field("retain", BIT(BOOLEAN), false, "true");
+    check_field("ingestion_id", BIT(STRING), false, RIG_DATASET);
+    check_field("timestamp", BIT(STRING), false, "2026-03-04T05:06:07+00:00");
+    assert_true(bytes_equal_text(change.topic, "line/1"));
+    assert_int_equal(change.first_us, RIG_ARRIVAL_US);
+    /* Once told, never again; but what is new is. */
+    SEND(&rig, "{\"n\":2,\"s\":\"x\",\"b\":true,\"u\":\"x\",\"o\":{\"k\":1},\"l\":[1]}");
+    json_decref(cut_rows(&rig));
+    assert_null(field_of("b"));
+    assert_null(field_of("n"));
+    assert_null(field_of("topic"));
+    check_field("l", 0, false, "[null]");
+    SEND(&rig, "{\"n\":7}");
+    json_decref(cut_rows(&rig));
+    check_field("b", 0, true, "");
+    check_field("n", 0, false, "7");
+    assert_int_equal(change.records, 1);
+    observed_fini(&rig);
+}
+
+static void sensors_send(struct rig *rig, int from, int to, const char *before, const char *after)
+{
+    char text[64];
+    const char *const payload = text;
+    for (int i = from; i < to; i++) {
+        snprintf(text, sizeof(text), "%s%d%s", before, i, after);
+        assert_int_equal(rig_send(rig, &payload, 1), ERR_OK);
+    }
+    json_decref(cut_rows(rig));
+}
+
+static void test_sensors(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    sensors_send(&rig, 0, 700, "{\"sensor_id\":\"s", "\"}");
+    assert_int_equal(change.sensor_count, 700);
+    sensors_send(&rig, 0, 800, "{\"sensor_id\":\"s", "\"}");
+    assert_int_equal(change.sensor_count, 100);
+    assert_true(bytes_equal_text(change.sensors[0], "s700"));
+    sensors_send(&rig, 0, 900, "{\"sensorId\":", "}"); /* other names: a number is a text */
+    assert_int_equal(change.sensor_count, 200);
+    assert_true(bytes_equal_text(change.sensors[7], "7"));
+    assert_int_equal(distinct_count(&change.beyond), 700);
+    sensors_send(&rig, 0, 900, "{\"sensorId\":", "}");
+    assert_int_equal(change.sensor_count, 0);
+    assert_true(distinct_is_empty(&change.beyond));
+    observed_fini(&rig);
+}
+
+static void test_quality(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"a\":1,\"l\":[1,null]}", "{\"a\":1,\"l\":[1,null]}", "{\"a\":1,\"l\":[1]}",
+         "{\"a\":1}", "{\"a\":1,\"l\":[]}", "{\"a\":\"bad\",\"l\":[1]}",
+         "{\"timestamp\":\"2026-03-04T04:06:06Z\",\"a\":1}",
+         "{\"timestamp\":\"2026-03-04T04:06:07Z\",\"a\":1}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.quality.cells, 16);
+    assert_int_equal(change.quality.filled_cells, 12);
+    assert_int_equal(change.quality.missing_timestamp, 6);
+    assert_int_equal(change.quality.late, 1); /* the other is just an hour old */
+    assert_int_equal(change.quality.rescued, 1);
+    assert_int_equal(change.quality.compared, 8);
+    assert_int_equal(change.quality.duplicates, 1);
+    observed_fini(&rig);
+}
+
+/* A cut that fails is as if it had not been. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    for (uint64_t k = 1;; k++) {
+        struct rig rig;
+        struct cut cut;
+        observed_setup(&rig);
+        SEND(&rig, "{\"sensor_id\":\"s\",\"a\":1,\"o\":{\"l\":[1,2]},\"b\":[{}]}");
+        mem_fail_at(k);
+        enum err err = batch_cut(rig.batch, &cut, NULL);
+        bool failed = mem_failed();
+        mem_fail_at(0);
+        if (failed && err == ERR_NO_MEMORY)
+            assert_int_equal(batch_cut(rig.batch, &cut, NULL), ERR_OK);
+        else
+            assert_int_equal(err, ERR_OK);
+        cut_fini(&cut);
+        assert_int_equal(change.records, 1);
+        assert_int_equal(change.sensor_count, 1);
+        check_field("a", BIT(DOUBLE), false, "1");
+        check_field("o", BIT(OBJECT), false, "{\"l\": [1, 2]}");
+        observed_fini(&rig);
+        if (!failed)
+            break;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
