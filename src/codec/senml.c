@@ -74,14 +74,15 @@ static char type_of(struct bytes value)
     return byte == '-' || (byte >= '0' && byte <= '9') || byte == 'N' || byte == 'I' ? 'n' : 0;
 }
 
+/* Of a checked number; 0 of a field that is not there. */
 static double number_of(struct bytes value)
 {
+    if (value.size == 0)
+        return 0;
     struct json_cursor cursor = {value.data, value.data + value.size, false};
     enum json_number_kind kind;
-    double number = 0;
-    if (value.size > 0 && json_number_scan(&cursor, &kind, &number) != ERR_OK)
-        number = (double)NAN;
-    return number;
+    double number;
+    return json_number_scan(&cursor, &kind, &number) == ERR_OK ? number : (double)NAN;
 }
 
 /* A key is compared as it stands: who escapes a label's letters is not known. */

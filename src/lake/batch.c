@@ -268,7 +268,7 @@ static enum err payload_add(struct source *source, struct bytes payload)
     bool json = source->route->format == CONTENT_AUTO || source->route->format == CONTENT_JSON;
     const struct records_input input = {source->route, payload, source->arrival_us};
     const char *reason = content_format_reason(source->route->format);
-    const char *why;
+    const char *why = NULL;
     enum err err = ERR_AGAIN;
     if (json && payload.size > 0 && payload.data[0] == '{' && source->batch->schema.loaded &&
         source->route->dedupe_field.size == 0)

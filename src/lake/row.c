@@ -223,7 +223,7 @@ enum err row_render(const struct route_view *route, const struct message_view *m
         return ERR_OK;
     struct render render = {route, message, on_row, ctx};
     const struct records_input input = {route, message->payload, message->arrival_us};
-    const char *why;
+    const char *why = NULL;
     enum err err = records_each(&input, record_render, &render, &why);
     /* What the lake keeps as a dead letter is no row. */
     return err == ERR_UNSUPPORTED || err == ERR_TOO_MANY ? ERR_OK : err;
