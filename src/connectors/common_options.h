@@ -24,9 +24,8 @@ struct common_options {
 void common_options_read(struct common_options *options, struct config_reader *reader);
 
 /* Fills in what the options say of a route: format, timestamp_field, sensor_id_field, columns,
- * dedupe_key. A format
- * that is auto follows from the route's content type where that is certain. The partition rule is
- * the pipeline's. */
+ * dedupe_key. A format that is auto follows from the route's content type where that is certain.
+ * The partition rule is the pipeline's. */
 void common_options_route(const struct common_options *options, struct route_view *route);
 
 /* What is to be done with a payload of this content type. */
