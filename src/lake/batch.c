@@ -475,8 +475,10 @@ static void resolve_if_many(struct batch *batch)
     size_t waiting = batch->deferred.count;
     if (waiting < RESOLVE_RECORDS && batch->deferred.text.size < RESOLVE_BYTES)
         return;
-    if (waiting < batch->resolve_at)
+    if (waiting < batch->resolve_at || (batch->options.pins_left && *batch->options.pins_left == 0))
         return;
+    if (batch->options.pins_left)
+        (*batch->options.pins_left)--;
     /* Away, or no memory: not again for every block. */
     batch->resolve_at = resolve(batch, NULL) == ERR_OK ? 0 : waiting * 2;
 }

@@ -34,6 +34,9 @@ struct batch_options {
     uint64_t row_group_rows;   /* 1 M */
     size_t row_group_bytes;    /* 128 MiB */
     struct batch_tally *tally; /* of the owner's thread; NULL: nothing is told */
+    /* How many batches that grow may still pin their columns before their cut; counted down. A pin
+     * is a sync of the database, and the owner's queue waits meanwhile. NULL: all of them. */
+    uint32_t *pins_left;
     struct dedupe_options dedupe;
     const struct batch_observer_ops *observer; /* may be NULL */
     void *observer_ctx;

@@ -7,8 +7,10 @@
 #include <stdio.h>
 
 #define DATASETS_POSTPONE_NS NS_PER_S /* the first time; then twice as long, up to 8 times */
-#define DATASETS_MEMORY_CUTS 32
-#define DATASETS_RETRIES     256 /* of postponed cuts in one go */
+/* Of cuts that are due, in one go: what is in the queue cannot be read in /api/data before. */
+#define DATASETS_CUT_SLICE_NS (10 * NS_PER_MS)
+#define DATASETS_MEMORY_CUTS  32
+#define DATASETS_RETRIES      256 /* of postponed cuts in one go */
 /* A dataset costs this beside its batch: here, and as what others know of it. */
 #define DATASET_BYTES (sizeof(struct dataset) + LIMIT_DATASET_ID_BYTES + 512)
 #define SIZE_NONE     UINT8_MAX
@@ -380,11 +382,14 @@ static enum err open_cut_due(struct datasets *datasets, int64_t now, int64_t *wa
         enum err err = datasets_cut(datasets, dataset);
         if (err == ERR_STOPPED)
             return err;
-        if (err == ERR_OK)
-            continue;
-        flush_pace_give_back(datasets->options->pace);
-        if (*wait_ns > DATASETS_POSTPONE_NS)
-            *wait_ns = DATASETS_POSTPONE_NS;
+        if (err != ERR_OK) {
+            flush_pace_give_back(datasets->options->pace);
+            if (*wait_ns > DATASETS_POSTPONE_NS)
+                *wait_ns = DATASETS_POSTPONE_NS;
+        } else if (next && now_ns(datasets) - now >= DATASETS_CUT_SLICE_NS) {
+            *wait_ns = 0; /* the rest after a look at the queue */
+            return ERR_OK;
+        }
     }
     return ERR_OK;
 }
@@ -416,7 +421,8 @@ static enum err postponed_cut_due(struct datasets *datasets, enum dataset_place 
     for (int i = 0; list->first; i++) {
         struct dataset *dataset = list->first;
         int64_t left_ns = 0; /* the rest after a look at the queue */
-        if (i == DATASETS_RETRIES || !is_retry_due(datasets, dataset, now, &left_ns)) {
+        if (i == DATASETS_RETRIES || now_ns(datasets) - now >= DATASETS_CUT_SLICE_NS ||
+            !is_retry_due(datasets, dataset, now, &left_ns)) {
             if (left_ns < *wait_ns)
                 *wait_ns = left_ns;
             return ERR_OK;

@@ -70,6 +70,7 @@ struct datasets {
     const struct worker_options *options;
     struct map by_id;
     struct batch_tally tally; /* all batches add to it */
+    uint32_t pins_left;       /* in this go through the queue */
     struct dataset_list lists[DATASET_PLACES];
     struct dataset *sizes[DATASETS_SIZES];
     uint64_t sizes_used; /* a bit for each that is not empty */

@@ -31,6 +31,7 @@
 #define WORKER_WAIT_MAX_NS (2 * NS_PER_S) /* so that it is seen to be alive */
 #define WORKER_FORCED_MAX  256
 #define WORKER_GROUP_MAX   8     /* blocks worked off together; their memory stays until the last */
+#define WORKER_PINS_MAX    1     /* of columns before their cut, in one go through the queue */
 #define WORKER_VISITS_MAX  16384 /* no further block joins a group that has so many */
 
 struct worker {
@@ -439,6 +440,7 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
     datasets_beat(&worker->datasets);
     errand_wait(worker, *wait_ns < WORKER_WAIT_MAX_NS ? *wait_ns : WORKER_WAIT_MAX_NS, &errand);
     datasets_beat(&worker->datasets);
+    worker->datasets.pins_left = WORKER_PINS_MAX;
     shipments_work(worker, errand.shipments);
     if (errand.end_of_recovery) {
         worker->datasets.recovery_over = true;
@@ -487,6 +489,7 @@ enum err worker_new(const struct worker_options *options, struct worker **ret_wo
     datasets_init(&worker->datasets, &worker->options);
     visits_init(&worker->visits);
     worker->options.batch.tally = &worker->datasets.tally;
+    worker->options.batch.pins_left = &worker->datasets.pins_left;
     if (options->metrics)
         service_metrics_tally_init(&worker->datasets.tally);
     *ret_worker = worker;

@@ -178,7 +178,18 @@ static void format_timestamp(char *to, size_t size)
     snprintf(to + length, size - length, ".%03d", (int)(now_us / 1000 % 1000));
 }
 
-/* Chooses the next bytes to send: nothing when the window is full or all is sent. */
+/* Messages that the rate allows so far. */
+static uint64_t rate_end(const struct flood *flood)
+{
+    uint64_t rate = flood->options->messages_per_s;
+    if (rate == 0)
+        return UINT64_MAX;
+    double seconds = (double)(clock_monotonic_ns(&clock_system) - flood->start_ns) / 1e9;
+    return (uint64_t)(seconds * (double)rate);
+}
+
+/* Chooses the next bytes to send: nothing when the window is full, the rate is kept or all is
+ * sent. */
 static void next_region(struct flood *flood)
 {
     char timestamp[64];
@@ -187,6 +198,8 @@ static void next_region(struct flood *flood)
         end = flood->acknowledged + flood->window;
     if (end > flood->options->message_count)
         end = flood->options->message_count;
+    uint64_t allowed = rate_end(flood);
+    end = end > allowed ? allowed : end;
     uint64_t lap_end = (flood->next / FLOOD_RING_COUNT + 1) * FLOOD_RING_COUNT;
     end = end > lap_end ? lap_end : end;
     if (end <= flood->next)

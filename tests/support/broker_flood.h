@@ -23,9 +23,10 @@ struct flood_options {
     uint8_t qos;   /* 0 or 1 */
     uint32_t topic_count;
     uint64_t message_count;
-    uint32_t payload_bytes; /* about; never less than what the reading needs */
-    uint32_t window;        /* unacknowledged at most; the client's receive maximum also counts */
-    bool exit_when_done;    /* else answers pings until the client leaves or stdin ends */
+    uint32_t payload_bytes;  /* about; never less than what the reading needs */
+    uint32_t window;         /* unacknowledged at most; the client's receive maximum also counts */
+    uint64_t messages_per_s; /* 0: as fast as the client reads */
+    bool exit_when_done;     /* else answers pings until the client leaves or stdin ends */
     const char *topic_prefix;
 };
 

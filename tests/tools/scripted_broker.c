@@ -3,9 +3,10 @@
  *
  *   scripted_broker [--port N] [--script FILE] [--events FILE] [--keep-running] [--wait-max-ms N]
  *   scripted_broker --flood [--qos 0|1] [--topics N] [--messages N] [--payload BYTES] [--window N]
- *                   [--prefix TOPIC] [--exit]
+ *                   [--rate N] [--prefix TOPIC] [--exit]
  *
- * Flood (support/broker_flood.h): sends readings as fast as the one client reads; prints totals.
+ * Flood (support/broker_flood.h): sends readings as fast as the one client reads, or --rate N a
+ * second; prints totals.
  *
  * Script: one JSON object a line, from FILE or standard input (so that a test can go on writing
  * while it reads events); lines that begin with # are skipped. Steps are done in order; one that
@@ -69,6 +70,7 @@ enum option_code {
     OPTION_MESSAGES,
     OPTION_PAYLOAD,
     OPTION_WINDOW,
+    OPTION_RATE,
     OPTION_PREFIX,
     OPTION_EXIT,
     OPTION_PORT,
@@ -85,6 +87,7 @@ static const struct option long_options[] = {
     {"messages", required_argument, NULL, OPTION_MESSAGES},
     {"payload", required_argument, NULL, OPTION_PAYLOAD},
     {"window", required_argument, NULL, OPTION_WINDOW},
+    {"rate", required_argument, NULL, OPTION_RATE},
     {"prefix", required_argument, NULL, OPTION_PREFIX},
     {"exit", no_argument, NULL, OPTION_EXIT},
     {"port", required_argument, NULL, OPTION_PORT},
@@ -116,6 +119,9 @@ static bool set_option(struct options *options, int code)
         return true;
     case OPTION_WINDOW:
         options->flood.window = (uint32_t)number;
+        return true;
+    case OPTION_RATE:
+        options->flood.messages_per_s = number;
         return true;
     case OPTION_PREFIX:
         options->flood.topic_prefix = optarg;
