@@ -1,0 +1,438 @@
+#include "connectors/coap/coap_channel.h"
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "connectors/coap/coap_session_open.h"
+
+#include <stdio.h>
+
+#define RETRY_MIN_MS     1000
+#define RETRY_MAX_MS     60000
+#define HANDSHAKE_MS     30000
+#define READ_ROUNDS_MAX  32 /* datagrams in a row before others have their turn */
+#define SESSION_CONS_MAX 1  /* NSTART of RFC 7252 §4.7 */
+
+/*
+ * libcoap has an epoll descriptor of its own, with its socket and its timer in it; the loop watches
+ * that one. Each try is a context of its own, so that nothing of a session that failed is left.
+ */
+struct coap_link {
+    uv_poll_t poll;
+    coap_context_t *context;
+    coap_session_t *session;
+};
+
+struct coap_lookup {
+    uv_getaddrinfo_t request;
+    struct coap_channel *channel; /* NULL: nobody waits any more */
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void wake(struct coap_channel *channel, uint64_t wait_ms)
+{
+    if (!channel->is_closing)
+        uv_timer_start(&channel->timer, on_timer, wait_ms, 0);
+}
+
+/* --- losing it -------------------------------------------------------------------------------- */
+
+static void on_link_closed(uv_handle_t *handle)
+{
+    mem_free(handle->data);
+}
+
+static void link_close(struct coap_channel *channel)
+{
+    struct coap_link *link = channel->link;
+    if (!link)
+        return;
+    channel->link = NULL;
+    channel->is_ready = false;
+    channel->became_ready = false;
+    channel->last_acknowledged = -1;
+    if (link->session) {
+        coap_session_set_app_data(link->session, NULL);
+        coap_session_release(link->session);
+    }
+    uv_poll_stop(&link->poll);
+    uv_close((uv_handle_t *)&link->poll, on_link_closed);
+    coap_free_context(link->context);
+}
+
+/* Noted while libcoap is at work, and done when it has returned. The first reason stands. */
+static void lose(struct coap_channel *channel, const char *what, const char *why)
+{
+    if (channel->was_lost)
+        return;
+    channel->was_lost = true;
+    snprintf(channel->reason, sizeof(channel->reason), "%s %s%s%s", what, channel->config->base,
+             why && *why ? ": " : "", why ? why : "");
+    wake(channel, 0);
+}
+
+static void lost(struct coap_channel *channel)
+{
+    channel->was_lost = false;
+    link_close(channel);
+    wake(channel, backoff_next_ms(&channel->backoff));
+    channel->ops->on_lost(channel->ctx, channel->reason);
+}
+
+void coap_channel_give_up(struct coap_channel *channel, const char *reason)
+{
+    lose(channel, reason, NULL);
+}
+
+/* --- libcoap's calls -------------------------------------------------------------------------- */
+
+static bool token_get(const coap_pdu_t *pdu, uint8_t token[COAP_TOKEN_BYTES])
+{
+    coap_bin_const_t found = coap_pdu_get_token(pdu);
+    if (found.length != COAP_TOKEN_BYTES)
+        return false;
+    memcpy(token, found.s, COAP_TOKEN_BYTES);
+    return true;
+}
+
+/*
+ * A NON of the server with the message id of a question that waits takes that question off
+ * libcoap's list, as if it were its answer, and leaves its place among the outstanding ones taken.
+ */
+static void mend_mixed_up(struct coap_channel *channel, coap_session_t *session,
+                          const coap_pdu_t *sent, const coap_pdu_t *received)
+{
+    uint8_t asked[COAP_TOKEN_BYTES], answered[COAP_TOKEN_BYTES];
+    if (!sent || coap_pdu_get_type(received) != COAP_MESSAGE_NON || !token_get(sent, asked))
+        return;
+    if (coap_pdu_get_type(sent) == COAP_MESSAGE_CON)
+        coap_session_set_nstart(session, (uint16_t)(coap_session_get_nstart(session) + 1));
+    if (!token_get(received, answered) || memcmp(asked, answered, sizeof(asked)) != 0)
+        channel->ops->on_repeat(channel->ctx, asked);
+}
+
+static coap_response_t on_response(coap_session_t *session, const coap_pdu_t *sent,
+                                   const coap_pdu_t *received, const coap_mid_t message_id)
+{
+    struct coap_channel *channel = coap_session_get_app_data(session);
+    if (!channel)
+        return COAP_RESPONSE_OK;
+    bool is_con = coap_pdu_get_type(received) == COAP_MESSAGE_CON;
+    bool is_ack = coap_pdu_get_type(received) == COAP_MESSAGE_ACK;
+    channel->events++;
+    backoff_reset(&channel->backoff);
+    mend_mixed_up(channel, session, sent, received);
+    switch (channel->ops->on_response(channel->ctx, received)) {
+    case COAP_REJECT:
+        return is_ack ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL;
+    case COAP_DEFER:
+        /* libcoap acknowledges what is confirmable as soon as this returns: so it no longer is. */
+        if (is_con)
+            coap_pdu_set_type((coap_pdu_t *)(uintptr_t)received, COAP_MESSAGE_NON);
+        return COAP_RESPONSE_OK;
+    case COAP_ACCEPT:
+    default:
+        if (is_con)
+            channel->last_acknowledged = message_id;
+        return COAP_RESPONSE_OK;
+    }
+}
+
+static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
+                    const coap_nack_reason_t reason, const coap_mid_t message_id)
+{
+    struct coap_channel *channel = coap_session_get_app_data(session);
+    uint8_t token[COAP_TOKEN_BYTES];
+    (void)message_id;
+    if (!channel)
+        return;
+    channel->events++;
+    if (reason == COAP_NACK_RST) {
+        if (sent && token_get(sent, token))
+            channel->ops->on_rejected(channel->ctx, token);
+    } else if (reason == COAP_NACK_TOO_MANY_RETRIES) {
+        lose(channel, "no answer from", "the question was sent five times");
+    } else if (reason == COAP_NACK_ICMP_ISSUE) {
+        lose(channel, "nothing listens at", "the network says so");
+    } else {
+        lose(channel, "the session ended with", coap_library_says());
+    }
+}
+
+static int on_event(coap_session_t *session, const coap_event_t event)
+{
+    struct coap_channel *channel = coap_session_get_app_data(session);
+    if (!channel)
+        return 0;
+    channel->events++;
+    switch (event) {
+    case COAP_EVENT_DTLS_CONNECTED:
+    case COAP_EVENT_SESSION_CONNECTED:
+        channel->became_ready = true;
+        break;
+    case COAP_EVENT_DTLS_ERROR:
+        lose(channel, channel->is_ready ? "DTLS failed with" : "no DTLS handshake with",
+             coap_library_says());
+        break;
+    case COAP_EVENT_DTLS_CLOSED:
+    case COAP_EVENT_SESSION_CLOSED:
+    case COAP_EVENT_TCP_CLOSED:
+        lose(channel, channel->is_ready ? "closed by" : "no session: closed by",
+             coap_library_says());
+        break;
+    case COAP_EVENT_TCP_FAILED:
+        lose(channel, "cannot connect to", coap_library_says());
+        break;
+    case COAP_EVENT_SESSION_FAILED:
+        lose(channel, "no CoAP session with", coap_library_says());
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+/* --- the loop --------------------------------------------------------------------------------- */
+
+/*
+ * libcoap 4.3.1 drops a confirmable response that it has just had, and neither acknowledges it
+ * again nor tells: when our acknowledgement was lost, the server would send in vain and strike us
+ * off. Its silence gives it away: something was read, and nothing was called.
+ */
+static void acknowledge_again(struct coap_channel *channel, uint64_t events)
+{
+    if (channel->events == events && channel->last_acknowledged >= 0 && channel->link)
+        coap_channel_acknowledge(channel, (uint16_t)channel->last_acknowledged);
+}
+
+static void settle(struct coap_channel *channel)
+{
+    if (channel->was_lost) {
+        lost(channel);
+    } else if (channel->became_ready) {
+        channel->became_ready = false;
+        channel->is_ready = true;
+        uv_timer_stop(&channel->timer);
+        backoff_reset(&channel->backoff);
+        channel->ops->on_ready(channel->ctx);
+    }
+}
+
+/* Each round of libcoap reads one datagram. */
+static void read_all(struct coap_channel *channel)
+{
+    for (int round = 0; round < READ_ROUNDS_MAX && !channel->was_lost; round++) {
+        uint64_t before = channel->events;
+        if (coap_io_process(channel->link->context, COAP_IO_NO_WAIT) < 0)
+            lose(channel, "no session with", "libcoap cannot read");
+        if (round == 0)
+            acknowledge_again(channel, before);
+        if (channel->events == before || channel->is_paused)
+            return;
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct coap_link *link = poll->data;
+    struct coap_channel *channel = coap_session_get_app_data(link->session);
+    (void)events;
+    if (!channel || channel->link != link)
+        return;
+    if (status < 0)
+        lose(channel, "no session with", uv_strerror(status));
+    read_all(channel);
+    channel->ops->on_read_end(channel->ctx);
+    settle(channel);
+}
+
+void coap_channel_pause(struct coap_channel *channel, bool is_paused)
+{
+    channel->is_paused = is_paused;
+    if (channel->link && is_paused)
+        uv_poll_stop(&channel->link->poll);
+    else if (channel->link)
+        uv_poll_start(&channel->link->poll, UV_READABLE, on_poll);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static enum err link_open(struct coap_channel *channel, const struct sockaddr *address,
+                          struct diag *diag)
+{
+    struct coap_link *link = mem_zalloc(1, sizeof(*link));
+    if (!link)
+        return diag_set(diag, ERR_NO_MEMORY, "out of memory for the CoAP session");
+    link->context = coap_session_context(diag);
+    if (!link->context ||
+        uv_poll_init(channel->loop, &link->poll, coap_context_get_coap_fd(link->context)) != 0) {
+        coap_free_context(link->context);
+        mem_free(link);
+        return ERR_NO_MEMORY;
+    }
+    link->poll.data = link;
+    channel->link = link;
+    coap_register_response_handler(link->context, on_response);
+    coap_register_nack_handler(link->context, on_nack);
+    coap_register_event_handler(link->context, on_event);
+    link->session = coap_session_open(link->context, channel->config, address, diag);
+    if (!link->session)
+        return ERR_NETWORK;
+    coap_session_set_app_data(link->session, channel);
+    coap_session_set_nstart(link->session, SESSION_CONS_MAX);
+    coap_channel_pause(channel, channel->is_paused);
+    return ERR_OK;
+}
+
+static void connect_next(struct coap_channel *channel)
+{
+    const struct sockaddr *address =
+        (const struct sockaddr *)&channel->addresses[channel->address_next++];
+    struct diag diag = {0};
+    channel->sessions++;
+    if (link_open(channel, address, &diag) != ERR_OK) {
+        snprintf(channel->reason, sizeof(channel->reason), "%s", diag.text);
+        lost(channel);
+        return;
+    }
+    coap_session_state_t state = coap_session_get_state(channel->link->session);
+    if (channel->config->scheme == COAP_SCHEME_UDP && state == COAP_SESSION_STATE_ESTABLISHED)
+        channel->became_ready = true;
+    wake(channel, HANDSHAKE_MS);
+    settle(channel);
+}
+
+static bool is_usable(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof(v4));
+        return (ntohl(v4.sin_addr.s_addr) & 0xf0000000u) != 0xe0000000u &&
+               v4.sin_addr.s_addr != INADDR_BROADCAST;
+    }
+    struct sockaddr_in6 v6;
+    if (address->sa_family != AF_INET6)
+        return false;
+    memcpy(&v6, address, sizeof(v6));
+    return !IN6_IS_ADDR_MULTICAST(&v6.sin6_addr);
+}
+
+static void on_lookup(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct coap_lookup *lookup = request->data;
+    struct coap_channel *channel = lookup->channel;
+    mem_free(lookup);
+    if (channel) {
+        channel->lookup = NULL;
+        channel->address_next = 0;
+        channel->address_count = 0;
+        for (const struct addrinfo *at = found; at; at = at->ai_next)
+            if (channel->address_count < COAP_ADDRESSES_MAX && is_usable(at->ai_addr))
+                memcpy(&channel->addresses[channel->address_count++], at->ai_addr, at->ai_addrlen);
+        if (channel->address_count > 0) {
+            connect_next(channel);
+        } else {
+            snprintf(channel->reason, sizeof(channel->reason), "cannot find the address of %s: %s",
+                     channel->config->host,
+                     status != 0 ? uv_strerror(status) : "none that can be used");
+            lost(channel);
+        }
+    }
+    uv_freeaddrinfo(found);
+}
+
+static void look_up(struct coap_channel *channel)
+{
+    char port[8];
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct coap_lookup *lookup = mem_zalloc(1, sizeof(*lookup));
+    int error = lookup ? 0 : UV_ENOMEM;
+    snprintf(port, sizeof(port), "%u", channel->config->port);
+    if (lookup) {
+        lookup->channel = channel;
+        lookup->request.data = lookup;
+        error = uv_getaddrinfo(channel->loop, &lookup->request, on_lookup, channel->config->host,
+                               port, &hints);
+    }
+    if (error == 0) {
+        channel->lookup = lookup;
+        return;
+    }
+    mem_free(lookup);
+    snprintf(channel->reason, sizeof(channel->reason), "cannot look %s up: %s",
+             channel->config->host, uv_strerror(error));
+    lost(channel);
+}
+
+/* Of several addresses each has its try; then they are looked up anew. */
+static void on_timer(uv_timer_t *timer)
+{
+    struct coap_channel *channel = timer->data;
+    if (channel->was_lost) {
+        lost(channel);
+    } else if (channel->link && !channel->is_ready) {
+        lose(channel, "no answer to the handshake from", coap_library_says());
+        lost(channel);
+    } else if (!channel->link && !channel->lookup) {
+        if (channel->address_next < channel->address_count)
+            connect_next(channel);
+        else
+            look_up(channel);
+    }
+}
+
+/* --- the owner's side ------------------------------------------------------------------------- */
+
+void coap_channel_open(struct coap_channel *channel, uv_loop_t *loop,
+                       const struct coap_config *config, uint64_t seed,
+                       const struct coap_channel_ops *ops, void *ctx)
+{
+    *channel = (struct coap_channel){
+        .loop = loop, .config = config, .ops = ops, .ctx = ctx, .last_acknowledged = -1};
+    backoff_init(&channel->backoff, RETRY_MIN_MS, RETRY_MAX_MS, seed);
+    uv_timer_init(loop, &channel->timer);
+    channel->timer.data = channel;
+    wake(channel, 0);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct coap_channel *channel = handle->data;
+    channel->ops->on_closed(channel->ctx);
+}
+
+void coap_channel_close(struct coap_channel *channel)
+{
+    if (channel->is_closing)
+        return;
+    channel->is_closing = true;
+    if (channel->lookup) {
+        (void)uv_cancel((uv_req_t *)&channel->lookup->request);
+        channel->lookup->channel = NULL;
+        channel->lookup = NULL;
+    }
+    link_close(channel);
+    uv_close((uv_handle_t *)&channel->timer, on_timer_closed);
+}
+
+enum err coap_channel_ask(struct coap_channel *channel, const struct coap_question *question)
+{
+    if (!channel->is_ready || channel->was_lost)
+        return ERR_CLOSED;
+    coap_session_t *session = channel->link->session;
+    coap_pdu_t *pdu = coap_session_question(session, channel->config, question);
+    if (!pdu)
+        return ERR_NO_MEMORY;
+    return coap_send(session, pdu) == COAP_INVALID_MID ? ERR_NETWORK : ERR_OK;
+}
+
+void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id)
+{
+    if (!channel->link || channel->was_lost)
+        return;
+    coap_pdu_t *pdu = coap_pdu_init(COAP_MESSAGE_ACK, COAP_EMPTY_CODE, message_id, 0);
+    if (!pdu)
+        return; /* the server sends again, and is answered then */
+    channel->last_acknowledged = message_id;
+    (void)coap_send(channel->link->session, pdu);
+}

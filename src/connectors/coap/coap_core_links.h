@@ -1,0 +1,16 @@
+#pragma once
+/*
+ * What a server offers: the answer of /.well-known/core in the link format (RFC 6690), and patterns
+ * that choose from it. Pure. The text is hostile: it is read once, in time linear in its size.
+ */
+#include "base/bytes.h"
+
+#include <stdbool.h>
+
+/* Calls on_path for each link to a resource of the server itself (a path, its first slash left
+ * out), in their order, until it returns false. What is no link is skipped. */
+void coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
+                          void *ctx);
+
+/* * stands for any bytes, all else for itself. Time: the product of the sizes, at most. */
+bool coap_core_links_match(const char *pattern, struct bytes path);

@@ -1,0 +1,415 @@
+#include "connectors/coap/coap_node.h"
+
+#include "base/hash.h"
+#include "os/clock.h"
+
+#include <stdio.h>
+
+static int64_t now_ns(void)
+{
+    return clock_monotonic_ns(&clock_system);
+}
+
+/* --- health ----------------------------------------------------------------------------------- */
+
+static void error_set(struct coap_node *node, const char *text)
+{
+    struct coap_nodes *nodes = node->nodes;
+    bool failed = node->error[0] != '\0', fails = text[0] != '\0';
+    if (strncmp(node->error, text, sizeof(node->error) - 1) == 0)
+        return;
+    snprintf(node->error, sizeof(node->error), "%s", text);
+    nodes->failing = nodes->failing + fails - failed;
+    nodes->on_changed(nodes->ctx);
+}
+
+static void observed_set(struct coap_node *node, bool is_observed)
+{
+    node->nodes->observed = node->nodes->observed + is_observed - node->is_observed;
+    node->is_observed = is_observed;
+}
+
+/* --- rest and questions ----------------------------------------------------------------------- */
+
+static bool is_polled(const struct coap_node *node)
+{
+    return node->is_discovery || node->nodes->config->is_poll;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+void coap_node_rest(struct coap_node *node, int64_t wait_ms)
+{
+    if (node->nodes->is_running)
+        uv_timer_start(&node->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
+}
+
+/* The slots of a poll keep their cadence, however long an answer takes. */
+static int64_t slot_wait_ms(struct coap_node *node)
+{
+    int64_t interval_ns = node->nodes->config->interval_seconds * NS_PER_S;
+    int64_t now = now_ns();
+    if (node->is_discovery)
+        return COAP_DISCOVER_MS;
+    if (node->slot_ns == 0)
+        node->slot_ns = now;
+    while (node->slot_ns <= now)
+        node->slot_ns += interval_ns * (1 + (now - node->slot_ns) / interval_ns);
+    return (node->slot_ns - now) / NS_PER_MS + 1;
+}
+
+void coap_node_begin(struct coap_node *node)
+{
+    coap_nodes_queue(node, is_polled(node) ? COAP_WANT_GET : COAP_WANT_REGISTER);
+}
+
+static void ask_over(struct coap_node *node)
+{
+    if (node->step != COAP_ASKED)
+        return;
+    node->step = COAP_AT_REST;
+    node->nodes->asked--;
+    uv_timer_stop(&node->timer);
+}
+
+static void body_drop(struct coap_node *node)
+{
+    coap_body_drop(&node->body);
+    node->holds = false;
+}
+
+/*
+ * A registration after silence has a new token where messages can overtake each other: the server
+ * may have been started anew and count its notifications from the beginning. What still comes under
+ * the old token is rejected, and the server forgets it.
+ */
+static enum err question_send(struct coap_node *node)
+{
+    struct coap_nodes *nodes = node->nodes;
+    struct coap_question question = {
+        .path = node->path, .observe = -1, .confirmable = nodes->config->confirmable};
+    if (node->want == COAP_WANT_REGISTER) {
+        if (!node->has_observe_token || !coap_channel_reliable(nodes->channel)) {
+            coap_nodes_token(node, true, node->observe_token);
+            node->has_observe_token = true;
+            node->fresh = (struct coap_fresh){0};
+        }
+        question.token = node->observe_token;
+        question.observe = COAP_OBSERVE_ESTABLISH;
+    } else {
+        coap_nodes_token(node, false, node->fetch_token);
+        question.token = node->fetch_token;
+        question.has_block = node->want == COAP_WANT_BLOCK;
+        question.block = coap_block_value(node->body.next, node->body.szx);
+    }
+    return coap_channel_ask(nodes->channel, &question);
+}
+
+/* Takes one of the places of those asked, if it has none. */
+void coap_node_ask(struct coap_node *node)
+{
+    if (node->step != COAP_ASKED)
+        node->nodes->asked++;
+    node->step = COAP_ASKED;
+    node->is_late = false;
+    uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
+    if (question_send(node) != ERR_OK)
+        coap_node_fail(node, "the question cannot be sent");
+}
+
+/* --- what goes wrong -------------------------------------------------------------------------- */
+
+void coap_node_fail(struct coap_node *node, const char *reason)
+{
+    node->nodes->errors++;
+    ask_over(node);
+    body_drop(node);
+    observed_set(node, false);
+    node->has_observe_token = false;
+    error_set(node, reason);
+    coap_node_rest(node, is_polled(node) && !node->is_discovery ? slot_wait_ms(node)
+                                                                : backoff_next_ms(&node->backoff));
+}
+
+void coap_node_lost(struct coap_node *node, const char *reason)
+{
+    node->step = COAP_AT_REST;
+    uv_timer_stop(&node->timer);
+    body_drop(node);
+    observed_set(node, false);
+    node->has_observe_token = false;
+    error_set(node, reason);
+}
+
+void coap_node_well(struct coap_node *node)
+{
+    backoff_reset(&node->backoff);
+    node->restarts = 0;
+    error_set(node, "");
+}
+
+/* Nobody has answered: first health says so, then it is over. */
+static void on_late(struct coap_node *node)
+{
+    struct coap_nodes *nodes = node->nodes;
+    bool again = nodes->config->confirmable || coap_channel_reliable(nodes->channel);
+    if (nodes->channel->is_paused) {
+        uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
+        return;
+    }
+    if (again && !node->is_late) {
+        node->is_late = true;
+        error_set(node, "no answer for 10 s; it is waited for");
+        uv_timer_start(&node->timer, on_timer, COAP_PATIENCE_MS, 0);
+        return;
+    }
+    coap_node_fail(node, "no answer");
+    if (now_ns() - nodes->heard_ns > (COAP_SLOW_MS + COAP_PATIENCE_MS) * NS_PER_MS)
+        coap_channel_give_up(nodes->channel, "no answer from");
+    coap_nodes_pump(nodes);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct coap_node *node = timer->data;
+    if (node->step == COAP_ASKED)
+        on_late(node);
+    else if (node->step == COAP_AT_REST)
+        coap_node_begin(node);
+}
+
+/* --- storing ---------------------------------------------------------------------------------- */
+
+/* After a good answer. */
+static void rest(struct coap_node *node)
+{
+    const struct coap_nodes *nodes = node->nodes;
+    if (is_polled(node))
+        coap_node_rest(node, slot_wait_ms(node));
+    else if (node->is_observed)
+        coap_node_rest(node, coap_fresh_wait_ms(node->max_age_seconds,
+                                                nodes->config->refresh_seconds, nodes->random));
+    else
+        coap_node_rest(node, nodes->config->interval_seconds * MS_PER_S);
+}
+
+/* The question was answered well; what else there is comes by itself, or after a while. */
+static void settle(struct coap_node *node)
+{
+    ask_over(node);
+    coap_node_well(node);
+    if (!is_polled(node) && !node->is_observed)
+        error_set(node, "cannot be observed: it is polled");
+    rest(node);
+}
+
+static enum coap_verdict store(struct coap_node *node, const struct coap_answer *answer,
+                               const struct coap_emission *emission)
+{
+    struct coap_nodes *nodes = node->nodes;
+    bool waits = answer->is_con || node->holds;
+    uint16_t message_id = node->holds ? node->held_message_id : answer->message_id;
+    if (node->is_discovery) {
+        settle(node);
+        coap_nodes_discovered(nodes, node, emission->payload);
+        body_drop(node);
+        return COAP_ACCEPT;
+    }
+    enum err err = waits && coap_acks_full(nodes->acks) ? ERR_TOO_MANY : ERR_OK;
+    if (err == ERR_OK)
+        err = coap_emit_message(nodes->emit, &node->route, emission);
+    if (err != ERR_OK) {
+        coap_node_fail(node, "its value has to wait: too much is not yet durable");
+        return COAP_DEFER;
+    }
+    if (waits)
+        coap_acks_add(nodes->acks, message_id, nodes->emit->sequence, now_ns());
+    bool defers = answer->is_con && message_id == answer->message_id;
+    nodes->stored_us = emission->arrival_us;
+    node->last_hash = hash_bytes(emission->payload);
+    node->has_last_hash = true;
+    settle(node);
+    if (emission->is_oversize)
+        error_set(node, "the body is larger than max_message_bytes: it is among the dead letters");
+    body_drop(node);
+    return defers ? COAP_DEFER : COAP_ACCEPT;
+}
+
+static enum coap_verdict store_whole(struct coap_node *node, const struct coap_answer *answer)
+{
+    return store(node, answer,
+                 &(struct coap_emission){
+                     .path = node->path,
+                     .code = answer->code,
+                     .format = answer->format,
+                     .payload = answer->block.payload,
+                     .arrival_us = clock_realtime_us(&clock_system),
+                     .wants_acknowledgement = answer->is_con || node->holds,
+                 });
+}
+
+static enum coap_verdict store_body(struct coap_node *node, const struct coap_answer *answer,
+                                    bool is_oversize)
+{
+    struct coap_answer last = *answer;
+    last.is_con = false; /* a block is acknowledged at once; the notification waits */
+    return store(node, &last,
+                 &(struct coap_emission){
+                     .path = node->path,
+                     .code = node->body_code,
+                     .format = node->body_format,
+                     .payload = buf_bytes(&node->body.bytes),
+                     .arrival_us = clock_realtime_us(&clock_system),
+                     .is_oversize = is_oversize,
+                     .wants_acknowledgement = node->holds,
+                 });
+}
+
+/* --- bodies ----------------------------------------------------------------------------------- */
+
+static void body_begun(struct coap_node *node, const struct coap_answer *answer)
+{
+    node->body_code = answer->code;
+    node->body_format = answer->format;
+    node->body_until_ns = now_ns() + COAP_BODY_SECONDS * NS_PER_S;
+}
+
+/* In the place of the question that was answered; a notification has none and queues for one. */
+static void ask_on(struct coap_node *node)
+{
+    if (node->step == COAP_ASKED) {
+        node->want = COAP_WANT_BLOCK;
+        coap_node_ask(node);
+    } else {
+        coap_nodes_queue(node, COAP_WANT_BLOCK);
+    }
+}
+
+/* What was begun is overtaken: a notification that waits for it is good for what comes instead. */
+static void begin_again(struct coap_node *node)
+{
+    if (++node->restarts > COAP_RESTARTS_MAX) {
+        coap_node_fail(node, "it changes faster than its blocks can be read");
+        return;
+    }
+    coap_body_drop(&node->body);
+    node->want = COAP_WANT_GET;
+    coap_node_ask(node);
+}
+
+static enum coap_verdict take_block(struct coap_node *node, const struct coap_answer *answer,
+                                    bool is_observation)
+{
+    if (answer->block.number == 0)
+        body_begun(node, answer);
+    if (is_observation) {
+        node->holds = answer->is_con;
+        node->held_message_id = answer->message_id;
+    }
+    switch (coap_body_add(&node->body, &answer->block)) {
+    case COAP_BODY_MORE:
+        if (now_ns() > node->body_until_ns)
+            coap_node_fail(node, "its blocks take more than 10 minutes");
+        else
+            ask_on(node);
+        return is_observation && answer->is_con ? COAP_DEFER : COAP_ACCEPT;
+    case COAP_BODY_DONE:
+        return store_body(node, answer, false);
+    case COAP_BODY_TOO_LARGE:
+        return store_body(node, answer, true);
+    case COAP_BODY_CHANGED:
+        begin_again(node);
+        return COAP_ACCEPT;
+    case COAP_BODY_BROKEN:
+        coap_node_fail(node, "answered with blocks that do not fit together");
+        return COAP_ACCEPT;
+    case COAP_BODY_NO_MEMORY:
+    default:
+        coap_node_fail(node, "out of memory for its body");
+        return COAP_DEFER;
+    }
+}
+
+static enum coap_verdict take_body(struct coap_node *node, const struct coap_answer *answer,
+                                   bool is_observation)
+{
+    bool is_whole = !answer->has_block || (answer->block.number == 0 && !answer->block.has_more);
+    if (is_observation)
+        body_drop(node); /* of an older notification */
+    return is_whole ? store_whole(node, answer) : take_block(node, answer, is_observation);
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static enum coap_verdict refuse(struct coap_node *node, const struct coap_answer *answer)
+{
+    char text[COAP_ERROR_BYTES];
+    coap_answer_describe(answer, text, sizeof(text));
+    coap_node_fail(node, text);
+    return COAP_ACCEPT;
+}
+
+/* A registration that only says again what the last notification said. */
+static bool is_repeated(const struct coap_node *node, const struct coap_answer *answer)
+{
+    return node->has_last_hash && !answer->block.has_more && answer->block.number == 0 &&
+           hash_bytes(answer->block.payload) == node->last_hash;
+}
+
+static enum coap_verdict take_observation(struct coap_node *node, const struct coap_answer *answer)
+{
+    struct coap_nodes *nodes = node->nodes;
+    bool asked = node->step == COAP_ASKED && node->want == COAP_WANT_REGISTER;
+    if (answer->code != COAP_CODE_CONTENT)
+        return refuse(node, answer);
+    if (answer->block.number != 0) {
+        coap_node_fail(node, "sent a later block where a notification begins");
+        return COAP_ACCEPT;
+    }
+    if (asked)
+        ask_over(node);
+    node->max_age_seconds = answer->max_age_seconds;
+    bool is_newer = true;
+    if (answer->has_observe && coap_channel_reliable(nodes->channel))
+        node->fresh = (struct coap_fresh){true, answer->observe, now_ns()};
+    else if (answer->has_observe)
+        is_newer = coap_fresh_offer(&node->fresh, answer->observe, now_ns());
+    observed_set(node, answer->has_observe);
+    if (!is_newer) {
+        nodes->stale++;
+        if (node->step == COAP_AT_REST)
+            rest(node);
+        return COAP_ACCEPT;
+    }
+    if (asked && answer->has_observe && is_repeated(node, answer)) {
+        nodes->repeated++;
+        coap_emit_repeated(&node->route, answer->block.payload.size);
+        settle(node);
+        return COAP_ACCEPT;
+    }
+    return take_body(node, answer, true);
+}
+
+static enum coap_verdict take_fetched(struct coap_node *node, const struct coap_answer *answer)
+{
+    uint32_t asked = node->want == COAP_WANT_BLOCK ? node->body.next : 0;
+    if (node->step != COAP_ASKED || node->want == COAP_WANT_REGISTER) {
+        node->nodes->strays++;
+        return COAP_ACCEPT;
+    }
+    if (answer->code != COAP_CODE_CONTENT)
+        return refuse(node, answer);
+    if (answer->has_block && answer->block.number == 0 && asked != 0) {
+        coap_node_fail(node, "answered with its first block again");
+        return COAP_ACCEPT;
+    }
+    return take_body(node, answer, false);
+}
+
+enum coap_verdict coap_node_answer(struct coap_node *node, const struct coap_answer *answer,
+                                   bool is_observation)
+{
+    if (node->holds && answer->is_con && answer->message_id == node->held_message_id)
+        return COAP_DEFER; /* again, while its blocks are being read */
+    return is_observation ? take_observation(node, answer) : take_fetched(node, answer);
+}

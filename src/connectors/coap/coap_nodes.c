@@ -1,0 +1,311 @@
+#include "connectors/coap/coap_node.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "connectors/coap/coap_core_links.h"
+#include "os/clock.h"
+#include "os/random.h"
+
+#define TOKEN_OBSERVATION 1
+#define TOKEN_FETCH       2
+#define CORE_PATH         ".well-known/core"
+#define BACKOFF_MIN_MS    1000
+#define BACKOFF_MAX_MS    60000
+
+/* --- tokens ----------------------------------------------------------------------------------- */
+
+/* Three bytes say whose it is, one what for; four nobody can guess who does not see them (RFC 7252
+ * §5.3.1). */
+void coap_nodes_token(struct coap_node *node, bool is_observation, uint8_t token[COAP_TOKEN_BYTES])
+{
+    uint32_t nonce;
+    if (random_fill(&nonce, sizeof(nonce)) != ERR_OK)
+        nonce = (uint32_t)hash_bytes(bytes_from(token, COAP_TOKEN_BYTES));
+    store_u32(token, node->index);
+    token[3] = is_observation ? TOKEN_OBSERVATION : TOKEN_FETCH;
+    store_u32(token + 4, nonce);
+}
+
+static struct coap_node *find(const struct coap_nodes *nodes, const uint8_t *token,
+                              bool *ret_is_observation)
+{
+    uint32_t index = load_u32(token) & 0xffffff;
+    bool is_observation = token[3] == TOKEN_OBSERVATION;
+    struct coap_node *node = index < nodes->count ? nodes->table[index] : NULL;
+    *ret_is_observation = is_observation;
+    if (!node || (is_observation && !node->has_observe_token))
+        return NULL;
+    return memcmp(token, is_observation ? node->observe_token : node->fetch_token,
+                  COAP_TOKEN_BYTES) == 0
+               ? node
+               : NULL;
+}
+
+/* --- the queue -------------------------------------------------------------------------------- */
+
+static void queue_clear(struct coap_nodes *nodes)
+{
+    nodes->queue_first = NULL;
+    nodes->queue_last = &nodes->queue_first;
+}
+
+void coap_nodes_queue(struct coap_node *node, enum coap_want want)
+{
+    struct coap_nodes *nodes = node->nodes;
+    node->want = want;
+    if (node->step == COAP_QUEUED)
+        return;
+    uv_timer_stop(&node->timer);
+    node->step = COAP_QUEUED;
+    node->next = NULL;
+    *nodes->queue_last = node;
+    nodes->queue_last = &node->next;
+    coap_nodes_pump(nodes);
+}
+
+void coap_nodes_pump(struct coap_nodes *nodes)
+{
+    while (nodes->queue_first && nodes->asked < COAP_ASKED_MAX && nodes->is_running &&
+           nodes->channel->is_ready && !nodes->channel->was_lost && !nodes->channel->is_paused) {
+        struct coap_node *node = nodes->queue_first;
+        nodes->queue_first = node->next;
+        if (!nodes->queue_first)
+            nodes->queue_last = &nodes->queue_first;
+        node->step = COAP_AT_REST;
+        coap_node_ask(node);
+    }
+}
+
+/* --- making them ------------------------------------------------------------------------------ */
+
+static bool is_known(const struct coap_nodes *nodes, struct bytes path)
+{
+    for (uint32_t i = 0; i < nodes->count; i++)
+        if (bytes_equal_text(path, nodes->table[i]->path))
+            return true;
+    return false;
+}
+
+/* Each part fits an option, and what is escaped is escaped well (a server may say anything). */
+static bool is_path(struct bytes path)
+{
+    size_t part = 0;
+    for (size_t i = 0; i < path.size; i++) {
+        uint8_t c = path.data[i];
+        part = c == '/' || c == '&' || c == '?' ? 0 : part + 1;
+        if (c <= ' ' || c == '#' || c == '%' || c >= 0x7f || part > COAP_SEGMENT_BYTES_MAX)
+            return false;
+    }
+    return path.size > 0 && path.size <= COAP_PATH_BYTES_MAX;
+}
+
+static enum err table_grow(struct coap_nodes *nodes)
+{
+    uint32_t capacity = nodes->capacity ? nodes->capacity * 2 : 16;
+    struct coap_node **table = mem_realloc(nodes->table, capacity * sizeof(*table));
+    if (!table)
+        return ERR_NO_MEMORY;
+    nodes->table = table;
+    nodes->capacity = capacity;
+    return ERR_OK;
+}
+
+static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discovery)
+{
+    if (nodes->count == nodes->capacity && table_grow(nodes) != ERR_OK)
+        return ERR_NO_MEMORY;
+    struct coap_node *node = mem_zalloc(1, sizeof(*node) + path.size + 1);
+    if (!node)
+        return ERR_NO_MEMORY;
+    node->nodes = nodes;
+    node->index = nodes->count;
+    node->is_discovery = is_discovery;
+    memcpy(node->path, path.data, path.size);
+    coap_body_init(&node->body,
+                   is_discovery ? COAP_DISCOVER_BYTES : nodes->config->common.message_max_bytes);
+    backoff_init(&node->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS, nodes->random + node->index);
+    uv_timer_init(nodes->loop, &node->timer);
+    node->timer.data = node;
+    nodes->table[nodes->count++] = node;
+    nodes->open++;
+    return ERR_OK;
+}
+
+bool coap_nodes_add(struct coap_nodes *nodes, struct bytes path, bool is_discovery)
+{
+    return nodes->count < COAP_RESOURCES_MAX && is_path(path) && !is_known(nodes, path) &&
+           add(nodes, path, is_discovery) == ERR_OK;
+}
+
+enum err coap_nodes_open(struct coap_nodes *nodes)
+{
+    const struct coap_config *config = nodes->config;
+    queue_clear(nodes);
+    if (random_fill(&nodes->random, sizeof(nodes->random)) != ERR_OK)
+        nodes->random = (uint64_t)clock_monotonic_ns(&clock_system);
+    if (config->discover)
+        return add(nodes, BYTES_LITERAL(CORE_PATH), true);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < config->resource_count && err == ERR_OK; i++)
+        err = add(nodes, bytes_from_text(config->resources[i]), false);
+    return err;
+}
+
+/* --- discovery -------------------------------------------------------------------------------- */
+
+struct discovery {
+    struct coap_nodes *nodes;
+    uint32_t matches;
+    uint32_t count; /* before */
+};
+
+static bool on_path(void *ctx, struct bytes path)
+{
+    struct discovery *discovery = ctx;
+    struct coap_nodes *nodes = discovery->nodes;
+    const struct coap_config *config = nodes->config;
+    for (size_t i = 0; i < config->resource_count; i++) {
+        if (!coap_core_links_match(config->resources[i], path))
+            continue;
+        discovery->matches++;
+        (void)coap_nodes_add(nodes, path, false);
+        break;
+    }
+    return nodes->count < COAP_RESOURCES_MAX;
+}
+
+void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text)
+{
+    struct discovery discovery = {.nodes = nodes, .count = nodes->count};
+    coap_core_links_each(text, on_path, &discovery);
+    if (discovery.matches == 0)
+        coap_node_fail(node, "nothing there matches resources");
+    else if (nodes->count == COAP_RESOURCES_MAX)
+        coap_node_fail(node, "more resources match than a source can have (10000)");
+    for (uint32_t i = discovery.count; i < nodes->count; i++)
+        coap_node_begin(nodes->table[i]);
+}
+
+/* --- the channel's calls ---------------------------------------------------------------------- */
+
+void coap_nodes_ready(struct coap_nodes *nodes)
+{
+    coap_acks_clear(nodes->acks);
+    nodes->heard_ns = clock_monotonic_ns(&clock_system);
+    for (uint32_t i = 0; i < nodes->count && nodes->is_running; i++)
+        coap_node_begin(nodes->table[i]);
+}
+
+void coap_nodes_lost(struct coap_nodes *nodes, const char *reason)
+{
+    coap_acks_clear(nodes->acks);
+    queue_clear(nodes);
+    nodes->asked = 0;
+    for (uint32_t i = 0; i < nodes->count; i++)
+        coap_node_lost(nodes->table[i], reason);
+}
+
+/* Confirmable and not new: not yet acknowledged, or the acknowledgement was lost. */
+static bool is_again(const struct coap_nodes *nodes, const struct coap_answer *answer,
+                     enum coap_verdict *ret_verdict)
+{
+    if (!answer->is_con)
+        return false;
+    enum coap_ack_state state =
+        coap_acks_find(nodes->acks, answer->message_id, clock_monotonic_ns(&clock_system));
+    *ret_verdict = state == COAP_ACK_WAITS ? COAP_DEFER : COAP_ACCEPT;
+    return state != COAP_ACK_UNKNOWN;
+}
+
+enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t *response)
+{
+    struct coap_answer answer;
+    enum coap_verdict verdict = COAP_ACCEPT;
+    bool is_observation = false;
+    bool is_good = coap_answer_read(response, coap_channel_reliable(nodes->channel), &answer);
+    nodes->heard_ns = clock_monotonic_ns(&clock_system);
+    if (is_again(nodes, &answer, &verdict))
+        return verdict;
+    coap_bin_const_t token = coap_pdu_get_token(response);
+    struct coap_node *node =
+        token.length == COAP_TOKEN_BYTES ? find(nodes, token.s, &is_observation) : NULL;
+    if (!node || !nodes->is_running) {
+        nodes->strays += nodes->is_running;
+        return COAP_REJECT;
+    }
+    if (is_good)
+        return coap_node_answer(node, &answer, is_observation);
+    coap_node_fail(node, "answered with options that cannot be");
+    return COAP_REJECT;
+}
+
+void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES])
+{
+    bool is_observation;
+    struct coap_node *node = find(nodes, token, &is_observation);
+    if (node && node->step == COAP_ASKED)
+        coap_node_fail(node, "the server rejects the question (reset)");
+}
+
+void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES])
+{
+    bool is_observation;
+    struct coap_node *node = find(nodes, token, &is_observation);
+    if (node && node->step == COAP_ASKED)
+        coap_node_ask(node);
+}
+
+/* --- the owner's side ------------------------------------------------------------------------- */
+
+void coap_nodes_start(struct coap_nodes *nodes)
+{
+    nodes->is_running = true;
+    if (nodes->channel->is_ready)
+        coap_nodes_ready(nodes);
+}
+
+void coap_nodes_stop(struct coap_nodes *nodes)
+{
+    nodes->is_running = false;
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        struct coap_node *node = nodes->table[i];
+        uv_timer_stop(&node->timer);
+        if (node->is_observed &&
+            coap_channel_ask(nodes->channel, &(struct coap_question){
+                                                 .token = node->observe_token,
+                                                 .path = node->path,
+                                                 .observe = COAP_OBSERVE_CANCEL,
+                                             }) != ERR_OK)
+            continue; /* it will find out by itself: what it sends is rejected, or not answered */
+    }
+}
+
+static void nodes_free(struct coap_nodes *nodes)
+{
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        coap_emit_route_fini(&nodes->table[i]->route);
+        coap_body_fini(&nodes->table[i]->body);
+        mem_free(nodes->table[i]);
+    }
+    mem_free(nodes->table);
+    nodes->table = NULL;
+    nodes->count = 0;
+    nodes->on_closed(nodes->ctx);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    const struct coap_node *node = handle->data;
+    struct coap_nodes *nodes = node->nodes;
+    if (--nodes->open == 0)
+        nodes_free(nodes);
+}
+
+void coap_nodes_close(struct coap_nodes *nodes)
+{
+    nodes->is_running = false;
+    if (nodes->count == 0)
+        nodes_free(nodes);
+    for (uint32_t i = 0, count = nodes->count; i < count; i++)
+        uv_close((uv_handle_t *)&nodes->table[i]->timer, on_timer_closed);
+}

@@ -1,0 +1,230 @@
+#include "connectors/coap/coap_session_open.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#define QUESTION_BYTES_MAX 1152 /* what RFC 7252 §4.6 lets everybody send */
+#define CHAIN_DEPTH_MAX    8
+
+/* --- libcoap's log ---------------------------------------------------------------------------- */
+
+/* libcoap tells the reason of a failed handshake to its log and to nobody else. */
+static _Thread_local char library_says[160];
+
+const char *coap_library_says(void)
+{
+    return library_says;
+}
+
+void coap_library_forget(void)
+{
+    library_says[0] = '\0';
+}
+
+static void on_log(coap_log_t level, const char *message)
+{
+    (void)level;
+    while (*message == ' ' || *message == '*')
+        message++;
+    snprintf(library_says, sizeof(library_says), "%s", message);
+    library_says[strcspn(library_says, "\r\n")] = '\0';
+    log_debug("coap", "%s", library_says);
+}
+
+static void library_begin(void)
+{
+    coap_startup();
+    coap_set_log_handler(on_log);
+    coap_set_log_level(LOG_WARNING);
+    coap_dtls_set_log_level(LOG_WARNING);
+}
+
+coap_context_t *coap_session_context(struct diag *diag)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, library_begin);
+    coap_context_t *context = coap_new_context(NULL);
+    if (!context) {
+        (void)diag_set(diag, ERR_NO_MEMORY, "out of memory for the CoAP session");
+        return NULL;
+    }
+    if (coap_context_get_coap_fd(context) < 0) {
+        (void)diag_set(diag, ERR_UNSUPPORTED, "this libcoap was built without epoll");
+        coap_free_context(context);
+        return NULL;
+    }
+    coap_context_set_block_mode(context, 0); /* blocks are put together by coap_body.h */
+    coap_context_set_csm_max_message_size(context, COAP_TCP_MESSAGE_BYTES_MAX);
+    return context;
+}
+
+/* --- sessions --------------------------------------------------------------------------------- */
+
+/* libcoap checks the chain but not for whom the certificate is: OpenSSL does, told here. */
+static int on_tls_setup(void *tls, coap_dtls_pki_t *setup)
+{
+    const struct coap_config *config = setup->cn_call_back_arg;
+    SSL *ssl = tls;
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    if (!config->ca_file && SSL_CTX_set_default_verify_paths(SSL_get_SSL_CTX(ssl)) != 1)
+        return 0;
+    if (X509_VERIFY_PARAM_set1_ip_asc(param, config->server_name) == 1)
+        return 1;
+    return X509_VERIFY_PARAM_set1_host(param, config->server_name, 0) == 1;
+}
+
+static int on_common_name(const char *name, const uint8_t *certificate, size_t size,
+                          coap_session_t *session, unsigned depth, int validated, void *arg)
+{
+    (void)name, (void)certificate, (void)size, (void)session, (void)depth, (void)arg;
+    return validated;
+}
+
+static char *sni_of(const struct coap_config *config, char name[256])
+{
+    struct in_addr v4;
+    if (strchr(config->server_name, ':') || inet_pton(AF_INET, config->server_name, &v4) == 1)
+        return NULL; /* RFC 6066 §3: no addresses */
+    snprintf(name, 256, "%s", config->server_name);
+    return name;
+}
+
+static coap_session_t *open_with_certificates(coap_context_t *context,
+                                              const struct coap_config *config,
+                                              const coap_address_t *address)
+{
+    char name[256];
+    coap_dtls_pki_t setup = {
+        .version = COAP_DTLS_PKI_SETUP_VERSION,
+        .verify_peer_cert = config->verify,
+        .cert_chain_validation = 1,
+        .cert_chain_verify_depth = CHAIN_DEPTH_MAX,
+        .validate_cn_call_back = on_common_name,
+        .client_sni = sni_of(config, name),
+        .pki_key = {.key_type = COAP_PKI_KEY_PEM},
+    };
+    /* libcoap hands this pointer back as it is, and reads through it only */
+    setup.cn_call_back_arg = (void *)(uintptr_t)config;
+    setup.additional_tls_setup_call_back = config->verify ? on_tls_setup : NULL;
+    setup.pki_key.key.pem.ca_file = config->ca_file;
+    setup.pki_key.key.pem.public_cert = config->cert_file;
+    setup.pki_key.key.pem.private_key = config->key_file;
+    return coap_new_client_session_pki(context, NULL, address, COAP_PROTO_DTLS, &setup);
+}
+
+static coap_session_t *open_with_key(coap_context_t *context, const struct coap_config *config,
+                                     const coap_address_t *address)
+{
+    char name[256];
+    coap_dtls_cpsk_t setup = {.version = COAP_DTLS_CPSK_SETUP_VERSION,
+                              .client_sni = sni_of(config, name)};
+    setup.psk_info.identity.s = (const uint8_t *)config->psk_identity;
+    setup.psk_info.identity.length = strlen(config->psk_identity);
+    setup.psk_info.key.s = config->psk_key.data;
+    setup.psk_info.key.length = config->psk_key.size;
+    return coap_new_client_session_psk2(context, NULL, address, COAP_PROTO_DTLS, &setup);
+}
+
+coap_session_t *coap_session_open(coap_context_t *context, const struct coap_config *config,
+                                  const struct sockaddr *address, struct diag *diag)
+{
+    coap_address_t to;
+    coap_session_t *session;
+    coap_address_init(&to);
+    to.size = address->sa_family == AF_INET6 ? sizeof(to.addr.sin6) : sizeof(to.addr.sin);
+    memcpy(&to.addr, address, to.size);
+    coap_library_forget();
+    if (config->scheme == COAP_SCHEME_UDP)
+        session = coap_new_client_session(context, NULL, &to, COAP_PROTO_UDP);
+    else if (config->scheme == COAP_SCHEME_TCP)
+        session = coap_new_client_session(context, NULL, &to, COAP_PROTO_TCP);
+    else if (config->psk_identity)
+        session = open_with_key(context, config, &to);
+    else
+        session = open_with_certificates(context, config, &to);
+    if (!session)
+        (void)diag_set(diag, ERR_NETWORK, "no session with %s: %s", config->base,
+                       library_says[0] ? library_says : "the socket or the keys cannot be used");
+    return session;
+}
+
+/* --- questions -------------------------------------------------------------------------------- */
+
+static uint8_t unescaped(const char **at)
+{
+    unsigned value = 0;
+    const char *c = *at;
+    if (*c != '%') {
+        *at = c + 1;
+        return (uint8_t)*c;
+    }
+    for (int i = 1; i <= 2; i++) /* the configuration, or the caller, has looked */
+        value = value << 4 | (unsigned)(c[i] <= '9' ? c[i] - '0' : (c[i] | 0x20) - 'a' + 10);
+    *at = c + 3;
+    return (uint8_t)value;
+}
+
+/* Each part of [at, end), cut at the separator, is an option. */
+static bool add_parts(coap_pdu_t *pdu, uint16_t option, const char *at, const char *end,
+                      char separator)
+{
+    uint8_t part[COAP_SEGMENT_BYTES_MAX];
+    while (at < end) {
+        size_t size = 0;
+        while (at < end && *at != separator) {
+            if (size == sizeof(part))
+                return false;
+            part[size++] = unescaped(&at);
+        }
+        at++;
+        if (!coap_add_option(pdu, option, size, part))
+            return false;
+    }
+    return true;
+}
+
+static bool add_number(coap_pdu_t *pdu, uint16_t option, uint32_t value)
+{
+    uint8_t bytes[4];
+    unsigned size = coap_encode_var_safe(bytes, sizeof(bytes), value);
+    return coap_add_option(pdu, option, size, bytes) > 0;
+}
+
+static bool is_address(const char *host)
+{
+    struct in_addr v4;
+    return strchr(host, ':') || inet_pton(AF_INET, host, &v4) == 1;
+}
+
+coap_pdu_t *coap_session_question(coap_session_t *session, const struct coap_config *config,
+                                  const struct coap_question *question)
+{
+    const char *path_end = question->path + strcspn(question->path, "?");
+    const char *end = path_end + strlen(path_end);
+    coap_pdu_t *pdu =
+        coap_pdu_init(question->confirmable ? COAP_MESSAGE_CON : COAP_MESSAGE_NON,
+                      COAP_REQUEST_CODE_GET, coap_new_message_id(session), QUESTION_BYTES_MAX);
+    if (!pdu)
+        return NULL;
+    /* in the order of their numbers */
+    bool good =
+        coap_add_token(pdu, COAP_TOKEN_BYTES, question->token) &&
+        (is_address(config->host) ||
+         coap_add_option(pdu, COAP_OPTION_URI_HOST, strlen(config->host),
+                         (const uint8_t *)config->host)) &&
+        (question->observe < 0 ||
+         add_number(pdu, COAP_OPTION_OBSERVE, (uint32_t)question->observe)) &&
+        add_parts(pdu, COAP_OPTION_URI_PATH, question->path, path_end, '/') &&
+        (path_end == end || add_parts(pdu, COAP_OPTION_URI_QUERY, path_end + 1, end, '&')) &&
+        (!question->has_block || add_number(pdu, COAP_OPTION_BLOCK2, question->block));
+    if (good)
+        return pdu;
+    coap_delete_pdu(pdu);
+    return NULL;
+}

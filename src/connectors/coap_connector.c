@@ -1,0 +1,355 @@
+/*
+ * The CoAP connector: the glue between the host, the channel to the server (coap/coap_channel.h)
+ * and the resources there (coap/coap_node.h).
+ *
+ * A server that is away, a key that does not fit, a resource that answers with an error are told in
+ * health, and tried again, for ever; they do not end the source. So connect succeeds when the
+ * configuration makes sense.
+ */
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/limits.h"
+#include "codec/timestamp.h"
+#include "connectors/coap/coap_node.h"
+#include "connectors/connector.h"
+#include "os/clock.h"
+
+#include <stdio.h>
+
+#define TELL_MS        100 /* what happens within it is told at once */
+#define SENTENCE_BYTES 700
+
+struct coap {
+    struct connector_host host;
+    struct coap_config config;
+    struct ingest_source *source;
+    struct coap_channel channel;
+    struct coap_emit emit;
+    struct coap_acks *acks;
+    struct coap_nodes nodes;
+    uv_timer_t teller;
+    uint64_t durable;
+    uint32_t open;  /* of teller, channel and nodes */
+    bool is_opened; /* channel and nodes are there */
+    bool is_stopping;
+    bool is_stopped;
+    bool is_closing;
+    char told[SENTENCE_BYTES];
+};
+
+/* --- health, told ----------------------------------------------------------------------------- */
+
+static const struct coap_node *first_failing(const struct coap *coap)
+{
+    for (uint32_t i = 0; i < coap->nodes.count; i++)
+        if (coap->nodes.table[i]->error[0])
+            return coap->nodes.table[i];
+    return NULL;
+}
+
+static void sentence_make(const struct coap *coap, char sentence[SENTENCE_BYTES])
+{
+    const struct coap_node *node = coap->nodes.failing > 0 ? first_failing(coap) : NULL;
+    sentence[0] = '\0';
+    if (!node)
+        return;
+    if (coap->channel.reason[0] && !coap->channel.is_ready)
+        snprintf(sentence, SENTENCE_BYTES, "%s", coap->channel.reason);
+    else if (coap->nodes.failing == 1)
+        snprintf(sentence, SENTENCE_BYTES, "/%.200s: %s", node->path, node->error);
+    else
+        snprintf(sentence, SENTENCE_BYTES, "%u of %u resources do not work, first /%.200s: %s",
+                 coap->nodes.failing, coap->nodes.count, node->path, node->error);
+}
+
+static void on_tell(uv_timer_t *timer)
+{
+    struct coap *coap = timer->data;
+    char sentence[SENTENCE_BYTES];
+    sentence_make(coap, sentence);
+    if (strcmp(sentence, coap->told) == 0)
+        return;
+    memcpy(coap->told, sentence, sizeof(coap->told));
+    coap->host.on_warning(coap->host.ctx, sentence[0] ? sentence : NULL);
+}
+
+static void on_changed(void *ctx)
+{
+    struct coap *coap = ctx;
+    if (!coap->is_closing && !uv_is_active((uv_handle_t *)&coap->teller))
+        uv_timer_start(&coap->teller, on_tell, TELL_MS, 0);
+}
+
+/* --- the channel ------------------------------------------------------------------------------ */
+
+static void on_ready(void *ctx)
+{
+    struct coap *coap = ctx;
+    coap_nodes_ready(&coap->nodes);
+}
+
+static void on_lost(void *ctx, const char *reason)
+{
+    struct coap *coap = ctx;
+    coap_nodes_lost(&coap->nodes, reason);
+}
+
+static enum coap_verdict on_response(void *ctx, const coap_pdu_t *response)
+{
+    struct coap *coap = ctx;
+    return coap_nodes_response(&coap->nodes, response);
+}
+
+static void on_rejected(void *ctx, const uint8_t token[COAP_TOKEN_BYTES])
+{
+    struct coap *coap = ctx;
+    coap_nodes_rejected(&coap->nodes, token);
+}
+
+static void on_repeat(void *ctx, const uint8_t token[COAP_TOKEN_BYTES])
+{
+    struct coap *coap = ctx;
+    coap_nodes_repeat(&coap->nodes, token);
+}
+
+static void on_read_end(void *ctx)
+{
+    struct coap *coap = ctx;
+    ingest_end_of_read(coap->source);
+    coap_nodes_pump(&coap->nodes);
+}
+
+static void release(struct coap *coap)
+{
+    struct connector_host host = coap->host;
+    ingest_source_close(coap->source);
+    mem_free(coap->acks);
+    coap_config_fini(&coap->config);
+    host.on_closed(host.ctx); /* the state may be gone after this */
+}
+
+static void on_part_closed(void *ctx)
+{
+    struct coap *coap = ctx;
+    if (--coap->open == 0)
+        release(coap);
+}
+
+static const struct coap_channel_ops channel_ops = {.on_ready = on_ready,
+                                                    .on_lost = on_lost,
+                                                    .on_response = on_response,
+                                                    .on_rejected = on_rejected,
+                                                    .on_repeat = on_repeat,
+                                                    .on_read_end = on_read_end,
+                                                    .on_closed = on_part_closed};
+
+/* --- the pipeline ----------------------------------------------------------------------------- */
+
+static void check_stopped(struct coap *coap)
+{
+    if (!coap->is_stopping || coap->is_stopped || coap->durable < coap->emit.sequence)
+        return;
+    coap->is_stopped = true;
+    coap->host.on_stopped(coap->host.ctx);
+}
+
+static void on_durable(void *ctx, uint64_t sequence, uint64_t block_number)
+{
+    struct coap *coap = ctx;
+    uint16_t message_id;
+    (void)block_number;
+    coap->durable = sequence;
+    while (coap_acks_take(coap->acks, sequence, &message_id))
+        coap_channel_acknowledge(&coap->channel, message_id);
+    check_stopped(coap);
+}
+
+static void on_pause(void *ctx)
+{
+    struct coap *coap = ctx;
+    coap_channel_pause(&coap->channel, true);
+}
+
+static void on_resume(void *ctx)
+{
+    struct coap *coap = ctx;
+    coap_channel_pause(&coap->channel, false);
+    coap_nodes_pump(&coap->nodes);
+}
+
+static const struct ingest_source_ops source_ops = {on_durable, on_pause, on_resume};
+
+/* --- the host's side -------------------------------------------------------------------------- */
+
+static uint64_t source_seed(const struct coap *coap)
+{
+    return hash_bytes_seeded(bytes_from_text(coap->host.source_id),
+                             hash_bytes(bytes_from_text(coap->host.replica_id)));
+}
+
+static enum err source_open(struct coap *coap, struct diag *diag)
+{
+    const struct connector_host *host = &coap->host;
+    coap->acks = mem_zalloc(1, sizeof(*coap->acks));
+    enum err err = coap->acks
+                       ? ingest_source_open(host->ingest, bytes_from_text(host->source_id),
+                                            BYTES_LITERAL("coap"), &source_ops, coap, &coap->source)
+                       : ERR_NO_MEMORY;
+    if (err != ERR_OK)
+        return diag_set(diag, err, "out of memory for the source");
+    coap->emit = (struct coap_emit){
+        .config = &coap->config, .source_id = host->source_id, .source = coap->source};
+    coap->nodes = (struct coap_nodes){.loop = host->loop,
+                                      .config = &coap->config,
+                                      .channel = &coap->channel,
+                                      .emit = &coap->emit,
+                                      .acks = coap->acks,
+                                      .on_changed = on_changed,
+                                      .on_closed = on_part_closed,
+                                      .ctx = coap};
+    coap_channel_open(&coap->channel, host->loop, &coap->config, source_seed(coap), &channel_ops,
+                      coap);
+    coap->open += 2;
+    coap->is_opened = true;
+    if (coap_nodes_open(&coap->nodes) != ERR_OK)
+        return diag_set(diag, ERR_NO_MEMORY, "out of memory for the source");
+    return ERR_OK;
+}
+
+static enum err coap_connect(void *state, const struct connector_host *host, struct diag *diag)
+{
+    struct coap *coap = state;
+    *coap = (struct coap){.host = *host};
+    uv_timer_init(host->loop, &coap->teller);
+    coap->teller.data = coap;
+    coap->open = 1;
+    enum err err = coap_config_init(&coap->config, host->config, diag);
+    if (err == ERR_OK)
+        err = source_open(coap, diag);
+    if (err == ERR_OK)
+        host->on_connected(host->ctx);
+    return err;
+}
+
+static enum err coap_start(void *state, struct diag *diag)
+{
+    struct coap *coap = state;
+    if (!coap->is_opened)
+        return diag_set(diag, ERR_CLOSED, "the source is not open");
+    coap_nodes_start(&coap->nodes);
+    return ERR_OK;
+}
+
+static void coap_stop(void *state)
+{
+    struct coap *coap = state;
+    coap->is_stopping = true;
+    if (coap->is_opened)
+        coap_nodes_stop(&coap->nodes);
+    check_stopped(coap);
+}
+
+static void on_teller_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+static void coap_disconnect(void *state)
+{
+    struct coap *coap = state;
+    if (coap->is_closing)
+        return;
+    coap->is_closing = true;
+    uv_close((uv_handle_t *)&coap->teller, on_teller_closed);
+    if (!coap->is_opened)
+        return;
+    coap_channel_close(&coap->channel);
+    coap_nodes_close(&coap->nodes);
+}
+
+/* --- health ----------------------------------------------------------------------------------- */
+
+static void health_set(json_t *object, const char *name, json_t *value)
+{
+    json_object_set_new(object, name, value ? value : json_null());
+}
+
+static void health_count(json_t *object, const char *name, uint64_t value)
+{
+    health_set(object, name, json_integer((json_int_t)value));
+}
+
+static void health_resources(const struct coap *coap, json_t *object)
+{
+    json_t *resources = json_array(), *failing = json_object();
+    char uri[2048];
+    for (uint32_t i = 0; i < coap->nodes.count; i++) {
+        const struct coap_node *node = coap->nodes.table[i];
+        snprintf(uri, sizeof(uri), "%s%s", coap->config.base, node->path);
+        if (!node->is_discovery)
+            json_array_append_new(resources, json_string(uri));
+        if (node->error[0])
+            json_object_set_new(failing, uri, json_string(node->error));
+    }
+    health_set(object, "resources", resources);
+    health_set(object, "resource_errors", failing);
+}
+
+static void coap_health(void *state, json_t *object)
+{
+    const struct coap *coap = state;
+    const struct coap_config *config = &coap->config;
+    const struct coap_nodes *nodes = &coap->nodes;
+    char time[TIMESTAMP_TEXT_BYTES];
+    if (!config->host)
+        return;
+    health_set(object, "host", json_string(config->host));
+    health_set(object, "port", json_integer(config->port));
+    health_set(object, "mode", json_string(config->is_poll ? "poll" : "observe"));
+    if (config->is_poll)
+        health_set(object, "poll_interval", json_integer(config->interval_seconds));
+    if (!coap->is_opened)
+        return;
+    health_resources(coap, object);
+    health_count(object, "active_observations", nodes->observed);
+    health_count(object, "messages_received", coap->emit.messages + coap->emit.oversize);
+    if (nodes->stored_us) {
+        timestamp_format(nodes->stored_us, time);
+        health_set(object, "last_successful_operation", json_string(time));
+    }
+    if (coap->told[0])
+        health_set(object, "error", json_string(coap->told));
+    health_set(object, "connected", json_boolean(coap->channel.is_ready));
+    health_count(object, "sessions", coap->channel.sessions);
+    health_count(object, "failing_resources", nodes->failing);
+    health_count(object, "failed_requests", nodes->errors);
+    health_count(object, "stale_notifications", nodes->stale);
+    health_count(object, "repeated_values", nodes->repeated);
+    health_count(object, "stray_responses", nodes->strays);
+    health_count(object, "oversize_bodies", coap->emit.oversize);
+    health_set(object, "paused", json_boolean(coap->channel.is_paused));
+}
+
+static const char *const formats[] = {"JSON", "CBOR", "Plain Text", NULL};
+
+const struct connector coap_connector = {
+    .abi = INGESTOR_CONNECTOR_ABI,
+    .name = "coap",
+    .class_name = "CoapConnector",
+    .class_path = "src.connectors.coap_connector.CoapConnector",
+    .display = {.name = "CoAP Server",
+                .description = "Observe or poll the resources of a CoAP server",
+                .icon = "📶",
+                .category = "IoT",
+                .formats = formats,
+                .real_time = true},
+    .config_schema = coap_config_schema,
+    .single = true,
+    .state_size = sizeof(struct coap),
+    .ops = {.connect = coap_connect,
+            .start = coap_start,
+            .stop = coap_stop,
+            .disconnect = coap_disconnect,
+            .health = coap_health,
+            .check = coap_config_check},
+};
