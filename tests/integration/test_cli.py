@@ -97,8 +97,8 @@ def test_check(run):
 
 
 def test_check_refuses_types_that_are_not_there_yet(run):
-    yaml = "sources:\n- {name: a, type_name: coap, config: {host: h, resources: r}}\n"
-    assert 'type_name "coap" is no type of source' in run("check", yaml=yaml, expect=2).stderr
+    yaml = "sources:\n- {name: a, type_name: opcua, config: {host: h, resources: r}}\n"
+    assert 'type_name "opcua" is no type of source' in run("check", yaml=yaml, expect=2).stderr
 
 
 def test_config_file_named_and_missing(run, tmp_path):

@@ -7,9 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define COAP_ACKS_MAX         1024 /* a power of two */
-#define COAP_ACK_LIFE_SECONDS 247  /* EXCHANGE_LIFETIME: a message id means another message after  \
-                                    */
+#define COAP_ACKS_MAX 1024 /* a power of two */
+#define COAP_ACK_LIFE_SECONDS                                                                      \
+    247 /* EXCHANGE_LIFETIME: a message id means another message after                             \
+         */
 
 struct coap_ack {
     int64_t added_ns;

@@ -8,7 +8,7 @@
 
 #define RETRY_MIN_MS     1000
 #define RETRY_MAX_MS     60000
-#define HANDSHAKE_MS     30000
+#define HANDSHAKE_MS     15000
 #define READ_ROUNDS_MAX  32 /* datagrams in a row before others have their turn */
 #define SESSION_CONS_MAX 1  /* NSTART of RFC 7252 §4.7 */
 
@@ -223,6 +223,7 @@ static void read_all(struct coap_channel *channel)
 {
     for (int round = 0; round < READ_ROUNDS_MAX && !channel->was_lost; round++) {
         uint64_t before = channel->events;
+        coap_library_forget();
         if (coap_io_process(channel->link->context, COAP_IO_NO_WAIT) < 0)
             lose(channel, "no session with", "libcoap cannot read");
         if (round == 0)

@@ -27,14 +27,25 @@ void coap_library_forget(void)
     library_says[0] = '\0';
 }
 
+/* Without the session, "*  127.0.0.1:4711 <-> 127.0.0.1:5684 DTLS: ", which differs each time. */
+static const char *without_session(const char *message)
+{
+    const char *arrow = strstr(message, " <-> ");
+    const char *colon = arrow ? strstr(arrow, ": ") : NULL;
+    if (colon)
+        message = colon + 2;
+    return message + strspn(message, " *");
+}
+
 static void on_log(coap_log_t level, const char *message)
 {
+    char line[sizeof(library_says)];
     (void)level;
-    while (*message == ' ' || *message == '*')
-        message++;
-    snprintf(library_says, sizeof(library_says), "%s", message);
-    library_says[strcspn(library_says, "\r\n")] = '\0';
-    log_debug("coap", "%s", library_says);
+    snprintf(line, sizeof(line), "%s", without_session(message));
+    line[strcspn(line, "\r\n")] = '\0';
+    log_debug("coap", "%s", line);
+    if (!library_says[0]) /* the first of several says why, the others that */
+        memcpy(library_says, line, sizeof(line));
 }
 
 static void library_begin(void)
@@ -66,24 +77,26 @@ coap_context_t *coap_session_context(struct diag *diag)
 
 /* --- sessions --------------------------------------------------------------------------------- */
 
-/* libcoap checks the chain but not for whom the certificate is: OpenSSL does, told here. */
-static int on_tls_setup(void *tls, coap_dtls_pki_t *setup)
+/*
+ * libcoap uses ca_file in a server only, and checks the chain but not for whom the certificate is:
+ * OpenSSL does both, told here, before the server's first datagram is read.
+ */
+static bool verify_as_configured(coap_session_t *session, const struct coap_config *config)
 {
-    const struct coap_config *config = setup->cn_call_back_arg;
-    SSL *ssl = tls;
+    coap_tls_library_t library;
+    SSL *ssl = coap_session_get_tls(session, &library);
+    if (!ssl || library != COAP_TLS_LIBRARY_OPENSSL)
+        return false;
+    SSL_CTX *context = SSL_get_SSL_CTX(ssl);
+    if ((config->ca_file ? SSL_CTX_load_verify_locations(context, config->ca_file, NULL)
+                         : SSL_CTX_set_default_verify_paths(context)) != 1) {
+        snprintf(library_says, sizeof(library_says), "the authorities (%.100s) cannot be read",
+                 config->ca_file ? config->ca_file : "the machine's own");
+        return false;
+    }
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    if (!config->ca_file && SSL_CTX_set_default_verify_paths(SSL_get_SSL_CTX(ssl)) != 1)
-        return 0;
-    if (X509_VERIFY_PARAM_set1_ip_asc(param, config->server_name) == 1)
-        return 1;
-    return X509_VERIFY_PARAM_set1_host(param, config->server_name, 0) == 1;
-}
-
-static int on_common_name(const char *name, const uint8_t *certificate, size_t size,
-                          coap_session_t *session, unsigned depth, int validated, void *arg)
-{
-    (void)name, (void)certificate, (void)size, (void)session, (void)depth, (void)arg;
-    return validated;
+    return X509_VERIFY_PARAM_set1_ip_asc(param, config->server_name) == 1 ||
+           X509_VERIFY_PARAM_set1_host(param, config->server_name, 0) == 1;
 }
 
 static char *sni_of(const struct coap_config *config, char name[256])
@@ -105,17 +118,18 @@ static coap_session_t *open_with_certificates(coap_context_t *context,
         .verify_peer_cert = config->verify,
         .cert_chain_validation = 1,
         .cert_chain_verify_depth = CHAIN_DEPTH_MAX,
-        .validate_cn_call_back = on_common_name,
         .client_sni = sni_of(config, name),
         .pki_key = {.key_type = COAP_PKI_KEY_PEM},
     };
-    /* libcoap hands this pointer back as it is, and reads through it only */
-    setup.cn_call_back_arg = (void *)(uintptr_t)config;
-    setup.additional_tls_setup_call_back = config->verify ? on_tls_setup : NULL;
     setup.pki_key.key.pem.ca_file = config->ca_file;
     setup.pki_key.key.pem.public_cert = config->cert_file;
     setup.pki_key.key.pem.private_key = config->key_file;
-    return coap_new_client_session_pki(context, NULL, address, COAP_PROTO_DTLS, &setup);
+    coap_session_t *session =
+        coap_new_client_session_pki(context, NULL, address, COAP_PROTO_DTLS, &setup);
+    if (!session || !config->verify || verify_as_configured(session, config))
+        return session;
+    coap_session_release(session);
+    return NULL;
 }
 
 static coap_session_t *open_with_key(coap_context_t *context, const struct coap_config *config,

@@ -7,7 +7,7 @@
 
 #include <sys/socket.h>
 
-/* What libcoap said last on this thread, "" when nothing since the last forget. */
+/* What libcoap said first on this thread since the last forget, "" for nothing. */
 const char *coap_library_says(void);
 void coap_library_forget(void);
 

@@ -1,0 +1,72 @@
+/*
+ * What a hostile CoAP server sends: a datagram, taken apart by libcoap and by coap_answer; the
+ * same bytes as an answer of /.well-known/core, and cut into blocks whose options they also are.
+ */
+#include "base/limits.h"
+#include "connectors/coap/coap_answer.h"
+#include "connectors/coap/coap_core_links.h"
+
+#include <stdlib.h>
+
+#define BODY_BYTES_MAX 2048
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool good)
+{
+    if (!good)
+        abort();
+}
+
+static void read_datagram(const uint8_t *data, size_t size, coap_proto_t proto)
+{
+    struct coap_answer answer;
+    char text[200];
+    coap_pdu_t *pdu = coap_pdu_init(0, 0, 0, size);
+    if (pdu && coap_pdu_parse(proto, data, size, pdu) > 0) {
+        bool is_good = coap_answer_read(pdu, proto == COAP_PROTO_TCP, &answer);
+        coap_answer_describe(&answer, text, sizeof(text));
+        check(strlen(text) < sizeof(text));
+        check(!is_good || answer.block.etag_size <= COAP_ETAG_BYTES_MAX);
+        check(answer.block.payload.size <= size);
+    }
+    coap_delete_pdu(pdu);
+}
+
+static bool on_path(void *ctx, struct bytes path)
+{
+    const struct bytes *text = ctx;
+    check(path.data >= text->data && path.data + path.size <= text->data + text->size);
+    (void)coap_core_links_match("*a*/*b", path);
+    return true;
+}
+
+static void read_blocks(const uint8_t *data, size_t size)
+{
+    struct coap_body body;
+    coap_body_init(&body, BODY_BYTES_MAX);
+    while (size >= 5) {
+        struct coap_block block = {0};
+        size_t length = load_u16(data + 3) % 1100;
+        if (length > size - 5)
+            length = size - 5;
+        check(coap_block_read(bytes_from(data, 3), &block));
+        block.payload = bytes_from(data + 5, length);
+        enum coap_body_step step = coap_body_add(&body, &block);
+        check(body.bytes.size <= BODY_BYTES_MAX);
+        check(step != COAP_BODY_MORE || body.next > 0);
+        data += 5 + length;
+        size -= 5 + length;
+    }
+    coap_body_fini(&body);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bytes text = bytes_from(data, size);
+    read_datagram(data, size, COAP_PROTO_UDP);
+    read_datagram(data, size, COAP_PROTO_TCP);
+    coap_core_links_each(text, on_path, &text);
+    read_blocks(data, size);
+    return 0;
+}
