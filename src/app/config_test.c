@@ -362,7 +362,7 @@ static void test_bad_sources(void **state)
     bad_yaml("sources: [5]\n", "sources[0] is not a mapping");
     bad_yaml("sources: [{}]\n", "sources[0].name is missing");
     bad_yaml("sources: [{name: a, type_name: kafka, config: {}}]\n",
-             "\"kafka\" is no type of source; there are \"http_push\", \"mqtt\"");
+             "\"kafka\" is no type of source; there are \"coap\", \"http_push\", \"mqtt\"");
     bad_yaml("sources: [{name: a, type_name: rest_api, config: {}}]\n",
              "sources[0].config: url is missing");
     bad_yaml("sources: [{name: a, type_name: mqtt}]\n", "config is missing");

@@ -1,6 +1,6 @@
 /*
  * The CoAP connector: the glue between the host, the channel to the server (coap/coap_channel.h)
- * and the resources there (coap/coap_node.h).
+ * and the resources there (coap/coap_nodes.h).
  *
  * A server that is away, a key that does not fit, a resource that answers with an error are told in
  * health, and tried again, for ever; they do not end the source. So connect succeeds when the
@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/limits.h"
 #include "codec/timestamp.h"
-#include "connectors/coap/coap_node.h"
+#include "connectors/coap/coap_nodes.h"
 #include "connectors/connector.h"
 #include "os/clock.h"
 

@@ -291,7 +291,7 @@ static void connect_next(struct coap_channel *channel)
         (const struct sockaddr *)&channel->addresses[channel->address_next++];
     struct diag diag = {0};
     channel->sessions++;
-    if (link_open(channel, address, &diag) != ERR_OK) {
+    if (link_open(channel, address, &diag) != ERR_OK || !channel->link) {
         snprintf(channel->reason, sizeof(channel->reason), "%s", diag.text);
         lost(channel);
         return;

@@ -1,6 +1,7 @@
 #include "connectors/coap/coap_node.h"
 
 #include "base/hash.h"
+#include "connectors/coap/coap_nodes.h"
 #include "os/clock.h"
 
 #include <stdio.h>
@@ -38,7 +39,7 @@ static bool is_polled(const struct coap_node *node)
 
 static void on_timer(uv_timer_t *timer);
 
-void coap_node_rest(struct coap_node *node, int64_t wait_ms)
+static void rest_for(struct coap_node *node, int64_t wait_ms)
 {
     if (node->nodes->is_running)
         uv_timer_start(&node->timer, on_timer, wait_ms > 0 ? (uint64_t)wait_ms : 0, 0);
@@ -127,8 +128,8 @@ void coap_node_fail(struct coap_node *node, const char *reason)
     observed_set(node, false);
     node->has_observe_token = false;
     error_set(node, reason);
-    coap_node_rest(node, is_polled(node) && !node->is_discovery ? slot_wait_ms(node)
-                                                                : backoff_next_ms(&node->backoff));
+    rest_for(node, is_polled(node) && !node->is_discovery ? slot_wait_ms(node)
+                                                          : backoff_next_ms(&node->backoff));
 }
 
 void coap_node_lost(struct coap_node *node, const char *reason)
@@ -141,7 +142,7 @@ void coap_node_lost(struct coap_node *node, const char *reason)
     error_set(node, reason);
 }
 
-void coap_node_well(struct coap_node *node)
+static void well(struct coap_node *node)
 {
     backoff_reset(&node->backoff);
     node->restarts = 0;
@@ -185,19 +186,19 @@ static void rest(struct coap_node *node)
 {
     const struct coap_nodes *nodes = node->nodes;
     if (is_polled(node))
-        coap_node_rest(node, slot_wait_ms(node));
+        rest_for(node, slot_wait_ms(node));
     else if (node->is_observed)
-        coap_node_rest(node, coap_fresh_wait_ms(node->max_age_seconds,
-                                                nodes->config->refresh_seconds, nodes->random));
+        rest_for(node, coap_fresh_wait_ms(node->max_age_seconds, nodes->config->refresh_seconds,
+                                          nodes->random));
     else
-        coap_node_rest(node, nodes->config->interval_seconds * MS_PER_S);
+        rest_for(node, nodes->config->interval_seconds * MS_PER_S);
 }
 
 /* The question was answered well; what else there is comes by itself, or after a while. */
 static void settle(struct coap_node *node)
 {
     ask_over(node);
-    coap_node_well(node);
+    well(node);
     if (!is_polled(node) && !node->is_observed)
         error_set(node, "cannot be observed: it is polled");
     rest(node);

@@ -67,64 +67,13 @@ struct coap_node {
     char path[];
 };
 
-struct coap_nodes {
-    uv_loop_t *loop;
-    const struct coap_config *config;
-    struct coap_channel *channel;
-    struct coap_emit *emit;
-    struct coap_acks *acks;
-    void (*on_changed)(void *ctx); /* somebody's health */
-    void (*on_closed)(void *ctx);
-    void *ctx;
-    struct coap_node **table;
-    uint32_t count;
-    uint32_t capacity;
-    struct coap_node *queue_first;
-    struct coap_node **queue_last;
-    uint32_t asked;
-    uint32_t failing;
-    uint32_t observed;
-    uint32_t open; /* timers */
-    uint64_t random;
-    int64_t heard_ns; /* the last answer of the server */
-    int64_t stored_us;
-    bool is_running;
-    bool is_closing;
-    uint64_t stale; /* notifications older than the newest */
-    uint64_t repeated;
-    uint64_t errors;
-    uint64_t strays; /* responses that nobody asked for */
-};
-
-/* Makes the resources of the configuration. ERR_NO_MEMORY: close it all the same. */
-enum err coap_nodes_open(struct coap_nodes *nodes) ERR_MUST_USE;
-/* Ends with on_closed; at once when nothing was opened. */
-void coap_nodes_close(struct coap_nodes *nodes);
-void coap_nodes_start(struct coap_nodes *nodes);
-/* Tells the server that nothing is observed any more. */
-void coap_nodes_stop(struct coap_nodes *nodes);
-
-/* The channel's calls. */
-void coap_nodes_ready(struct coap_nodes *nodes);
-void coap_nodes_lost(struct coap_nodes *nodes, const char *reason);
-enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t *response);
-void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
-void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
-/* Asks those that wait, as far as there is room. */
-void coap_nodes_pump(struct coap_nodes *nodes);
-/* Adds one; false: it is there, it cannot be one, or there are too many. */
-bool coap_nodes_add(struct coap_nodes *nodes, struct bytes path, bool is_discovery);
-
-/* A resource's part, for coap_nodes.c. */
+/* At the beginning: a registration or a poll is queued. */
 void coap_node_begin(struct coap_node *node);
+/* Asks what it wants; takes one of the places of those asked, if it has none. */
 void coap_node_ask(struct coap_node *node);
+/* The server is lost: it begins again when it is there. */
 void coap_node_lost(struct coap_node *node, const char *reason);
+/* Something is wrong with this one: it is tried again after a while. */
 void coap_node_fail(struct coap_node *node, const char *reason);
-void coap_node_well(struct coap_node *node);
-void coap_node_rest(struct coap_node *node, int64_t wait_ms);
 enum coap_verdict coap_node_answer(struct coap_node *node, const struct coap_answer *answer,
                                    bool is_observation);
-/* coap_nodes.c's, for coap_node.c. */
-void coap_nodes_queue(struct coap_node *node, enum coap_want want);
-void coap_nodes_token(struct coap_node *node, bool is_observation, uint8_t token[COAP_TOKEN_BYTES]);
-void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text);

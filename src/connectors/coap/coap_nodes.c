@@ -1,4 +1,4 @@
-#include "connectors/coap/coap_node.h"
+#include "connectors/coap/coap_nodes.h"
 
 #include "base/alloc.h"
 #include "base/hash.h"
@@ -102,7 +102,7 @@ static bool is_path(struct bytes path)
 static enum err table_grow(struct coap_nodes *nodes)
 {
     uint32_t capacity = nodes->capacity ? nodes->capacity * 2 : 16;
-    struct coap_node **table = mem_realloc(nodes->table, capacity * sizeof(*table));
+    struct coap_node **table = mem_realloc(nodes->table, capacity * sizeof(struct coap_node *));
     if (!table)
         return ERR_NO_MEMORY;
     nodes->table = table;
@@ -131,10 +131,10 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
     return ERR_OK;
 }
 
-bool coap_nodes_add(struct coap_nodes *nodes, struct bytes path, bool is_discovery)
+static bool add_found(struct coap_nodes *nodes, struct bytes path)
 {
     return nodes->count < COAP_RESOURCES_MAX && is_path(path) && !is_known(nodes, path) &&
-           add(nodes, path, is_discovery) == ERR_OK;
+           add(nodes, path, false) == ERR_OK;
 }
 
 enum err coap_nodes_open(struct coap_nodes *nodes)
@@ -168,7 +168,7 @@ static bool on_path(void *ctx, struct bytes path)
         if (!coap_core_links_match(config->resources[i], path))
             continue;
         discovery->matches++;
-        (void)coap_nodes_add(nodes, path, false);
+        (void)add_found(nodes, path);
         break;
     }
     return nodes->count < COAP_RESOURCES_MAX;
