@@ -12,6 +12,7 @@
 #include "journal/block.h"
 #include "lake/batch.h"
 #include "lake/catalog.h"
+#include "metadata/extract.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ struct bench {
     uint32_t group;
     uint64_t sequence;
     struct buf extras;
-    double fill_s, append_s, cut_s;
+    double fill_s, append_s, cut_s, metadata_s;
     uint64_t payload_bytes, file_bytes, files;
     struct batch *batches[BENCH_DATASETS_MAX];
     struct buf routes[BENCH_DATASETS_MAX];
@@ -173,6 +174,34 @@ static void blocks_work(struct bench *bench, const struct batch_options *options
         block_unref(blocks[i]);
 }
 
+/* --- metadata ------------------------------------------------------------------------------ */
+
+static enum err observer_cut(void *ctx, const struct cut_input *cut, void **state)
+{
+    struct bench *bench = ctx;
+    struct told *told = *state;
+    struct change change;
+    double from_s = cpu_s();
+    change_init(&change);
+    enum err err = extract_change(cut, &told, &change);
+    change_fini(&change);
+    *state = told;
+    bench->metadata_s += cpu_s() - from_s;
+    return err;
+}
+
+static void observer_forget(void *state)
+{
+    told_free(state);
+}
+
+static size_t observer_bytes(const void *state)
+{
+    return told_memory_bytes(state);
+}
+
+static const struct batch_observer_ops observer = {observer_cut, observer_forget, observer_bytes};
+
 int main(int argc, char **argv)
 {
     static struct bench bench;
@@ -184,6 +213,8 @@ int main(int argc, char **argv)
         bench.group > BENCH_GROUP_MAX)
         return 2;
     struct batch_options options = {
+        .observer = &observer,
+        .observer_ctx = &bench,
         .parquet = {.codec = PARQUET_ZSTD,
                     .zstd_level = 3,
                     .page_bytes = MIB,
@@ -209,7 +240,7 @@ int main(int argc, char **argv)
     while (bench.sequence < bench.end)
         blocks_work(&bench, &options);
     cut_all(&bench);
-    bench.fill_s = bench.append_s = bench.cut_s = 0;
+    bench.fill_s = bench.append_s = bench.cut_s = bench.metadata_s = 0;
     bench.payload_bytes = bench.file_bytes = bench.files = 0;
     bench.end = bench.sequence + messages;
     while (bench.sequence < bench.end)
@@ -220,6 +251,9 @@ int main(int argc, char **argv)
     printf("| stage | CPU-s per million | MB/s |\n|---|---|---|\n");
     printf("| append (decode, columns) | %.3f | %.0f |\n", bench.append_s / millions,
            (double)bench.payload_bytes / bench.append_s / 1e6);
+    printf("| metadata, at the cut | %.4f | %.0f |\n", bench.metadata_s / millions,
+           (double)bench.payload_bytes / 1e6 / bench.metadata_s);
+    bench.cut_s -= bench.metadata_s;
     printf("| cut (dictionaries, levels, zstd) | %.3f | %.0f |\n", bench.cut_s / millions,
            (double)bench.payload_bytes / bench.cut_s / 1e6);
     printf("\n%" PRIu64 " messages of %.0f bytes in %u datasets, %" PRIu64

@@ -400,8 +400,14 @@ static enum err own_tell(struct extraction *extraction, const char *name, enum d
 static enum err moment_tell(struct extraction *extraction, const char *name, int64_t us)
 {
     char text[TIMESTAMP_TEXT_BYTES];
-    size_t size = timestamp_format(us, text);
-    return own_tell(extraction, name, DATASET_STRING, bytes_from(text, size));
+    struct finding finding;
+    enum err err = finding_init(&finding, extraction, bytes_from_text(name));
+    if (err != ERR_OK)
+        return err;
+    tell_type(&finding, DATASET_STRING);
+    if (finding.told->sample_count < LIMIT_SAMPLES) /* each cut has another: soon enough */
+        (void)tell_sample(&finding, bytes_from(text, timestamp_format(us, text)));
+    return finding.err;
 }
 
 static enum err route_field_tell(struct extraction *extraction, const struct origin *origin,
@@ -423,6 +429,8 @@ static enum err route_field_tell(struct extraction *extraction, const struct ori
         return finding.err;
     }
     tell_type(&finding, types[field->type]);
+    if (finding.told->sample_count == LIMIT_SAMPLES)
+        return finding.err;
     buf_clear(text);
     if (field->type == FIELD_STRING)
         buf_append(text, value.text.data, value.text.size < 1024 ? value.text.size : 1024);
