@@ -66,14 +66,17 @@ static void help(FILE *out)
           "Connects, prints the schema it infers, where rows would go and the first rows.\n"
           "Stores nothing, and takes no message from anybody.\n\n"
           "  mqtt://[user:password@]host[:port]/topic/filter   (default topic: #)\n"
-          "  http[s]://[user:password@]host[:port]/path?query  (asked once)\n\n"
+          "  http[s]://[user:password@]host[:port]/path?query  (asked once)\n"
+          "  coap://host[:port]/path    also coap+tcp://, coaps://identity:key@…; without a path\n"
+          "                             what the server offers, with * in it what matches\n\n"
           "  --messages N      stop after N messages, show N rows (default 20)\n"
           "  --seconds N       stop after N seconds (default 10)\n"
           "  --data-path PATH  where the records are in an HTTP answer, as data.items\n"
           "  --json            print JSON\n"
           "  --help            this text\n\n"
           "Example: ingestor try mqtt://localhost/smartcity/#\n"
-          "         ingestor try https://api.example.org/readings --data-path data.items\n",
+          "         ingestor try https://api.example.org/readings --data-path data.items\n"
+          "         ingestor try coap://localhost/sensors/temperature\n",
           out);
 }
 

@@ -79,6 +79,52 @@ static enum err http_target(const char *url, const char *data_path, struct try_t
     return target->config ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* Without a path: all that the server offers. User and password are identity and key of DTLS. */
+static enum err coap_config(const char *url, CURLU *handle, json_t **ret_config)
+{
+    char *scheme = part_get(handle, CURLUPART_SCHEME, 0);
+    char *host = part_get(handle, CURLUPART_HOST, 0);
+    char *port = part_get(handle, CURLUPART_PORT, 0);
+    char *user = part_get(handle, CURLUPART_USER, CURLU_URLDECODE);
+    char *password = part_get(handle, CURLUPART_PASSWORD, CURLU_URLDECODE);
+    const char *path = strchr(strstr(url, "://") + 3, '/');
+    bool has_path = path && path[1];
+    json_t *config = scheme && host ? json_pack("{s:s, s:s, s:s, s:b}", "host", host, "resources",
+                                                has_path ? path : "*", "scheme", scheme, "discover",
+                                                !has_path || strchr(path, '*') != NULL)
+                                    : NULL;
+    if (config && port)
+        json_object_set_new(config, "port", json_integer(strtol(port, NULL, 10)));
+    if (config && user)
+        json_object_set_new(config, "psk_identity", json_string(user));
+    if (config && password)
+        json_object_set_new(config, "psk_key", json_string(password));
+    curl_free(scheme);
+    curl_free(host);
+    curl_free(port);
+    curl_free(user);
+    curl_free(password);
+    *ret_config = config;
+    return config ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err coap_target(const char *url, struct try_target *target, struct diag *diag)
+{
+    CURLU *handle = curl_url();
+    if (!handle)
+        return ERR_NO_MEMORY;
+    enum err err;
+    if (curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK)
+        err = diag_set(diag, ERR_INVALID,
+                       "'%.100s' is not a URL: coap://host[:port]/path, or coaps://identity:key@…",
+                       url);
+    else
+        err = coap_config(url, handle, &target->config);
+    curl_url_cleanup(handle);
+    target->type_name = "coap";
+    return err;
+}
+
 static bool has_scheme(const char *url, const char *scheme)
 {
     return strncasecmp(url, scheme, strlen(scheme)) == 0;
@@ -93,10 +139,13 @@ enum err try_url_parse(const char *url, const char *data_path, struct try_target
         err = mqtt_target(url, ret_target, diag);
     else if (has_scheme(url, "http://") || has_scheme(url, "https://"))
         err = http_target(url, data_path, ret_target);
+    else if (has_scheme(url, "coap://") || has_scheme(url, "coaps://") ||
+             has_scheme(url, "coap+tcp://"))
+        err = coap_target(url, ret_target, diag);
     else
         err = diag_set(diag, ERR_INVALID,
-                       "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic or "
-                       "http[s]://host[:port]/path",
+                       "'%.100s' is not a URL that can be tried: mqtt://host[:port]/topic, "
+                       "http[s]://host[:port]/path or coap://host[:port]/path",
                        url);
     if (err == ERR_OK && !(ret_target->name = mem_strdup("try")))
         err = ERR_NO_MEMORY;

@@ -2,6 +2,7 @@
 as acknowledged is in the lake; what goes wrong is that resource's health, and is tried again."""
 
 import json
+import subprocess
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from certificates import Authority
 from coap_peers import (ACK, BLOCK2, CON, CONTENT, CONTENT_FORMAT, ETAG, JSON, MAX_AGE, NON,
                         NOT_FOUND, OBSERVE, RST, UNAVAILABLE, AioServer, Between, LibcoapServer,
                         Message, ScriptedServer, coap_source, health, wait_health, wait_well)
-from conftest import wait_until
+from conftest import find_program, wait_until
 
 pytest.importorskip("aiocoap")
 
@@ -451,6 +452,15 @@ def test_loss_and_reordering_both_ways(peer, run):
     wait_until(lambda: any(r.get("big") for r in service.rows()), "the large body")
     assert len(service.seqs()) == len(set(service.seqs()))
     assert way.lost > 3 and way.turned > 3, way.story()
+
+
+def test_try_shows_what_a_server_offers(peer):
+    server = peer(AioServer, {"/sensors/a": b'{"seq": 1}', "/sensors/b": b'{"seq": 2}'})
+    done = subprocess.run([find_program("ingestor"), "try", f"coap://127.0.0.1:{server.port}",
+                           "--messages", "2", "--json"], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sensors_a" in done.stdout and "sensors_b" in done.stdout
 
 
 # --- TCP, DTLS -------------------------------------------------------------------------------------
