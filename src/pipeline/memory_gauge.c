@@ -9,7 +9,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 void memory_gauge_init(struct memory_gauge *gauge, uint64_t limit_bytes)
 {
-    uint64_t part = limit_bytes / 16;
+    uint64_t part = (limit_bytes - least(limit_bytes / 4, MEMORY_GAUGE_BASE_BYTES)) / 16;
     *gauge = (struct memory_gauge){
         .in_flight_max_bytes = least(2 * part, LIMIT_BLOCKS_IN_FLIGHT_BYTES),
         .batches_max_bytes = 6 * part,

@@ -3,7 +3,8 @@
  * What the data on their way hold in memory, against MEMORY_LIMIT_BYTES: blocks in flight, open
  * batches, cuts that wait for the disk, and recent rows. Each has a share; what passes its share
  * pushes back (batches are cut, workers wait, blocks pile up), and before all together reach the
- * limit the sources are paused. The rest, about a quarter, is the process itself.
+ * limit the sources are paused. The rest is the process itself: what it takes with nothing to do,
+ * and a quarter for what the allocator keeps between blocks.
  *
  * Never a deadlock: with the sources paused all but two things shrink by themselves, since batches
  * are cut by age and the disk is enough for that. Recent rows keep their share, which is far below
@@ -18,6 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define MEMORY_GAUGE_BASE_BYTES ((uint64_t)16 << 20) /* resident when idle, with one source */
 
 struct memory_gauge {
     /* the shares; constant after memory_gauge_init */

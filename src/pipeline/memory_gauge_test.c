@@ -18,7 +18,7 @@ static void test_shares_leave_room_for_the_process(void **state)
         uint64_t shares = gauge.in_flight_max_bytes + gauge.batches_max_bytes +
                           gauge.landers_max_bytes + gauge.recent_max_bytes;
         assert_true(shares <= gauge.pause_bytes);
-        assert_true(gauge.pause_bytes + limit / 8 <= limit);
+        assert_true(gauge.pause_bytes + MEMORY_GAUGE_BASE_BYTES + limit / 8 <= limit);
         /* what stays when nothing comes in lies below where sources go on */
         assert_true(gauge.waiting_pause_bytes + gauge.in_flight_max_bytes + gauge.recent_max_bytes <
                     gauge.resume_bytes);
@@ -29,7 +29,7 @@ static void test_pause_and_resume_lie_apart(void **state)
 {
     struct memory_gauge gauge;
     (void)state;
-    memory_gauge_init(&gauge, 256 * MIB);
+    memory_gauge_init(&gauge, 256 * MIB + MEMORY_GAUGE_BASE_BYTES);
     assert_false(memory_gauge_paused(&gauge));
     atomic_store(&gauge.batches_bytes, 180 * MIB);
     assert_false(memory_gauge_paused(&gauge));
@@ -47,7 +47,7 @@ static void test_what_waits_pauses_its_sources_first(void **state)
 {
     struct memory_gauge gauge;
     (void)state;
-    memory_gauge_init(&gauge, 256 * MIB);
+    memory_gauge_init(&gauge, 256 * MIB + MEMORY_GAUGE_BASE_BYTES);
     atomic_store(&gauge.batches_bytes, 65 * MIB);
     atomic_store(&gauge.waiting_bytes, 65 * MIB);
     assert_true(memory_gauge_waiting(&gauge));
@@ -64,7 +64,7 @@ static void test_ranges_made_again_do_not_stop_the_replay(void **state)
 {
     struct memory_gauge gauge;
     (void)state;
-    memory_gauge_init(&gauge, 256 * MIB);
+    memory_gauge_init(&gauge, 256 * MIB + MEMORY_GAUGE_BASE_BYTES);
     atomic_store(&gauge.batches_bytes, 300 * MIB);
     assert_false(memory_gauge_replay_room(&gauge));
     atomic_store(&gauge.redo_bytes, 200 * MIB);
