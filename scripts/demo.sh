@@ -140,7 +140,7 @@ show() {
     before_us=$now
 }
 
-query="duckdb -c \"SELECT ingestion_id, count(*) AS rows, max(timestamp) AS newest FROM read_parquet('data/lake/bronze/*/*/*/*.parquet', hive_partitioning=true, union_by_name=true) GROUP BY ALL ORDER BY rows DESC LIMIT 10\""
+query="duckdb -c \"SELECT ingestion_id, count(*) AS rows, max(timestamp) AS newest FROM read_parquet('data/lake/bronze/ingestion_id=*/*/*/*.parquet', hive_partitioning=true, union_by_name=true) GROUP BY ALL ORDER BY rows DESC LIMIT 10\""
 
 [ "${DEMO_INSTALL:-1}" = 0 ] || scripts/install-packages.sh demo
 say "Building …"

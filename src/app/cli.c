@@ -404,7 +404,7 @@ static const struct command commands[] = {
      "\n"
      "Connects to the sources, journals what they send, lands it as Parquet, and answers the API.\n"
      "SIGTERM or Ctrl-C drains and flushes within 10 s; a second one leaves at once, the journal\n"
-     "keeps the rest. SIGHUP reads LOG_LEVEL again.\n"
+     "keeps the rest. SIGHUP reads LOG_LEVEL and sources: again.\n"
      "\n"
      "Example: ingestor serve --mqtt-broker mqtt.example.org --mqtt-topic 'plant/#' \\\n"
      "             --object-store-url file:///srv/lake\n",

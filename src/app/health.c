@@ -228,7 +228,10 @@ void health_log_changes(struct service *service)
     component_log(&service->journal_log, "journal", health.journal, now_ns);
     component_log(&service->database_log, "database", health.database, now_ns);
     component_log(&service->metadata_log, "metadata", health.metadata, now_ns);
-    component_log(&service->buffer_log, "pipeline", health.data_buffer, now_ns);
+    component_log(&service->buffer_log, "pipeline",
+                  health.data_buffer[0] ? "the data buffer is full: sources wait for the workers"
+                                        : "",
+                  now_ns);
 }
 
 void health_ready(void *ctx, struct api_ready *ret_ready)

@@ -66,8 +66,8 @@ static enum err on_name(void *ctx, const char *name)
         recovery->slot_capacity = capacity;
     }
     recovery->slots[recovery->slot_count++] = slot;
-    if (slot >= recovery->core->slot_next)
-        recovery->core->slot_next = slot + 1;
+    if (slot >= recovery->core->slot_next && slot < CORE_SLOTS_MAX - 1)
+        recovery->core->slot_next = slot + 1; /* a name beyond would not be found again */
     return ERR_OK;
 }
 

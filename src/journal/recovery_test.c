@@ -232,6 +232,30 @@ static void test_foreign_segment(void **state)
     core_fini(&rig_core);
 }
 
+/* Somebody's file whose number is beyond ours: what is written after it is found again all the
+ * same. */
+static void test_number_beyond(void **state)
+{
+    static const char *const names[] = {FOLDER "/segment-999999", FOLDER "/segment-099999"};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        const struct fs *fs = sim_disk_fs(rig_disk);
+        struct fs_file *file;
+        rig_open(); /* makes the folder */
+        core_fini(&rig_core);
+        assert_int_equal(fs_open(fs, names[i], FS_WRITE | FS_CREATE, &file, NULL), ERR_OK);
+        assert_int_equal(fs_sync_folder(fs, FOLDER, NULL), ERR_OK);
+        fs_close(fs, file);
+        rig_open();
+        rig_append("a", 10);
+        core_fini(&rig_core);
+        sim_disk_power_cut(rig_disk);
+        rig_open();
+        assert_int_equal(rig_replayed(), i + 1);
+        core_fini(&rig_core);
+    }
+}
+
 static void test_second_open(void **state)
 {
     (void)state;
@@ -265,7 +289,8 @@ int main(void)
         TEST(test_checkpoint_made_good), TEST(test_freed_under_two_checkpoints),
         TEST(test_kept_until_uploaded),  TEST(test_header_copy),
         TEST(test_newer_version),        TEST(test_foreign_segment),
-        TEST(test_second_open),          TEST(test_no_space_at_open),
+        TEST(test_number_beyond),        TEST(test_second_open),
+        TEST(test_no_space_at_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@
  *
  * A folder that was there may have been made by a process that died before it synced the parent.
  * Therefore each folder's parents are synced once by every process, whoever made them; `synced`
- * remembers which.
+ * remembers which. Somebody may remove a folder meanwhile: each put looks, and begins anew then.
  */
 #include "base/alloc.h"
 #include "base/limits.h"
@@ -128,10 +128,22 @@ static enum err sync_chain(struct store_folder *folder, const char *path, struct
     return ERR_OK;
 }
 
+static void forget_synced(struct store_folder *folder)
+{
+    mutex_lock(&folder->lock);
+    map_fini(&folder->synced);
+    map_init(&folder->synced);
+    mutex_unlock(&folder->lock);
+}
+
 static enum err durable_folder(struct store_folder *folder, const char *path, struct diag *diag)
 {
-    if (is_synced(folder, path))
-        return ERR_OK;
+    struct fs_stat stat;
+    if (is_synced(folder, path)) {
+        if (fs_stat(folder->fs, path, &stat, NULL) != ERR_NOT_FOUND)
+            return ERR_OK;
+        forget_synced(folder);
+    }
     enum err err = fs_make_folders(folder->fs, path, diag);
     return err != ERR_OK ? err : sync_chain(folder, path, diag);
 }

@@ -201,6 +201,25 @@ static void test_syncs(void **state)
     tear_down(&fixture);
 }
 
+/* Somebody removes the lake under the running service: the next put makes its folders again. */
+static void test_folders_removed(void **state)
+{
+    (void)state;
+    for (int split = 0; split < 2; split++) {
+        struct fixture fixture;
+        set_up(&fixture, split);
+        assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_OK);
+        temp_folder_remove(fixture.lake);
+        assert_false(exists(fixture.lake));
+        write_file(fixture.spool_path, "rows");
+        uint64_t before = atomic_load(&fixture.faulty.counts[4]);
+        assert_int_equal(fixture.store->ops->put(fixture.store, &fixture.object, NULL), ERR_OK);
+        assert_true(exists(fixture.at_key));
+        assert_true(atomic_load(&fixture.faulty.counts[4]) - before >= 6); /* all of them synced */
+        tear_down(&fixture);
+    }
+}
+
 /* A copy is synced before it gets its name: a sync that fails leaves no object. */
 static void test_copy_syncs(void **state)
 {
@@ -256,11 +275,11 @@ static void test_probe_unwritable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rename),           cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_copy_checks),      cmocka_unit_test(test_keys_stay_inside),
-        cmocka_unit_test(test_failures),         cmocka_unit_test(test_syncs),
-        cmocka_unit_test(test_copy_syncs),       cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_probe_unwritable),
+        cmocka_unit_test(test_rename),          cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_checks),     cmocka_unit_test(test_keys_stay_inside),
+        cmocka_unit_test(test_failures),        cmocka_unit_test(test_syncs),
+        cmocka_unit_test(test_folders_removed), cmocka_unit_test(test_copy_syncs),
+        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_probe_unwritable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -453,6 +453,10 @@ int main(int argc, char **argv)
     uint64_t count = numbers > 0 ? strtoull(argv[1], NULL, 10) : 300;
     uint64_t first = numbers > 1 ? strtoull(argv[2], NULL, 10) : 1;
     struct totals totals = {0};
+    if (count == 0 || first == 0) {
+        fprintf(stderr, "usage: %s [SCHEDULES [FIRST-SEED]] [--verbose]\n", argv[0]);
+        return 2;
+    }
     for (uint64_t seed = first; seed < first + count; seed++)
         run_seed(seed, is_verbose, &totals);
     printf("%llu schedules, %llu crashes, %llu messages in %llu files, %llu cuts made again, %llu "
