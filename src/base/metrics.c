@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/map.h"
 #include "base/metrics_number.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <math.h>
@@ -133,16 +134,23 @@ static bool name_valid(const char *name, bool colon)
     return true;
 }
 
-/* Label values escape \ " and newline, help texts \ and newline. */
+/* Label values escape \ " and newline, help texts \ and newline. One byte that is no UTF-8 would
+ * make a scraper refuse the whole page. */
 static void append_escaped(struct buf *out, const char *text, bool quote)
 {
-    for (const char *c = text; *c; c++) {
+    size_t left = strlen(text);
+    size_t size;
+    for (const char *c = text; *c; c += size, left -= size) {
+        size = utf8_sequence((const uint8_t *)c, left);
         if (*c == '\n')
             buf_text(out, "\\n");
         else if (*c == '\\' || (quote && *c == '"'))
             buf_append(out, (const char[]){'\\', *c}, 2);
+        else if (size > 0)
+            buf_append(out, c, size);
         else
-            buf_byte(out, (uint8_t)*c);
+            buf_text(out, "\xef\xbf\xbd");
+        size += size == 0;
     }
 }
 

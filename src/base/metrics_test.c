@@ -72,6 +72,22 @@ static void test_families(void **state)
     metrics_free(metrics);
 }
 
+static void test_the_page_is_utf_8(void **state)
+{
+    (void)state;
+    struct metrics *metrics;
+    struct gauge *gauge;
+    assert_int_equal(metrics_new(&metrics), ERR_OK);
+    assert_int_equal(metrics_gauge(metrics, "a", "A",
+                                   METRIC_LABELS({"b", "\xc3\xa4\xc3_\xf0\x9f\x90\x8d\x80"}),
+                                   &gauge),
+                     ERR_OK);
+    gauge_set(gauge, 1);
+    expect_render(metrics, "# HELP a A\n# TYPE a gauge\n"
+                           "a{b=\"\xc3\xa4\xef\xbf\xbd_\xf0\x9f\x90\x8d\xef\xbf\xbd\"} 1.0\n");
+    metrics_free(metrics);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -341,11 +357,12 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_families), cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_remove),
-        cmocka_unit_test(test_collect),  cmocka_unit_test(test_render_limit),
-        cmocka_unit_test(test_cap),      cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_families),     cmocka_unit_test(test_the_page_is_utf_8),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_remove),       cmocka_unit_test(test_collect),
+        cmocka_unit_test(test_render_limit), cmocka_unit_test(test_cap),
+        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_merge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

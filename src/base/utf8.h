@@ -23,6 +23,20 @@ static inline size_t utf8_sequence(const uint8_t *text, size_t size)
     return bad ? 0 : length;
 }
 
+/* Where to cut text so that at most size bytes stay and no sequence is split. */
+static inline size_t utf8_cut(struct bytes text, size_t size)
+{
+    if (size >= text.size)
+        return text.size;
+    for (size_t back = 1; back <= 3 && back <= size; back++) {
+        size_t at = size - back;
+        size_t length = utf8_sequence(text.data + at, text.size - at);
+        if (length > 0)
+            return length > back ? at : size;
+    }
+    return size;
+}
+
 static inline bool utf8_valid(struct bytes text)
 {
     for (size_t i = 0; i < text.size;) {

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "pipeline/ingest.h"
 
 #include <string.h>
@@ -194,8 +195,9 @@ static enum err cut_long_id(struct buf *out, size_t start)
 {
     if (out->err != ERR_OK || out->size - start <= LIMIT_DATASET_ID_BYTES)
         return out->err;
-    uint64_t hash = hash_bytes(bytes_from(out->data + start, out->size - start));
-    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
+    struct bytes whole = {out->data + start, out->size - start};
+    uint64_t hash = hash_bytes(whole);
+    out->size = start + utf8_cut(whole, LIMIT_DATASET_ID_BYTES - 17);
     return buf_printf(out, "_%016llx", (unsigned long long)hash);
 }
 

@@ -1,6 +1,7 @@
 #include "lake/object_key.h"
 
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "codec/timestamp.h"
 
 #include <inttypes.h>
@@ -18,12 +19,17 @@ enum err object_key_encode_id(struct buf *out, struct bytes id)
     bool dots = bytes_equal_text(id, ".") || bytes_equal_text(id, "..");
     size_t start = out->size;
     size_t cut = start; /* the last place where the id can be cut and still take the hash */
+    size_t next = 0;    /* where the next character begins: engines decode what stays as UTF-8 */
     for (size_t i = 0; i < id.size; i++) {
+        if (i == next) {
+            size_t length = utf8_sequence(id.data + i, id.size - i);
+            next += length > 0 ? length : 1;
+        }
         if (is_plain(id.data[i]) && !dots)
             buf_byte(out, id.data[i]);
         else
             buf_printf(out, "%%%02X", id.data[i]);
-        if (out->size - start <= OBJECT_KEY_ID_BYTES - HASH_BYTES)
+        if (i + 1 == next && out->size - start <= OBJECT_KEY_ID_BYTES - HASH_BYTES)
             cut = out->size;
         if (out->size - start > OBJECT_KEY_ID_BYTES)
             break;

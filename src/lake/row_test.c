@@ -121,10 +121,36 @@ static void test_ids(void **state)
     buf_fini(&b);
 }
 
+/* What engines decode from the path must be text, wherever the cut falls. */
+static void test_long_ids_are_cut_between_characters(void **state)
+{
+    (void)state;
+    static const char *const letters[] = {"\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x8d"};
+    for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+        for (size_t shift = 0; shift < 12; shift++) {
+            struct buf id;
+            struct buf key;
+            buf_init(&id, 1024);
+            buf_init(&key, 1024);
+            buf_append(&id, "aaaaaaaaaaaa", shift);
+            while (id.size < 180)
+                buf_text(&id, letters[i]);
+            assert_int_equal(object_key_encode_id(&key, buf_bytes(&id)), ERR_OK);
+            size_t cut = key.size - 17;
+            assert_in_range(key.size, OBJECT_KEY_ID_BYTES - 11, OBJECT_KEY_ID_BYTES);
+            assert_int_equal(key.data[cut], '-');
+            assert_int_equal((cut - shift) % (3 * strlen(letters[i])), 0);
+            buf_fini(&id);
+            buf_fini(&key);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_names_of_both),
-        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_ids)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_names_of_both),
+                                       cmocka_unit_test(test_no_memory), cmocka_unit_test(test_ids),
+                                       cmocka_unit_test(test_long_ids_are_cut_between_characters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

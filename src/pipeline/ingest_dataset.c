@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 
 static void dataset_text(struct bytes topic, uint32_t levels, struct buf *out)
 {
@@ -34,8 +35,9 @@ enum err ingest_dataset_id(struct bytes id, struct bytes topic, uint32_t levels,
     size_t size = out->size - start;
     if (size <= LIMIT_DATASET_ID_BYTES)
         return ERR_OK;
-    /* 17 bytes of "_" and hash; a cut inside a UTF-8 sequence is percent-encoded like any byte */
-    uint64_t hash = hash_bytes(bytes_from(out->data + start, size));
-    out->size = start + LIMIT_DATASET_ID_BYTES - 17;
+    /* 17 bytes of "_" and hash; readers of the lake and of /metrics take the id for a text */
+    struct bytes whole = {out->data + start, size};
+    uint64_t hash = hash_bytes(whole);
+    out->size = start + utf8_cut(whole, LIMIT_DATASET_ID_BYTES - 17);
     return buf_printf(out, "_%016llx", (unsigned long long)hash);
 }

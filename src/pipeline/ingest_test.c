@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/limits.h"
+#include "base/utf8.h"
 #include "pipeline/ingest_loop.h"
 
 #include <setjmp.h>
@@ -563,6 +565,33 @@ static void test_long_dataset_ids_stay_distinct(void **state)
     buf_fini(&id[1]);
 }
 
+/* Both cuts, the id's and the object key's, between characters; ASCII where it always was. */
+static void test_long_dataset_ids_are_cut_between_characters(void **state)
+{
+    (void)state;
+    static const char *const letters[] = {"x", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x90\x8d"};
+    for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+        for (size_t shift = 0; shift < 4; shift++) {
+            struct buf topic;
+            struct buf id;
+            buf_init(&topic, 1000);
+            buf_init(&id, 1000);
+            buf_append(&topic, "aaaa", shift);
+            while (topic.size < 300)
+                buf_text(&topic, letters[i]);
+            enum err err = ingest_dataset_id(BYTES_LITERAL("s"), buf_bytes(&topic), 0, &id);
+            assert_int_equal(err, ERR_OK);
+            assert_true(utf8_valid(buf_bytes(&id)));
+            assert_in_range(id.size, LIMIT_DATASET_ID_BYTES - 3, LIMIT_DATASET_ID_BYTES);
+            assert_memory_equal(id.data + 2, topic.data, id.size - 19);
+            if (i == 0 && shift == 0)
+                assert_string_equal(buf_cstr(&id) + 181, "xx_d952c7a60ed84cc9");
+            buf_fini(&topic);
+            buf_fini(&id);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +611,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_memory_takes_all_or_nothing, set_up, tear_down),
         cmocka_unit_test(test_dataset_ids),
         cmocka_unit_test(test_long_dataset_ids_stay_distinct),
+        cmocka_unit_test(test_long_dataset_ids_are_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -272,6 +273,32 @@ static void an_unknown_key_is_named_with_the_nearest(void **state)
                  "tls: unknown key \"cafile\"");
 }
 
+static void a_dataset_of_a_template_is_cut_between_characters(void **state)
+{
+    (void)state;
+    struct mqtt_config config;
+    struct diag diag;
+    assert_int_equal(read_config("{\"broker\":\"b\",\"topics\":\"t/#\",\"dataset\":\"{topic[1]}\"}",
+                                 &config, &diag),
+                     ERR_OK);
+    for (size_t shift = 0; shift < 2; shift++) {
+        struct buf topic;
+        struct buf id;
+        buf_init(&topic, 1000);
+        buf_init(&id, 1000);
+        buf_append(&topic, "t/a", 2 + shift);
+        while (topic.size < 300)
+            buf_text(&topic, "\xc3\xa4");
+        assert_int_equal(common_options_dataset_id(&config.common, "s", buf_bytes(&topic), &id),
+                         ERR_OK);
+        assert_true(utf8_valid(buf_bytes(&id)));
+        assert_in_range(id.size, 199, 200);
+        buf_fini(&topic);
+        buf_fini(&id);
+    }
+    mqtt_config_fini(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +312,7 @@ int main(void)
         cmocka_unit_test(every_failed_allocation_is_told),
         cmocka_unit_test(check_knows_what_the_schema_has),
         cmocka_unit_test(an_unknown_key_is_named_with_the_nearest),
+        cmocka_unit_test(a_dataset_of_a_template_is_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
