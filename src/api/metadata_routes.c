@@ -7,9 +7,9 @@
 
 #include <stdio.h>
 
-#define MESSAGE_BYTES        512
-#define METRIC_NAME_BYTES    200
-#define CLEANUP_DAYS_DEFAULT 30
+#define MESSAGE_BYTES          512
+#define METRIC_NAME_CHARACTERS 200
+#define CLEANUP_DAYS_DEFAULT   30
 
 /* --- answers ------------------------------------------------------------------------------- */
 
@@ -149,6 +149,14 @@ static bool has_nul(struct bytes text)
     return text.size > 0 && memchr(text.data, 0, text.size);
 }
 
+static size_t characters(struct bytes text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.size; i++)
+        count += (text.data[i] & 0xc0) != 0x80;
+    return count;
+}
+
 /* NULL, or what is wrong with the body. */
 static const char *quality_fault(const json_t *body, struct bytes id, struct bytes *ret_name,
                                  double *ret_value)
@@ -161,8 +169,8 @@ static const char *quality_fault(const json_t *body, struct bytes id, struct byt
     if (!json_is_string(name))
         return "metric_name must be a text, such as \"completeness\"";
     *ret_name = bytes_from(json_string_value(name), json_string_length(name));
-    if (ret_name->size > METRIC_NAME_BYTES || has_nul(*ret_name))
-        return "metric_name must have at most 200 bytes, and no NUL";
+    if (characters(*ret_name) > METRIC_NAME_CHARACTERS || has_nul(*ret_name))
+        return "metric_name must have at most 200 characters, and no NUL";
     if (!json_is_number(value))
         return "metric_value must be a number, such as 0.98";
     if (id.size == 0 || id.size > LIMIT_DATASET_ID_BYTES || has_nul(id))
@@ -283,7 +291,7 @@ static enum err cleanup_post(const struct api_services *services, struct api_req
     ",\"metric_value\":{\"type\":\"number\"}}}"
 #define POST_SCHEMA                                                                                \
     "{\"type\":\"object\",\"required\":[\"metric_name\",\"metric_value\"],\"properties\":{"        \
-    "\"metric_name\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":50,"                       \
+    "\"metric_name\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":200,"                      \
     "\"pattern\":\"^[^\\\\u0000]+$\"},"                                                            \
     "\"metric_value\":{\"type\":\"number\"}}}"
 #define TOPICS_SCHEMA                                                                              \

@@ -7,6 +7,7 @@ INGESTOR_METADATA_KILLS says how often the service is killed."""
 import json
 import os
 import random
+import shutil
 import sqlite3
 import time
 import uuid
@@ -279,6 +280,8 @@ def test_a_database_that_is_locked(api):
     wait_until(lambda: data(api, "current")["current_metadata"][ident]["record_count"] == 4,
                "what waits to be shown")
     api.service.kill()  # the journal has what the database lacks, and the lake has it already
+    journal = api.service.folder / "journal"
+    shutil.copytree(journal, api.service.folder / "journal-before")
     api.service.start()
     api.wait_ready()
     other.execute("ROLLBACK")
@@ -286,6 +289,15 @@ def test_a_database_that_is_locked(api):
     wait_until(lambda: (dataset(api, ident) or {}).get("record_count") == 4, "the counts")
     assert sorted(dataset(api, ident)["unique_sensor_ids"]) == ["s", "t"]
     wait_until(lambda: metadata_health(api) == "healthy", lambda: metadata_health(api))
+    # As if it had been killed after the commit and before the journal knew of it.
+    api.service.kill()
+    shutil.rmtree(journal)
+    (api.service.folder / "journal-before").rename(journal)
+    api.service.start()
+    api.wait_ready()
+    wait_until(lambda: api.status(source["id"]) == "active", "the source to run again")
+    assert count_on(api, path, ident, 4) == 5
+    assert len(api.service.rows()) == 5
 
 
 def test_a_database_that_is_damaged_or_gone(api):
