@@ -580,6 +580,41 @@ def test_oversize_goes_to_the_dead_letters(mosquitto, make_service):
         json.loads(letter["metadata"])
 
 
+@pytest.mark.parametrize("user", [[(f"n{i}", "v") for i in range(300)], [("k", "v" * 60000)] * 17])
+def test_user_properties_are_whole(mosquitto, make_service, user):
+    client_module = pytest.importorskip("paho.mqtt.client")
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    config = {"broker": "127.0.0.1", "port": mosquitto.port, "topics": ["h/#"]}
+    service = make_service(mosquitto.port, sources=[{**SOURCE, "config": config}])
+    service.wait_log("connected")
+    client = client_module.Client(client_module.CallbackAPIVersion.VERSION2, protocol=5)
+    client.connect("127.0.0.1", mosquitto.port)
+    client.loop_start()
+    for pairs in (user, user * 4):  # 1200 fit, 68 * 60,000 bytes do not
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.UserProperty = pairs
+        client.publish("h/user", '{"n":1}', qos=1, properties=properties).wait_for_publish(PATIENCE_S)
+    wait_until(lambda: received(service) == 2, "both to arrive")
+    client.disconnect()
+    client.loop_stop()
+    service.stop()
+    rows = service.rows()
+    letters = service.rows(dead_letters=True)
+    assert len(rows) + len(letters) == 2
+    for row, pairs in zip(sorted(rows, key=lambda row: len(row["user_properties"])),
+                          (user, user * 4)):
+        got = json.loads(row["user_properties"])
+        flat = [(name, value) for name, values in got.items()
+                for value in (values if isinstance(values, list) else [values])]
+        assert sorted(flat) == sorted(pairs)
+    if letters:
+        assert letters[0]["reason"] == "oversize" and "68 user properties" in letters[0]["detail"]
+        assert letters[0]["payload"] == b'{"n":1}'
+        assert json.loads(json.loads(letters[0]["metadata"])["user_properties"]) == {"k": "v" * 60000}
+
+
 @pytest.mark.parametrize("environment,near_hours", [({"PARTITION_BY": "arrival"}, 0),
                                                     ({"PARTITION_WINDOW_HOURS": "72"}, 72),
                                                     ({}, 24)])

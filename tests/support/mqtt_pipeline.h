@@ -28,6 +28,7 @@ struct emitted {
     char extras[200];
     struct ingest_message message;
     uint64_t sequence;
+    char detail[320]; /* of what was rejected */
     bool rejected;
     bool retain;
     double qos;
@@ -177,8 +178,12 @@ enum err ingest_reject(struct ingest_route *route, const struct ingest_message *
                        const char *reason, const char *detail, uint64_t *ret_sequence)
 {
     assert_string_equal(reason, "oversize");
-    assert_non_null(strstr(detail, "max_message_bytes"));
-    return take(route, message, true, ret_sequence);
+    enum err err = take(route, message, true, ret_sequence);
+    if (err == ERR_OK) {
+        struct emitted *emitted = &pipeline.emitted[pipeline.emitted_count - 1];
+        snprintf(emitted->detail, sizeof(emitted->detail), "%s", detail);
+    }
+    return err;
 }
 
 void ingest_count_repeated(struct ingest_route *route, uint64_t bytes)

@@ -6,6 +6,7 @@
 #include "connectors/mqtt/mqtt_forget.h"
 #include "connectors/mqtt/mqtt_handshake.h"
 #include "connectors/mqtt/mqtt_receive.h"
+#include "connectors/mqtt/mqtt_user_properties.h"
 #include "net/websocket_layer.h"
 
 #include <stdio.h>
@@ -442,8 +443,8 @@ enum err mqtt_connection_open(struct mqtt_connection *connection, const struct m
                                            .version = config->version,
                                            .keep_alive_seconds = config->keep_alive_seconds};
     buf_init(&connection->subscribed, 2 * MQTT_CONFIG_BYTES_MAX);
-    buf_init(&connection->extras, 4 * MIB);
-    buf_init(&connection->json, 4 * MIB);
+    buf_init(&connection->extras, 2 * MQTT_USER_JSON_BYTES_MAX);
+    buf_init(&connection->json, 8 * MQTT_USER_JSON_BYTES_MAX);
     buf_init(&connection->out, OUT_BYTES_MAX);
     connection->target_port = config->port;
     snprintf(connection->target_host, sizeof(connection->target_host), "%s", config->host);

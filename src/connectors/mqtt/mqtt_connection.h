@@ -38,8 +38,6 @@
 #define MQTT_FILTERS_PER_PACKET  8           /* AWS IoT Core takes no more */
 #define MQTT_PAUSED_BYTES_MAX    MIB         /* read on for so long when asked to pause */
 #define MQTT_HEAD_BYTES_MAX      (384 * KIB) /* topic, properties and kept payload of an oversize */
-#define MQTT_USER_PROPERTIES_MAX 256
-#define MQTT_USER_JSON_BYTES_MAX (256 * KIB)
 
 enum mqtt_state {
     MQTT_STATE_TCP,

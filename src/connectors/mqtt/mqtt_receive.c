@@ -5,9 +5,14 @@
 #include "codec/mqtt_encode.h"
 #include "codec/mqtt_text.h"
 #include "connectors/mqtt/mqtt_handshake.h"
+#include "connectors/mqtt/mqtt_user_properties.h"
 #include "os/clock.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#define MQTT_DETAIL_BYTES      320
+#define MQTT_EXTRAS_KEPT_BYTES (64 * KIB) /* of memory, between messages */
 
 /* --- topic aliases (§3.3.2.3.4) ----------------------------------------------------------------
  */
@@ -56,83 +61,44 @@ void mqtt_receive_fini(struct mqtt_connection *connection)
 /* --- user properties ---------------------------------------------------------------------------
  */
 
-struct pair {
-    struct bytes name;
-    struct bytes value;
-};
-
-static size_t pairs_read(const struct mqtt_properties *properties,
-                         struct pair pairs[MQTT_USER_PROPERTIES_MAX])
+/* The fields of the message itself. */
+static enum err extras_make(struct mqtt_connection *connection,
+                            const struct mqtt_properties *properties,
+                            struct mqtt_user_properties *ret_user)
 {
-    size_t offset = 0;
-    size_t count = 0;
-    while (count < MQTT_USER_PROPERTIES_MAX &&
-           mqtt_user_property_next(properties, &offset, &pairs[count].name, &pairs[count].value))
-        count++;
-    return count;
-}
-
-/* A name that comes again becomes an array, in place of its first. */
-static void pair_append(struct buf *json, const struct pair *pairs, size_t count, size_t at)
-{
-    size_t same = 0;
-    for (size_t i = at + 1; i < count; i++)
-        same += bytes_equal(pairs[i].name, pairs[at].name);
-    buf_json_string(json, pairs[at].name);
-    buf_text(json, same ? ":[" : ":");
-    buf_json_string(json, pairs[at].value);
-    for (size_t i = at + 1; i < count && same; i++) {
-        if (!bytes_equal(pairs[i].name, pairs[at].name))
-            continue;
-        buf_byte(json, ',');
-        buf_json_string(json, pairs[i].value);
-    }
-    if (same)
-        buf_byte(json, ']');
-}
-
-static bool came_before(const struct pair *pairs, size_t at)
-{
-    for (size_t i = 0; i < at; i++)
-        if (bytes_equal(pairs[i].name, pairs[at].name))
-            return true;
-    return false;
-}
-
-/* The user properties as one JSON object text; what is beyond the bounds is left out. */
-static void extras_make(struct mqtt_connection *connection,
-                        const struct mqtt_properties *properties)
-{
-    struct pair pairs[MQTT_USER_PROPERTIES_MAX];
-    struct buf *json = &connection->json;
+    *ret_user = (struct mqtt_user_properties){0};
     buf_clear(&connection->extras);
-    size_t count = pairs_read(properties, pairs);
-    if (count == 0)
-        return;
-    buf_clear(json);
-    buf_byte(json, '{');
-    for (size_t i = 0; i < count && json->err == ERR_OK; i++) {
-        size_t before = json->size;
-        if (came_before(pairs, i))
-            continue;
-        if (i > 0)
-            buf_byte(json, ',');
-        pair_append(json, pairs, count, i);
-        if (json->err == ERR_TOO_LARGE || json->size > MQTT_USER_JSON_BYTES_MAX) {
-            json->err = ERR_OK;
-            json->size = before;
-            break;
-        }
-    }
-    buf_byte(json, '}');
-    enum err err = json->err;
-    if (err == ERR_OK)
+    if (properties->raw.size == 0)
+        return ERR_OK;
+    struct buf *json = &connection->json;
+    enum err err = mqtt_user_properties_write(json, properties, ret_user);
+    if (err == ERR_OK && json->size > 0)
         err = message_field_append(&connection->extras,
                                    &(struct message_field){.index = MQTT_FIELD_USER_PROPERTIES,
                                                            .type = FIELD_STRING,
                                                            .text = buf_bytes(json)});
-    if (err != ERR_OK)
-        connection->extras.err = err;
+    return err;
+}
+
+/* Adds to what a dead letter says; a message that was none becomes one. */
+static void left_out_tell(char *detail, size_t detail_size, const struct mqtt_user_properties *user)
+{
+    size_t used = strlen(detail);
+    if (used == 0)
+        snprintf(detail, detail_size,
+                 "the JSON text of %zu user properties is over %zu bytes; the first %zu are kept",
+                 user->count, MQTT_USER_JSON_BYTES_MAX, user->kept);
+    else
+        snprintf(detail + used, detail_size - used,
+                 "; of %zu user properties the first %zu are kept", user->count, user->kept);
+}
+
+static void extras_release(struct mqtt_connection *connection)
+{
+    struct buf *bufs[] = {&connection->extras, &connection->json};
+    for (size_t i = 0; i < sizeof(bufs) / sizeof(bufs[0]); i++)
+        if (bufs[i]->capacity > MQTT_EXTRAS_KEPT_BYTES)
+            buf_fini(bufs[i]);
 }
 
 /* --- PUBLISH -----------------------------------------------------------------------------------
@@ -181,10 +147,27 @@ static void reused_warn(struct mqtt_connection *connection, uint16_t packet_iden
     connection->ops->on_warning(connection->ctx, text);
 }
 
-/* Emits, or counts a repetition. detail: NULL, or why it goes to the dead letters. False: failed.
- */
+/* detail: empty, or why it goes to the dead letters. */
+static enum err message_emit(struct mqtt_connection *connection, const struct mqtt_route *route,
+                             const struct mqtt_properties *properties,
+                             struct ingest_message *message, char detail[MQTT_DETAIL_BYTES])
+{
+    struct mqtt_user_properties user;
+    enum err err = extras_make(connection, properties, &user);
+    if (user.kept < user.count)
+        left_out_tell(detail, MQTT_DETAIL_BYTES, &user);
+    message->extras = buf_bytes(&connection->extras);
+    if (err == ERR_OK && detail[0] != '\0')
+        err = ingest_reject(route->ingest, message, "oversize", detail, &connection->sequence);
+    else if (err == ERR_OK)
+        err = ingest_emit(route->ingest, message, &connection->sequence);
+    extras_release(connection);
+    return err;
+}
+
+/* Emits, or counts a repetition. detail: as above. False: failed. */
 static bool publish_take(struct mqtt_connection *connection, const struct mqtt_publish *publish,
-                         int64_t arrival_us, uint64_t hash_salt, const char *detail)
+                         int64_t arrival_us, uint64_t hash_salt, char detail[MQTT_DETAIL_BYTES])
 {
     struct mqtt_route *route;
     enum err err = mqtt_routes_get(&connection->routes, publish->topic, publish->qos,
@@ -211,16 +194,7 @@ static bool publish_take(struct mqtt_connection *connection, const struct mqtt_p
         message.packet_identifier = publish->packet_identifier;
         message.identity_hash = hash;
     }
-    if (publish->properties.raw.size > 0) {
-        extras_make(connection, &publish->properties);
-        if (connection->extras.err != ERR_OK) {
-            emit_failed(connection, connection->extras.err);
-            return false;
-        }
-        message.extras = buf_bytes(&connection->extras);
-    }
-    err = detail ? ingest_reject(route->ingest, &message, "oversize", detail, &connection->sequence)
-                 : ingest_emit(route->ingest, &message, &connection->sequence);
+    err = message_emit(connection, route, &publish->properties, &message, detail);
     if (err != ERR_OK) {
         emit_failed(connection, err);
         return false;
@@ -243,7 +217,8 @@ static void receive_publish(struct mqtt_connection *connection, const struct mqt
     if (!publish_allowed(connection, &publish) || !topic_resolve(connection, &publish))
         return;
     connection->messages++;
-    if (publish_take(connection, &publish, arrival_us, 0, NULL) && publish.qos > 0)
+    if (publish_take(connection, &publish, arrival_us, 0, (char[MQTT_DETAIL_BYTES]){""}) &&
+        publish.qos > 0)
         owe(connection, publish.qos, publish.packet_identifier);
 }
 
@@ -301,7 +276,7 @@ static enum head head_read(struct mqtt_connection *connection, const struct mqtt
 static void receive_oversize(struct mqtt_connection *connection, const struct mqtt_frame *frame,
                              struct mqtt_publish *publish, int64_t arrival_us)
 {
-    char detail[160];
+    char detail[MQTT_DETAIL_BYTES];
     if (!publish_allowed(connection, publish) || !topic_resolve(connection, publish))
         return;
     snprintf(detail, sizeof(detail), "payload of %zu bytes is over max_message_bytes %zu",

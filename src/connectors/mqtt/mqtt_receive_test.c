@@ -222,6 +222,39 @@ static void user_properties_become_one_json_text(void **state)
     client_close(f);
 }
 
+static void user_properties_are_all_there_or_told_as_left_out(void **state)
+{
+    struct fixture *f = *state;
+    client_ready(f, false);
+    enum { SIZE = 60000 };
+    char *value = malloc(SIZE);
+    memset(value, 'v', SIZE);
+    struct buf raw;
+    buf_init(&raw, 16 * MIB);
+    for (int i = 0; i < 18; i++) {
+        struct mqtt_publish packet = {.topic = BYTES_LITERAL("a/x"),
+                                      .payload = BYTES_LITERAL("1"),
+                                      .properties.raw = buf_bytes(&raw)};
+        if (i >= 17)
+            give_publish(f, &packet); /* with 17, which fit */
+        (void)mqtt_user_property_append(&raw, BYTES_LITERAL("k"), bytes_from(value, SIZE));
+        packet.properties.raw = buf_bytes(&raw);
+        if (i >= 17)
+            give_publish(f, &packet);
+    }
+    UNTIL(f, pipeline.emitted_count == 2);
+    assert_false(pipeline.emitted[0].rejected);
+    assert_in_range(pipeline.emitted[0].message.extras.size, 17 * SIZE, MIB);
+    assert_true(pipeline.emitted[1].rejected);
+    assert_string_equal(pipeline.emitted[1].payload, "1");
+    assert_string_equal(pipeline.emitted[1].detail, "the JSON text of 18 user properties is over "
+                                                    "1048576 bytes; the first 1 are kept");
+    assert_in_range(pipeline.emitted[1].message.extras.size, SIZE, 2 * SIZE);
+    buf_fini(&raw);
+    free(value);
+    client_close(f);
+}
+
 static void an_oversize_message_is_skipped_and_acknowledged(void **state)
 {
     struct fixture *f = *state;
@@ -246,6 +279,8 @@ static void an_oversize_message_is_skipped_and_acknowledged(void **state)
     UNTIL(f, pipeline.emitted_count == 5);
     assert_true(pipeline.emitted[1].rejected);
     assert_int_equal(pipeline.emitted[1].payload_size, LIMIT_DEAD_LETTER_BYTES);
+    assert_string_equal(pipeline.emitted[1].detail,
+                        "payload of 3000000 bytes is over max_message_bytes 1000");
     assert_string_equal(pipeline.emitted[2].payload, "after");
     assert_false(pipeline.emitted[3].rejected);
     assert_true(pipeline.emitted[4].rejected);
@@ -389,6 +424,7 @@ int main(void)
         TEST(a_lost_session_makes_everything_new),
         TEST(topic_aliases_are_resolved),
         TEST(user_properties_become_one_json_text),
+        TEST(user_properties_are_all_there_or_told_as_left_out),
         TEST(an_oversize_message_is_skipped_and_acknowledged),
         TEST(nothing_is_acknowledged_that_was_not_taken),
         TEST(bad_packets_are_refused),
