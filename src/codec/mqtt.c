@@ -160,9 +160,11 @@ static inline void clear_publish(struct mqtt_publish *publish)
     memset(publish, 0, size);
 }
 
-enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame *frame,
-                             struct bytes body, struct mqtt_publish *ret_publish,
-                             struct mqtt_fault *fault)
+/* What comes before the properties. */
+static inline struct mqtt_reader open_publish(enum mqtt_version version,
+                                              const struct mqtt_frame *frame, struct bytes body,
+                                              struct mqtt_publish *ret_publish,
+                                              struct mqtt_fault *fault)
 {
     assert(frame->type == MQTT_PUBLISH && body.size <= frame->body_size);
     struct mqtt_reader reader = open_body(version, frame, body, fault);
@@ -173,6 +175,14 @@ enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame 
     read_publish_topic(&reader, ret_publish);
     if (ret_publish->qos > 0)
         ret_publish->packet_identifier = read_packet_identifier(&reader);
+    return reader;
+}
+
+enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame *frame,
+                             struct bytes body, struct mqtt_publish *ret_publish,
+                             struct mqtt_fault *fault)
+{
+    struct mqtt_reader reader = open_publish(version, frame, body, ret_publish, fault);
     read_properties(&reader, version, MQTT_PUBLISH, &ret_publish->properties);
     check_publish_topic(&reader, version, ret_publish);
     if (reader.err != ERR_OK)
@@ -180,6 +190,25 @@ enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame 
     ret_publish->payload = mqtt_reader_rest(&reader);
     ret_publish->payload_size = ret_publish->payload.size + (frame->body_size - body.size);
     return ERR_OK;
+}
+
+enum err mqtt_decode_publish_head(enum mqtt_version version, const struct mqtt_frame *frame,
+                                  struct bytes body, struct mqtt_publish *ret_publish,
+                                  size_t *ret_payload_offset, struct mqtt_fault *fault)
+{
+    struct mqtt_reader reader = open_publish(version, frame, body, ret_publish, fault);
+    size_t properties_size = version == MQTT_VERSION_5 ? mqtt_read_variable(&reader) : 0;
+    size_t left = frame->body_size - (size_t)(reader.at - body.data);
+    if (reader.err == ERR_OK && properties_size > left)
+        mqtt_reader_fail(&reader, MQTT_REASON_MALFORMED_PACKET,
+                         "the properties reach beyond the packet's end (§2.1.4)");
+    /* An alias may stand among the properties, but nobody looks there. */
+    if (reader.err == ERR_OK && ret_publish->topic.size == 0)
+        mqtt_reader_fail(&reader, MQTT_REASON_MALFORMED_PACKET,
+                         "an empty topic name, and properties too large to look for its alias in");
+    ret_publish->payload_size = left - (reader.err == ERR_OK ? properties_size : left);
+    *ret_payload_offset = frame->body_size - ret_publish->payload_size;
+    return reader.err;
 }
 
 uint64_t mqtt_publish_hash(uint64_t topic_hash, const struct mqtt_publish *publish)

@@ -130,6 +130,13 @@ struct mqtt_filter {
 enum err mqtt_decode_publish(enum mqtt_version version, const struct mqtt_frame *frame,
                              struct bytes body, struct mqtt_publish *ret_publish,
                              struct mqtt_fault *fault) ERR_MUST_USE;
+/* The same for a head that ends within the properties: they are not looked at, but their size is
+ * known, and so payload_size, and where in the body the payload begins, perhaps beyond this part.
+ * ERR_AGAIN when not even that is there. */
+enum err mqtt_decode_publish_head(enum mqtt_version version, const struct mqtt_frame *frame,
+                                  struct bytes body, struct mqtt_publish *ret_publish,
+                                  size_t *ret_payload_offset,
+                                  struct mqtt_fault *fault) ERR_MUST_USE;
 /* All others take the whole body: body.size == frame->body_size. */
 enum err mqtt_decode_connect(const struct mqtt_frame *frame, struct bytes body,
                              struct mqtt_connect *ret_connect,

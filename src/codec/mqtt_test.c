@@ -171,10 +171,49 @@ static void test_publish_part(void **state)
         enum err err =
             mqtt_decode_publish(V5, &frame, bytes_from(whole + 2, size - 2), &publish, &fault);
         assert_int_equal(err, size < 13 ? ERR_AGAIN : ERR_OK);
+        struct mqtt_publish head;
+        size_t offset;
+        enum err head_err = mqtt_decode_publish_head(V5, &frame, bytes_from(whole + 2, size - 2),
+                                                     &head, &offset, &fault);
+        assert_int_equal(head_err, size < 10 ? ERR_AGAIN : ERR_OK);
+        if (head_err == ERR_OK) {
+            assert_text(head.topic, "a/b");
+            assert_int_equal(head.packet_identifier, 10);
+            assert_int_equal(head.payload_size, 5);
+            assert_int_equal(offset, 11);
+        }
         if (err != ERR_OK)
             continue;
         assert_int_equal(publish.payload.size, size - 13);
         assert_int_equal(publish.payload_size, 5);
+    }
+}
+
+static void test_publish_head_refuses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } bad[] = {
+        {"\x30\x90\x03\x00\x01x\x8d\x03", 8},     /* properties one byte longer than the packet */
+        {"\x30\x90\x03\x00\x00\x8a\x03", 7},      /* no topic */
+        {"\x30\x90\x03\x00\x01#\x80\x03", 8},     /* no topic name */
+        {"\x30\x90\x03\x00\x01x\x80\x80\x00", 9}, /* a size too long */
+        {"\x32\x90\x03\x00\x01x\x00\x00\x80\x03", 10},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct mqtt_frame frame;
+        struct mqtt_fault fault;
+        struct mqtt_publish head;
+        size_t offset;
+        assert_int_equal(mqtt_frame(bytes_from(bad[i].bytes, bad[i].size), 10, &frame, &fault),
+                         ERR_TOO_LARGE);
+        assert_int_equal(mqtt_decode_publish_head(V5, &frame,
+                                                  bytes_from(bad[i].bytes + 3, bad[i].size - 3),
+                                                  &head, &offset, &fault),
+                         ERR_PROTOCOL);
+        assert_int_equal(head.payload_size, 0);
     }
 }
 
@@ -434,11 +473,17 @@ static void test_hash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_frame),   cmocka_unit_test(test_first_bytes),
-        cmocka_unit_test(test_publish), cmocka_unit_test(test_publish_part),
-        cmocka_unit_test(test_connack), cmocka_unit_test(test_connect),
-        cmocka_unit_test(test_acks),    cmocka_unit_test(test_subscribe),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_frame),
+        cmocka_unit_test(test_first_bytes),
+        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_publish_part),
+        cmocka_unit_test(test_publish_head_refuses),
+        cmocka_unit_test(test_connack),
+        cmocka_unit_test(test_connect),
+        cmocka_unit_test(test_acks),
+        cmocka_unit_test(test_subscribe),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (frame.type == MQTT_PUBLISH &&
                 mqtt_decode_publish(version, &frame, body, &part, &fault) == ERR_OK)
                 check(part.payload_size > part.payload.size);
+            size_t offset;
+            if (frame.type == MQTT_PUBLISH &&
+                mqtt_decode_publish_head(version, &frame, body, &part, &offset, &fault) == ERR_OK)
+                check(offset + part.payload_size == frame.body_size && part.topic.size > 0);
             break;
         }
         one_packet(version, &frame, in);

@@ -118,6 +118,9 @@ struct mqtt_connection {
     uint64_t skip_bytes;      /* of an oversize packet, still to come */
     uint16_t skip_identifier; /* its acknowledgement is owed when it has passed; 0: none */
     uint8_t skip_qos;
+    struct mqtt_publish
+        late; /* oversize, its payload comes after skip_bytes; topic.data NULL: none */
+    uint64_t late_packet_bytes;
     uint64_t pause_at_bytes;
     struct buf extras;
     struct buf json;

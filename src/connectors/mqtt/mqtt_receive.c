@@ -54,6 +54,8 @@ void mqtt_receive_fini(struct mqtt_connection *connection)
         mem_free((void *)(uintptr_t)connection->aliases[i].data);
         connection->aliases[i] = (struct bytes){0};
     }
+    mem_free((void *)(uintptr_t)connection->late.topic.data);
+    connection->late = (struct mqtt_publish){0};
     connection->skip_bytes = 0;
     connection->skip_identifier = 0;
 }
@@ -225,46 +227,33 @@ static void receive_publish(struct mqtt_connection *connection, const struct mqt
 /* --- oversize ----------------------------------------------------------------------------------
  */
 
-/* Properties beyond all bounds: the topic and the identifier are all that is looked at. */
-static bool head_bare(const struct mqtt_frame *frame, struct bytes body,
-                      struct mqtt_publish *ret_publish)
-{
-    size_t topic_size = (size_t)body.data[0] << 8 | body.data[1];
-    *ret_publish = (struct mqtt_publish){.topic = bytes_from(body.data + 2, topic_size),
-                                         .payload_size = frame->body_size,
-                                         .qos = frame->flags >> 1 & 3,
-                                         .dup = frame->flags >> 3 & 1,
-                                         .retain = frame->flags & 1};
-    if (ret_publish->qos > 0)
-        ret_publish->packet_identifier =
-            (uint16_t)(body.data[2 + topic_size] << 8 | body.data[3 + topic_size]);
-    return mqtt_topic_valid(ret_publish->topic) &&
-           (ret_publish->qos == 0 || ret_publish->packet_identifier != 0);
-}
+enum head { HEAD_MORE, HEAD_FITS, HEAD_OVERSIZE, HEAD_LATE, HEAD_BAD };
 
-enum head { HEAD_MORE, HEAD_FITS, HEAD_OVERSIZE, HEAD_BAD };
-
-/* Looks at what is there of a PUBLISH that may be over the limit. */
+/* Looks at what is there of a PUBLISH that may be over the limit. HEAD_LATE: oversize, and
+ * properties beyond all bounds stand before its payload, which begins at *ret_payload_offset. */
 static enum head head_read(struct mqtt_connection *connection, const struct mqtt_frame *frame,
-                           struct bytes body, struct mqtt_publish *ret_publish)
+                           struct bytes body, struct mqtt_publish *ret_publish,
+                           size_t *ret_payload_offset)
 {
     struct mqtt_fault fault;
     if (body.size > frame->body_size)
         body.size = frame->body_size;
     enum err err = mqtt_decode_publish(connection->version, frame, body, ret_publish, &fault);
-    if (err == ERR_AGAIN && body.size < MQTT_HEAD_BYTES_MAX)
+    bool late = err == ERR_AGAIN;
+    if (late && body.size < MQTT_HEAD_BYTES_MAX)
         return HEAD_MORE;
-    if (err == ERR_AGAIN && head_bare(frame, body, ret_publish))
-        return HEAD_OVERSIZE;
+    if (late)
+        err = mqtt_decode_publish_head(connection->version, frame, body, ret_publish,
+                                       ret_payload_offset, &fault);
     if (err != ERR_OK) {
-        if (err == ERR_AGAIN)
-            fault = (struct mqtt_fault){MQTT_REASON_MALFORMED_PACKET, "a PUBLISH without sense"};
         mqtt_connection_refuse(connection, fault.reason, fault.text);
         return HEAD_BAD;
     }
     if (ret_publish->payload_size <= connection->config->common.message_max_bytes &&
         frame->total_size <= connection->stream.options.read_max_bytes)
         return HEAD_FITS;
+    if (late && ret_publish->payload_size > 0)
+        return HEAD_LATE;
     size_t keep = ret_publish->payload_size < LIMIT_DEAD_LETTER_BYTES ? ret_publish->payload_size
                                                                       : LIMIT_DEAD_LETTER_BYTES;
     if (ret_publish->payload.size < keep)
@@ -273,23 +262,59 @@ static enum head head_read(struct mqtt_connection *connection, const struct mqtt
     return HEAD_OVERSIZE;
 }
 
-static void receive_oversize(struct mqtt_connection *connection, const struct mqtt_frame *frame,
-                             struct mqtt_publish *publish, int64_t arrival_us)
+static void oversize_tell(const struct mqtt_connection *connection,
+                          const struct mqtt_publish *publish, uint64_t packet_bytes,
+                          char detail[MQTT_DETAIL_BYTES])
+{
+    size_t max = connection->config->common.message_max_bytes;
+    if (publish->payload_size > max)
+        snprintf(detail, MQTT_DETAIL_BYTES, "payload of %zu bytes is over max_message_bytes %zu",
+                 publish->payload_size, max);
+    else
+        snprintf(detail, MQTT_DETAIL_BYTES,
+                 "packet of %llu bytes, with a payload of %zu, is over max_message_bytes %zu and "
+                 "%zu more for topic and properties",
+                 (unsigned long long)packet_bytes, publish->payload_size, max, MQTT_HEAD_BYTES_MAX);
+}
+
+/* skip_bytes: of the packet, from the front of what is there. */
+static void receive_oversize(struct mqtt_connection *connection, struct mqtt_publish *publish,
+                             uint64_t packet_bytes, uint64_t skip_bytes, int64_t arrival_us)
 {
     char detail[MQTT_DETAIL_BYTES];
     if (!publish_allowed(connection, publish) || !topic_resolve(connection, publish))
         return;
-    snprintf(detail, sizeof(detail), "payload of %zu bytes is over max_message_bytes %zu",
-             publish->payload_size, connection->config->common.message_max_bytes);
+    oversize_tell(connection, publish, packet_bytes, detail);
     connection->messages++;
     connection->oversize++;
-    uint64_t size = publish->payload_size;
-    if (!publish_take(connection, publish, arrival_us, hash_bytes(bytes_from(&size, sizeof(size))),
-                      detail))
+    uint64_t size = publish->payload_size; /* the packet's may change when it comes again */
+    uint64_t salt = hash_bytes(bytes_from(&size, sizeof(size)));
+    if (!publish_take(connection, publish, arrival_us, salt, detail))
         return;
-    connection->skip_bytes = frame->total_size;
+    connection->skip_bytes = skip_bytes;
     connection->skip_identifier = publish->packet_identifier;
     connection->skip_qos = publish->qos;
+}
+
+/* Notes what the head says until its payload comes. */
+static void late_begin(struct mqtt_connection *connection, const struct mqtt_frame *frame,
+                       const struct mqtt_publish *publish, size_t payload_offset)
+{
+    uint8_t *topic = mem_dup(publish->topic.data, publish->topic.size);
+    if (!topic) {
+        mqtt_connection_fail(connection, ERR_NO_MEMORY, "out of memory for a topic");
+        return;
+    }
+    connection->late = *publish;
+    connection->late.topic.data = topic;
+    connection->late_packet_bytes = frame->total_size;
+    connection->skip_bytes = frame->header_size + payload_offset;
+}
+
+static void late_release(struct mqtt_connection *connection)
+{
+    mem_free((void *)(uintptr_t)connection->late.topic.data);
+    connection->late = (struct mqtt_publish){0};
 }
 
 /* Passes over what there is of an oversize packet; returns how much. */
@@ -305,6 +330,21 @@ static size_t skip(struct mqtt_connection *connection, size_t size)
         owe(connection, connection->skip_qos, connection->skip_identifier);
     connection->skip_identifier = 0;
     return size;
+}
+
+/* The payload of a late one is at the front of in. As receive_packet. */
+static size_t receive_late(struct mqtt_connection *connection, struct bytes in, int64_t arrival_us)
+{
+    struct mqtt_publish *publish = &connection->late;
+    publish->payload = bytes_from(in.data, publish->payload_size < LIMIT_DEAD_LETTER_BYTES
+                                               ? publish->payload_size
+                                               : LIMIT_DEAD_LETTER_BYTES);
+    if (in.size < publish->payload.size)
+        return 0;
+    receive_oversize(connection, publish, connection->late_packet_bytes, publish->payload_size,
+                     arrival_us);
+    late_release(connection);
+    return connection->skip_bytes > 0 ? skip(connection, in.size) : 0;
 }
 
 /* --- packets -----------------------------------------------------------------------------------
@@ -416,6 +456,8 @@ static size_t receive_packet(struct mqtt_connection *connection, struct bytes in
 {
     struct mqtt_frame frame;
     struct mqtt_fault fault;
+    if (connection->late.topic.data)
+        return receive_late(connection, in, arrival_us);
     enum err err = mqtt_frame(in, connection->config->common.message_max_bytes, &frame, &fault);
     if (err == ERR_AGAIN)
         return 0;
@@ -426,11 +468,15 @@ static size_t receive_packet(struct mqtt_connection *connection, struct bytes in
     struct bytes body = {in.data + frame.header_size, in.size - frame.header_size};
     if (frame.type == MQTT_PUBLISH && connection->state != MQTT_STATE_CONNACK) {
         struct mqtt_publish publish;
-        enum head head =
-            err == ERR_TOO_LARGE ? head_read(connection, &frame, body, &publish) : HEAD_FITS;
+        size_t payload_offset;
+        enum head head = err == ERR_TOO_LARGE
+                             ? head_read(connection, &frame, body, &publish, &payload_offset)
+                             : HEAD_FITS;
         if (head == HEAD_OVERSIZE)
-            receive_oversize(connection, &frame, &publish, arrival_us);
-        if (head == HEAD_OVERSIZE && connection->skip_bytes > 0)
+            receive_oversize(connection, &publish, frame.total_size, frame.total_size, arrival_us);
+        else if (head == HEAD_LATE)
+            late_begin(connection, &frame, &publish, payload_offset);
+        if ((head == HEAD_OVERSIZE || head == HEAD_LATE) && connection->skip_bytes > 0)
             return skip(connection, in.size);
         if (head != HEAD_FITS || in.size < frame.total_size)
             return 0;

@@ -297,6 +297,68 @@ static void an_oversize_message_is_skipped_and_acknowledged(void **state)
     client_close(f);
 }
 
+/* Properties that no head holds: counted as such, and the payload after them is kept. */
+static void a_payload_after_endless_properties_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "max_message_bytes", json_integer(700000));
+    client_ready(f, false);
+    enum { SIZE = 50000 };
+    char *value = malloc(SIZE);
+    memset(value, 'v', SIZE);
+    struct buf raw;
+    buf_init(&raw, 16 * MIB);
+    for (int i = 0; i < 100; i++)
+        (void)mqtt_user_property_append(&raw, BYTES_LITERAL("k"), bytes_from(value, SIZE));
+    struct mqtt_publish packet = {.topic = BYTES_LITERAL("a/big"),
+                                  .payload = BYTES_LITERAL("{\"seq\":7}"),
+                                  .packet_identifier = 7,
+                                  .qos = 1,
+                                  .properties.raw = buf_bytes(&raw)};
+    give_publish(f, &packet);
+    publish(f, 8, false, "after");
+    packet.packet_identifier = 9;
+    packet.payload.size = 0;
+    give_publish(f, &packet);
+    packet.packet_identifier = 10;
+    packet.payload = bytes_from(raw.data, raw.size);
+    give_publish(f, &packet);
+    packet.packet_identifier = 11; /* over max_message_bytes, and in what is read at most */
+    packet.payload = BYTES_LITERAL("fits");
+    packet.properties.raw.size = 18 * (SIZE + 6);
+    give_publish(f, &packet);
+    UNTIL(f, pipeline.emitted_count == 5);
+    assert_true(pipeline.emitted[0].rejected);
+    assert_string_equal(pipeline.emitted[0].payload, "{\"seq\":7}");
+    assert_string_equal(pipeline.emitted[0].topic, "a/big");
+    assert_string_equal(pipeline.emitted[0].detail,
+                        "packet of 5000627 bytes, with a payload of 9, is over max_message_bytes "
+                        "700000 and 393216 more for topic and properties");
+    assert_string_equal(pipeline.emitted[1].payload, "after");
+    assert_true(pipeline.emitted[2].rejected);
+    assert_int_equal(pipeline.emitted[2].payload_size, 0);
+    assert_true(pipeline.emitted[3].rejected);
+    assert_int_equal(pipeline.emitted[3].payload_size, LIMIT_DEAD_LETTER_BYTES);
+    assert_string_equal(pipeline.emitted[3].detail,
+                        "payload of 5000600 bytes is over max_message_bytes 700000");
+    assert_false(pipeline.emitted[4].rejected);
+    assert_string_equal(pipeline.emitted[4].payload, "fits");
+    assert_in_range(pipeline.emitted[4].message.extras.size, 18 * SIZE, MIB);
+    durable(5);
+    for (uint16_t i = 7; i <= 11; i++)
+        expect_puback(f, i);
+    packet.packet_identifier = 7;
+    packet.dup = true;
+    packet.payload = BYTES_LITERAL("{\"seq\":7}");
+    packet.properties.raw = buf_bytes(&raw);
+    give_publish(f, &packet);
+    expect_puback(f, 7);
+    assert_int_equal(pipeline.repeated, 1);
+    buf_fini(&raw);
+    free(value);
+    client_close(f);
+}
+
 static void nothing_is_acknowledged_that_was_not_taken(void **state)
 {
     struct fixture *f = *state;
@@ -426,6 +488,7 @@ int main(void)
         TEST(user_properties_become_one_json_text),
         TEST(user_properties_are_all_there_or_told_as_left_out),
         TEST(an_oversize_message_is_skipped_and_acknowledged),
+        TEST(a_payload_after_endless_properties_is_kept),
         TEST(nothing_is_acknowledged_that_was_not_taken),
         TEST(bad_packets_are_refused),
         TEST(more_than_the_receive_maximum_is_refused),
