@@ -8,6 +8,7 @@
 #include "journal/inspect.h"
 #include "version.h"
 
+#include "app/lake.h"
 #include "app/serve.h"
 #include "app/status.h"
 #include "app/try.h"
@@ -330,6 +331,37 @@ static int run_journal(const struct command *command, int argc, char **argv)
     return exit_code;
 }
 
+/* lake VERB [TARGET] */
+static int run_lake(const struct command *command, int argc, char **argv)
+{
+    const char *json = NULL;
+    const char *table = NULL;
+    const char *limit = NULL;
+    const char *engine = NULL;
+    const char *path = NULL;
+    const struct cli_flag flags[] = {{"json", false, &json},  {"table", false, &table},
+                                     {"limit", true, &limit}, {"engine", true, &engine},
+                                     {"config", true, &path}, {0}};
+    struct cli_arguments arguments = {.flags = flags, .takes_config = true, .operand_max = 2};
+    struct config *config = NULL;
+    struct config_input input;
+    struct diag diag = {0};
+    if (cli_parse(&arguments, argc - 1, argv + 1, &diag) != ERR_OK)
+        return usage(command, &diag);
+    struct lake_command lake = {.verb = arguments.operands[0],
+                                .target = arguments.operands[1],
+                                .engine = engine,
+                                .json = json != NULL,
+                                .table = table || (!json && isatty(STDOUT_FILENO))};
+    if (lake_command_check(&lake, limit, &diag) != ERR_OK)
+        return usage(command, &diag);
+    int exit_code = load_config(&arguments, path, &input, &config);
+    if (exit_code == CLI_OK)
+        exit_code = lake_main(config, &lake);
+    config_free(config);
+    return exit_code;
+}
+
 /* The address of the API that this configuration makes. */
 static void service_url(const struct config *config, char ret_url[STATUS_URL_BYTES])
 {
@@ -429,6 +461,23 @@ static const struct command commands[] = {
      "\n"
      "Example: ingestor journal inspect ./data/journal --payloads\n",
      run_journal},
+    {"lake", "look at the Parquet files: ls, head, cat, schema, ddl, verify",
+     "Usage: ingestor lake ls [DATASET]\n"
+     "       ingestor lake head|cat DATASET|FILE [--limit ROWS] [--table | --json]\n"
+     "       ingestor lake schema DATASET|FILE\n"
+     "       ingestor lake ddl DATASET --engine duckdb|spark|trino\n"
+     "       ingestor lake verify [DATASET|FILE]\n"
+     "       each with [--json] [--config FILE] [options]\n"
+     "\n"
+     "Reads the store that the configuration names, and changes nothing. FILE is an object's key "
+     "or\n"
+     "a path on this machine. Rows are a table on a terminal, else a JSON object a line. verify\n"
+     "reads every file again: pages, levels, counts, statistics, and by the journal ranges in the\n"
+     "footers whether rows are doubled.\n"
+     "Exit code 1: the store or the dataset cannot be had; 4: damaged, doubled or missing.\n"
+     "\n"
+     "Example: ingestor lake head sensors_room1 --object-store-url file:///srv/lake\n",
+     run_lake},
     {"check", "validate the configuration without starting",
      "Usage: ingestor check [--config FILE] [--json] [options]\n"
      "\n"

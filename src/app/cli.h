@@ -12,6 +12,7 @@ enum cli_exit {
     CLI_FAILURE = 1, /* the command was understood and did not succeed */
     CLI_USAGE = 2,   /* wrong options or configuration; nothing was started */
     CLI_JOURNAL = 3, /* the journal is locked by another process, damaged, or of a newer version */
+    CLI_LAKE = 4,    /* files of the lake are damaged, or rows are missing or doubled */
 };
 
 int cli_main(int argc, char **argv);

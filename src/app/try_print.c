@@ -1,5 +1,6 @@
 #include "app/try_print.h"
 
+#include "app/row_table.h"
 #include "app/terminal.h"
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -12,7 +13,6 @@
 #include <jansson.h>
 
 #define TRY_DATASETS_SHOWN 20
-#define TRY_CELL_MAX       24
 #define TRY_NAME_WIDTH     32
 
 struct seen {
@@ -111,36 +111,15 @@ static enum err dataset_describe(const char *id, struct seen *seen, json_t **ret
     return object ? ERR_OK : err != ERR_OK ? err : ERR_NO_MEMORY;
 }
 
-static void cell_print(const json_t *value, FILE *out)
-{
-    char *text = json_is_string(value) ? NULL
-                 : value
-                     ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12))
-                     : NULL;
-    const char *shown = json_is_string(value) ? json_string_value(value) : text ? text : "";
-    fputc(' ', out);
-    terminal_cell(out, shown, TRY_CELL_MAX);
-    free(text);
-}
-
 static void rows_print(const json_t *rows, FILE *out)
 {
     const json_t *first = json_array_get(rows, 0);
-    const char *key;
-    json_t *value;
     size_t index;
     const json_t *row;
-    json_object_foreach((json_t *)(uintptr_t)first, key, value)
-    {
-        fputc(' ', out);
-        terminal_cell(out, key, TRY_CELL_MAX);
-    }
-    fputc('\n', out);
+    row_table_head(first, out);
     json_array_foreach(rows, index, row)
     {
-        json_object_foreach((json_t *)(uintptr_t)first, key, value)
-            cell_print(json_object_get(row, key), out);
-        fputc('\n', out);
+        row_table_row(first, row, out);
     }
 }
 

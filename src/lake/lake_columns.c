@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "lake/lake_read.h"
 #include "lake/object_key.h"
 
 #include <stdlib.h>
@@ -10,7 +11,6 @@
 #define FOLDERS_MAX    24 /* of one folder, the last by name */
 #define FOLDER_FILES   2  /* of one folder, the newest */
 #define KEY_BYTES      1025
-#define TAIL_BYTES     ((uint64_t)64 * 1024)
 #define METADATA_MAX   ((size_t)256 * 1024 * 1024)
 #define PARQUET_FEWEST 12
 
@@ -151,38 +151,16 @@ static enum err search_below(struct search *search, const char *prefix, int dept
 
 /* --- footers ------------------------------------------------------------------------------- */
 
-static enum err tail_read(struct search *search, const struct found *file, uint64_t size,
-                          struct buf *tail, struct diag *diag)
-{
-    buf_clear(tail);
-    enum err err = buf_reserve(tail, (size_t)size);
-    if (err == ERR_OK)
-        err = search->store->ops->read(search->store, file->key, file->size_bytes - size,
-                                       tail->data, (size_t)size, diag);
-    tail->size = err == ERR_OK ? (size_t)size : 0;
-    return err;
-}
-
 static enum err footer_read(struct search *search, const struct found *file,
                             struct footer_columns *columns, struct diag *diag)
 {
+    const struct lake_file from = {file->key, file->size_bytes, file->modified_us};
     struct arena arena;
     struct buf tail;
     struct parquet_metadata metadata;
-    uint64_t needed = file->size_bytes < TAIL_BYTES ? file->size_bytes : TAIL_BYTES;
     arena_init(&arena, METADATA_MAX);
     buf_init(&tail, LAKE_FOOTER_BYTES_MAX);
-    enum err err = tail_read(search, file, needed, &tail, diag);
-    if (err == ERR_OK) {
-        err = parquet_metadata_read_tail(&metadata, &arena, buf_bytes(&tail), file->size_bytes,
-                                         &needed, diag);
-        if (err == ERR_TRUNCATED && needed > tail.size) {
-            err = tail_read(search, file, needed, &tail, diag);
-            if (err == ERR_OK)
-                err = parquet_metadata_read_tail(&metadata, &arena, buf_bytes(&tail),
-                                                 file->size_bytes, &needed, diag);
-        }
-    }
+    enum err err = lake_read_footer(search->store, &from, &arena, &tail, &metadata, diag);
     if (err == ERR_OK)
         err = footer_columns_add(columns, &metadata);
     buf_fini(&tail);

@@ -1,0 +1,183 @@
+/* `ingestor lake ls`: what each dataset has; of one dataset, what each of its files has. */
+#include "app/lake_parts.h"
+#include "app/terminal.h"
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/map.h"
+#include "codec/timestamp.h"
+#include "lake/lake_columns.h"
+#include "lake/lake_read.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+
+#define NAME_WIDTH    40
+#define FOOTER_MEMORY (256 * MIB)
+
+struct totals {
+    uint64_t files;
+    uint64_t unreadable;
+    uint64_t rows;
+    uint64_t bytes;
+    bool has_times;
+    int64_t first_us, last_us; /* of _event_time */
+};
+
+struct listing {
+    struct lake_view *view;
+    struct map totals; /* by dataset, or by key */
+    struct buf tail;
+};
+
+static enum err totals_get(struct listing *listing, struct bytes name, struct totals **ret_totals)
+{
+    *ret_totals = map_get(&listing->totals, name);
+    if (*ret_totals)
+        return ERR_OK;
+    *ret_totals = mem_zalloc(1, sizeof(**ret_totals));
+    if (!*ret_totals)
+        return ERR_NO_MEMORY;
+    enum err err = map_put(&listing->totals, name, *ret_totals);
+    if (err != ERR_OK)
+        mem_free(*ret_totals);
+    return err;
+}
+
+static void times_add(struct totals *totals, const struct parquet_metadata_chunk *chunk)
+{
+    if (!chunk->min.is_set || !chunk->max.is_set || chunk->min.bytes.size != 8 ||
+        chunk->max.bytes.size != 8)
+        return;
+    int64_t first = (int64_t)load_u64(chunk->min.bytes.data);
+    int64_t last = (int64_t)load_u64(chunk->max.bytes.data);
+    if (!totals->has_times || first < totals->first_us)
+        totals->first_us = first;
+    if (!totals->has_times || last > totals->last_us)
+        totals->last_us = last;
+    totals->has_times = true;
+}
+
+static bool is_time(const struct parquet_metadata *metadata, size_t column)
+{
+    const struct parquet_metadata_element *element = &metadata->elements[metadata->leaves[column]];
+    return element->parent == 0 && element->is_known && element->kind == PARQUET_TIMESTAMP_US &&
+           (bytes_equal_text(element->name, "_event_time") ||
+            bytes_equal_text(element->name, "received_at"));
+}
+
+static void footer_add(struct totals *totals, const struct parquet_metadata *metadata)
+{
+    totals->rows += metadata->row_count;
+    for (size_t i = 0; i < metadata->column_count; i++) {
+        if (!is_time(metadata, i))
+            continue;
+        for (size_t group = 0; group < metadata->row_group_count; group++)
+            times_add(totals, &metadata->row_groups[group].chunks[i]);
+    }
+}
+
+/* A file whose footer cannot be read counts, and is told. */
+static enum err on_file(void *ctx, const struct lake_file *file)
+{
+    struct listing *listing = ctx;
+    struct arena arena;
+    struct parquet_metadata metadata;
+    struct totals *totals;
+    struct diag diag = {0};
+    struct bytes name = lake_key_dataset(file->key);
+    enum err err = totals_get(
+        listing, listing->view->command->target ? bytes_from_text(file->key) : name, &totals);
+    if (err != ERR_OK)
+        return err;
+    totals->files++;
+    totals->bytes += file->size_bytes;
+    arena_init(&arena, FOOTER_MEMORY);
+    err = lake_read_footer(listing->view->store, file, &arena, &listing->tail, &metadata, &diag);
+    if (err == ERR_OK)
+        footer_add(totals, &metadata);
+    arena_fini(&arena);
+    if (err_class(err) != ERR_CLASS_CORRUPT)
+        return err ? diag_set(&listing->view->diag, err, "%.200s: %.280s", file->key,
+                              diag.text[0] ? diag.text : err_text(err))
+                   : ERR_OK;
+    totals->unreadable++;
+    listing->view->damaged = true;
+    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, diag.text);
+    return ERR_OK;
+}
+
+static const char *time_text(const struct totals *totals, int64_t us,
+                             char text[TIMESTAMP_TEXT_BYTES])
+{
+    bool is_sane = us > -62135596800LL * US_PER_S && us < 253402300800LL * US_PER_S;
+    if (!totals->has_times || !is_sane)
+        return "";
+    timestamp_format(us, text);
+    text[19] = '\0'; /* to the second */
+    return text;
+}
+
+static void print_table(const struct map *all, bool is_files)
+{
+    size_t cursor = 0;
+    terminal_cell(stdout, is_files ? "file" : "dataset", NAME_WIDTH);
+    printf(" %7s %12s %14s  %-19s  %-19s\n", "files", "rows", "bytes", "first", "last");
+    for (struct map_entry *entry; (entry = map_next(all, &cursor));) {
+        const struct totals *totals = entry->value;
+        char first[TIMESTAMP_TEXT_BYTES];
+        char last[TIMESTAMP_TEXT_BYTES];
+        if (is_files)
+            terminal_text(stdout, (const char *)entry->key);
+        else
+            terminal_cell(stdout, (const char *)entry->key, NAME_WIDTH);
+        printf(" %7" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %-19s  %-19s\n", totals->files,
+               totals->rows, totals->bytes, time_text(totals, totals->first_us, first),
+               time_text(totals, totals->last_us, last));
+    }
+}
+
+static json_t *time_json(const struct totals *totals, int64_t us)
+{
+    char text[TIMESTAMP_TEXT_BYTES];
+    const char *shown = time_text(totals, us, text);
+    return *shown ? json_string(shown) : json_null();
+}
+
+static enum err print_json(const struct map *all, bool is_files)
+{
+    json_t *list = json_array();
+    size_t cursor = 0;
+    enum err err = list ? ERR_OK : ERR_NO_MEMORY;
+    for (struct map_entry *entry; err == ERR_OK && (entry = map_next(all, &cursor));) {
+        const struct totals *totals = entry->value;
+        json_t *object =
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o}", is_files ? "key" : "dataset",
+                      (const char *)entry->key, "files", (json_int_t)totals->files, "unreadable",
+                      (json_int_t)totals->unreadable, "rows", (json_int_t)totals->rows, "bytes",
+                      (json_int_t)totals->bytes, "first", time_json(totals, totals->first_us),
+                      "last", time_json(totals, totals->last_us));
+        err = object && json_array_append_new(list, object) == 0 ? ERR_OK : ERR_NO_MEMORY;
+    }
+    if (err == ERR_OK && (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF))
+        err = ERR_IO;
+    json_decref(list);
+    return err;
+}
+
+enum err lake_list(struct lake_view *view)
+{
+    struct listing listing = {.view = view};
+    size_t cursor = 0;
+    map_init(&listing.totals);
+    buf_init(&listing.tail, LAKE_FOOTER_BYTES_MAX);
+    enum err err = lake_view_walk(view, on_file, &listing);
+    if (err == ERR_OK && view->command->json)
+        err = print_json(&listing.totals, view->command->target != NULL);
+    else if (err == ERR_OK)
+        print_table(&listing.totals, view->command->target != NULL);
+    for (struct map_entry *entry; (entry = map_next(&listing.totals, &cursor));)
+        mem_free(entry->value);
+    map_fini(&listing.totals);
+    buf_fini(&listing.tail);
+    return err;
+}

@@ -1,0 +1,33 @@
+#pragma once
+/* What the files of `ingestor lake` share; see lake.h. */
+#include "app/lake.h"
+
+#define LAKE_LINE_BYTES_MAX ((size_t)256 * 1024 * 1024)  /* one row as JSON */
+#define LAKE_READ_BYTES_MAX ((size_t)1024 * 1024 * 1024) /* the columns of one row group */
+
+struct lake_view {
+    const struct lake_command *command;
+    struct store *store;
+    char prefix[LAKE_KEY_BYTES_MAX]; /* of the keys to walk; ends in "/" */
+    const char *file;                /* NULL, or the only key wanted below it */
+    bool is_local;                   /* file lies on this machine, outside the lake */
+    uint64_t local_bytes;
+    char url[LAKE_KEY_BYTES_MAX]; /* of the store, as engines spell it; ends in "/" */
+    bool damaged;                 /* something was found that exit code 4 tells */
+    struct diag diag;
+};
+
+/* Walks the target's files. ERR_NOT_FOUND when there are none. */
+enum err lake_view_walk(struct lake_view *view,
+                        enum err (*on_file)(void *ctx, const struct lake_file *file),
+                        void *ctx) ERR_MUST_USE;
+
+/* "sensor_1" of "bronze/ingestion_id=sensor_1/date=…", as it stands in the key. */
+struct bytes lake_key_dataset(const char *key);
+/* The value of name= in the key; empty when it is not there. */
+struct bytes lake_key_part(const char *key, const char *name);
+
+enum err lake_list(struct lake_view *view) ERR_MUST_USE;
+enum err lake_rows(struct lake_view *view) ERR_MUST_USE;
+enum err lake_schema(struct lake_view *view) ERR_MUST_USE;
+enum err lake_check(struct lake_view *view) ERR_MUST_USE;

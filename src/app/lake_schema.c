@@ -1,0 +1,218 @@
+/* `ingestor lake schema` and `ddl`: the columns of all files of a dataset, merged by name. */
+#include "app/lake_ddl.h"
+#include "app/lake_parts.h"
+#include "app/terminal.h"
+#include "base/limits.h"
+#include "lake/lake_columns.h"
+#include "lake/lake_read.h"
+
+#include <assert.h>
+
+#define NAME_WIDTH    40
+#define FOOTER_MEMORY (256 * MIB)
+#define DDL_BYTES_MAX (16 * MIB)
+
+struct merge {
+    struct lake_view *view;
+    json_t *columns;
+    struct buf tail;
+    struct buf folder; /* "bronze/ingestion_id=…/" */
+};
+
+static const char *type_name(const struct parquet_metadata_element *element, bool is_list)
+{
+    static const char *const names[] = {"BOOLEAN", "DOUBLE", "TIMESTAMP", "STRING", "BINARY"};
+    if (!element->is_leaf)
+        return is_list ? "LIST" : "STRUCT";
+    if (!element->is_known) /* INT32, INT64, FLOAT, … of other writers */
+        return element->type == 6 ? "BINARY" : "NUMBER";
+    assert(element->kind <= PARQUET_BINARY);
+    return names[element->kind];
+}
+
+static json_t *describe(const struct parquet_metadata *metadata, uint32_t *index);
+
+static bool is_list(const struct parquet_metadata *metadata, uint32_t index)
+{
+    const struct parquet_metadata_element *element = &metadata->elements[index];
+    return (element->converted_type == PARQUET_CONVERTED_LIST ||
+            element->logical_type == PARQUET_LOGICAL_LIST) &&
+           element->child_count == 1 && !metadata->elements[index + 1].is_leaf &&
+           metadata->elements[index + 1].child_count == 1;
+}
+
+/* The children of a group; *index: behind the group, and behind them afterwards. */
+static json_t *describe_fields(const struct parquet_metadata *metadata, uint32_t count,
+                               uint32_t *index)
+{
+    json_t *fields = json_array();
+    for (uint32_t i = 0; fields && i < count; i++) {
+        if (json_array_append_new(fields, describe(metadata, index)) != 0) {
+            json_decref(fields);
+            fields = NULL;
+        }
+    }
+    return fields;
+}
+
+static json_t *describe(const struct parquet_metadata *metadata, uint32_t *index)
+{
+    const struct parquet_metadata_element *element = &metadata->elements[*index];
+    bool list = is_list(metadata, *index);
+    json_t *column = json_pack("{s:s%, s:s}", "name", (const char *)element->name.data,
+                               element->name.size, "type", type_name(element, list));
+    if (column && element->field_id >= 0)
+        json_object_set_new(column, "field_id", json_integer(element->field_id));
+    *index += list ? 2 : 1;
+    json_t *below = list                ? describe(metadata, index)
+                    : !element->is_leaf ? describe_fields(metadata, element->child_count, index)
+                                        : NULL;
+    if (below && (!column || json_object_set_new(column, list ? "element" : "fields", below) != 0))
+        column = NULL;
+    return column;
+}
+
+static json_t *find_named(const json_t *columns, const json_t *name)
+{
+    size_t index;
+    json_t *column;
+    json_array_foreach(columns, index, column)
+    {
+        if (json_equal(json_object_get(column, "name"), name))
+            return column;
+    }
+    return NULL;
+}
+
+/* Adds what columns lack; where both have a column, what is below it. */
+static void merge_fields(json_t *columns, const json_t *others)
+{
+    size_t index;
+    json_t *other;
+    json_array_foreach(others, index, other)
+    {
+        json_t *column = find_named(columns, json_object_get(other, "name"));
+        json_t *fields = json_object_get(column, "fields");
+        json_t *element = json_object_get(column, "element");
+        if (!column)
+            json_array_append(columns, other);
+        else if (fields)
+            merge_fields(fields, json_object_get(other, "fields"));
+        else if (json_object_get(element, "fields"))
+            merge_fields(json_object_get(element, "fields"),
+                         json_object_get(json_object_get(other, "element"), "fields"));
+    }
+}
+
+static enum err note_folder(struct merge *merge, const char *key)
+{
+    const char *date = strstr(key, "/date=");
+    if (merge->folder.size > 0 || !date)
+        return ERR_OK;
+    return buf_append(&merge->folder, key, (size_t)(date - key) + 1);
+}
+
+static enum err on_file(void *ctx, const struct lake_file *file)
+{
+    struct merge *merge = ctx;
+    struct arena arena;
+    struct parquet_metadata metadata;
+    struct diag diag = {0};
+    uint32_t index = 1;
+    arena_init(&arena, FOOTER_MEMORY);
+    enum err err =
+        lake_read_footer(merge->view->store, file, &arena, &merge->tail, &metadata, &diag);
+    if (err == ERR_OK) {
+        json_t *columns = describe_fields(&metadata, metadata.elements[0].child_count, &index);
+        if (columns)
+            merge_fields(merge->columns, columns);
+        else
+            err = ERR_NO_MEMORY;
+        json_decref(columns);
+    }
+    arena_fini(&arena);
+    if (err == ERR_OK)
+        err = note_folder(merge, file->key);
+    if (err_class(err) != ERR_CLASS_CORRUPT)
+        return err ? diag_set(&merge->view->diag, err, "%.200s: %.280s", file->key,
+                              diag.text[0] ? diag.text : err_text(err))
+                   : ERR_OK;
+    merge->view->damaged = true;
+    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, diag.text);
+    return ERR_OK;
+}
+
+/* --- printing ------------------------------------------------------------------------------ */
+
+static void print_column(const json_t *column, int depth)
+{
+    size_t index;
+    const json_t *field;
+    const json_t *id = json_object_get(column, "field_id");
+    const char *name = json_string_value(json_object_get(column, "name"));
+    char text[16] = "";
+    if (id)
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(id));
+    printf("%*s", depth * 2, "");
+    terminal_cell(stdout, name ? name : "", (size_t)(depth < 15 ? NAME_WIDTH - depth * 2 : 10));
+    printf(" %-10s %s\n", json_string_value(json_object_get(column, "type")), text);
+    json_array_foreach(json_object_get(column, "fields"), index, field)
+    {
+        print_column(field, depth + 1);
+    }
+    if (json_object_get(column, "element"))
+        print_column(json_object_get(column, "element"), depth + 1);
+}
+
+static enum err print_schema(const struct merge *merge)
+{
+    size_t index;
+    const json_t *column;
+    if (merge->view->command->json)
+        return json_dumpf(merge->columns, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF
+                   ? ERR_OK
+                   : ERR_IO;
+    terminal_cell(stdout, "column", NAME_WIDTH);
+    printf(" %-10s %s\n", "type", "field_id");
+    json_array_foreach(merge->columns, index, column)
+    {
+        print_column(column, 0);
+    }
+    return ERR_OK;
+}
+
+static enum err print_ddl(struct merge *merge)
+{
+    struct buf location;
+    struct buf out;
+    const struct lake_command *command = merge->view->command;
+    const char *folder = buf_cstr(&merge->folder);
+    buf_init(&location, 64 * KIB);
+    buf_init(&out, DDL_BYTES_MAX);
+    buf_printf(&location, "%s%s", merge->view->url, folder ? folder : "");
+    const char *text = buf_cstr(&location);
+    enum err err =
+        text && folder
+            ? lake_ddl_write(
+                  &(struct lake_ddl){command->engine, command->target, text, merge->columns}, &out)
+            : ERR_NO_MEMORY;
+    if (err == ERR_OK && fwrite(out.data, 1, out.size, stdout) != out.size)
+        err = ERR_IO;
+    buf_fini(&location);
+    buf_fini(&out);
+    return err;
+}
+
+enum err lake_schema(struct lake_view *view)
+{
+    struct merge merge = {.view = view, .columns = json_array()};
+    buf_init(&merge.tail, LAKE_FOOTER_BYTES_MAX);
+    buf_init(&merge.folder, LAKE_KEY_BYTES_MAX);
+    enum err err = merge.columns ? lake_view_walk(view, on_file, &merge) : ERR_NO_MEMORY;
+    if (err == ERR_OK)
+        err = strcmp(view->command->verb, "ddl") == 0 ? print_ddl(&merge) : print_schema(&merge);
+    json_decref(merge.columns);
+    buf_fini(&merge.tail);
+    buf_fini(&merge.folder);
+    return err;
+}

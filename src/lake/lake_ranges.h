@@ -1,0 +1,43 @@
+#pragma once
+/*
+ * The journal ranges of a lake's files, as their footers tell them (contract/data.md "Bronze
+ * layer"), held against each other. Files of one cut share dataset, journal and range, and lie in
+ * different partitions. Pure but for memory; one thread.
+ *
+ *   doubled   ranges of one dataset and journal that overlap without being the same, or two files
+ *             of one range in one partition
+ *   wrong     a file whose name, folder or dataset is not what its footer says
+ *
+ * Files without a range (other writers') are counted and otherwise left alone.
+ */
+#include "base/arena.h"
+#include "journal/position.h"
+#include "lake/parquet_metadata.h"
+
+#define LAKE_RANGES_MAX 10000000
+
+struct lake_range {
+    const char *key;
+    const char *dataset; /* its id, as the footer has it */
+    const char *journal;
+    struct position first;
+    uint64_t block_last;
+};
+
+struct lake_ranges {
+    struct arena arena;
+    struct lake_range *ranges;
+    size_t count;
+    size_t capacity;
+    uint64_t without; /* files */
+};
+
+void lake_ranges_init(struct lake_ranges *ranges);
+void lake_ranges_fini(struct lake_ranges *ranges);
+/* ERR_CORRUPT with a sentence when the footer is not that of a file at this key. */
+enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
+                         const struct parquet_metadata *metadata, struct diag *diag) ERR_MUST_USE;
+/* Calls on_fault for each file that is doubled. Sorts. */
+enum err lake_ranges_check(struct lake_ranges *ranges,
+                           enum err (*on_fault)(void *ctx, const char *key, const char *what),
+                           void *ctx) ERR_MUST_USE;

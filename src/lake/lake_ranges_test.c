@@ -1,0 +1,110 @@
+#include "lake/lake_ranges.h"
+
+#include "base/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define JOURNAL "0b9a5c1e-0000-4000-8000-000000000001"
+
+static struct bytes text(const char *value)
+{
+    return bytes_from_text(value);
+}
+
+/* A file in hour of a dataset, whose footer has the range first .. last, named by position. */
+static enum err add(struct lake_ranges *ranges, const char *folder, uint64_t position,
+                    uint64_t first, uint64_t last, struct diag *diag)
+{
+    char key[256];
+    char from[32];
+    char to[24];
+    snprintf(key, sizeof(key), "bronze/%s/part-" JOURNAL "-%016llx-00000000.parquet", folder,
+             (unsigned long long)position);
+    snprintf(from, sizeof(from), "%016llx-%08x", (unsigned long long)first, 0U);
+    snprintf(to, sizeof(to), "%016llx", (unsigned long long)last);
+    struct parquet_metadata_pair pairs[] = {{text("ingestion_id"), text("a b")},
+                                            {text("ingestor.journal"), text(JOURNAL)},
+                                            {text("ingestor.first"), text(from)},
+                                            {text("ingestor.block_last"), text(to)}};
+    struct parquet_metadata metadata = {.pairs = pairs, .pair_count = 4};
+    return lake_ranges_add(ranges, key, &metadata, diag);
+}
+
+static enum err on_fault(void *ctx, const char *key, const char *what)
+{
+    (void)key;
+    assert_non_null(strstr(what, "doubled"));
+    ++*(int *)ctx;
+    return ERR_OK;
+}
+
+static int faults(struct lake_ranges *ranges)
+{
+    int count = 0;
+    assert_int_equal(lake_ranges_check(ranges, on_fault, &count), ERR_OK);
+    lake_ranges_fini(ranges);
+    lake_ranges_init(ranges);
+    return count;
+}
+
+#define HOUR_1 "ingestion_id=a%20b/date=2026-01-01/hour=01"
+#define HOUR_2 "ingestion_id=a%20b/date=2026-01-01/hour=02"
+
+static void test_doubled(void **state)
+{
+    struct lake_ranges ranges;
+    struct diag diag = {0};
+    (void)state;
+    lake_ranges_init(&ranges);
+    /* one cut over two hours, then the next */
+    assert_int_equal(add(&ranges, HOUR_1, 5, 5, 9, &diag), ERR_OK);
+    assert_int_equal(add(&ranges, HOUR_2, 5, 5, 9, &diag), ERR_OK);
+    assert_int_equal(add(&ranges, HOUR_2, 10, 10, 12, &diag), ERR_OK);
+    assert_int_equal(faults(&ranges), 0);
+    /* inside a wide one, behind others */
+    assert_int_equal(add(&ranges, HOUR_1, 5, 5, 90, &diag), ERR_OK);
+    assert_int_equal(add(&ranges, HOUR_2, 10, 10, 12, &diag), ERR_OK);
+    assert_int_equal(add(&ranges, HOUR_2, 90, 90, 91, &diag), ERR_OK);
+    assert_int_equal(faults(&ranges), 2);
+    /* the same range twice in one partition */
+    assert_int_equal(add(&ranges, HOUR_1, 5, 5, 9, &diag), ERR_OK);
+    assert_int_equal(add(&ranges, HOUR_1, 6, 5, 9, &diag), ERR_OK);
+    assert_int_equal(faults(&ranges), 1);
+    lake_ranges_fini(&ranges);
+}
+
+static void test_wrong_places(void **state)
+{
+    struct lake_ranges ranges;
+    struct diag diag = {0};
+    (void)state;
+    lake_ranges_init(&ranges);
+    assert_int_equal(add(&ranges, HOUR_1, 4, 5, 9, &diag), ERR_CORRUPT);
+    assert_non_null(strstr(diag.text, "the name is not that of the range"));
+    assert_int_equal(add(&ranges, HOUR_1, 10, 5, 9, &diag), ERR_CORRUPT);
+    diag = (struct diag){0};
+    assert_int_equal(add(&ranges, "ingestion_id=other/date=2026-01-01/hour=01", 5, 5, 9, &diag),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(diag.text, "belongs to another dataset: a b"));
+    assert_int_equal(add(&ranges, HOUR_1, 9, 9, 5, &diag), ERR_CORRUPT);
+    assert_int_equal(add(&ranges, "_dead_letters/date=2026-01-01/hour=01", 5, 5, 9, &diag), ERR_OK);
+    struct parquet_metadata foreign = {0};
+    assert_int_equal(lake_ranges_add(&ranges, "bronze/x.parquet", &foreign, &diag), ERR_OK);
+    assert_int_equal(ranges.without, 1);
+    lake_ranges_fini(&ranges);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_doubled),
+        cmocka_unit_test(test_wrong_places),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
