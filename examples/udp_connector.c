@@ -1,5 +1,4 @@
 /* The example of docs/connectors.md: every datagram that comes in on a UDP port is a message. */
-#include "base/limits.h"
 #include "connectors/common_source.h"
 #include "os/clock.h"
 
@@ -7,7 +6,7 @@ struct udp {
     struct connector_host host;
     struct common_source common;
     uv_udp_t socket;
-    char datagram[64 * KIB];
+    char datagram[65536]; /* none is longer */
 };
 
 static void on_buffer(uv_handle_t *socket, size_t suggested_bytes, uv_buf_t *buffer)
@@ -47,9 +46,8 @@ static enum err udp_connect(void *state, const struct connector_host *host, stru
     udp->socket.data = udp;
     uv_udp_init(host->loop, &udp->socket); /* from here on, disconnect closes it */
     enum err err = common_source_open(&udp->common, host, "udp", on_pause, on_resume, udp, diag);
-    int status = uv_ip4_addr("127.0.0.1", port, &address);
-    if (err == ERR_OK && status == 0)
-        status = uv_udp_bind(&udp->socket, (const struct sockaddr *)&address, 0);
+    (void)uv_ip4_addr("127.0.0.1", port, &address); /* cannot fail: it is one */
+    int status = uv_udp_bind(&udp->socket, (const struct sockaddr *)&address, 0);
     if (err == ERR_OK && status < 0)
         err = diag_set(diag, ERR_NETWORK, "UDP port %d: %s", port, uv_strerror(status));
     if (err == ERR_OK)
@@ -94,5 +92,8 @@ const struct connector udp_connector = {
         "\"required\":[\"port\"],\"properties\":{\"port\":{\"type\":\"integer\",\"minimum\":1,"
         "\"maximum\":65535,\"title\":\"Port\",\"examples\":[5514]}}}",
     .state_size = sizeof(struct udp),
-    .ops = {udp_connect, udp_start, udp_stop, udp_disconnect},
+    .ops = {.connect = udp_connect,
+            .start = udp_start,
+            .stop = udp_stop,
+            .disconnect = udp_disconnect},
 };

@@ -147,7 +147,7 @@ static double sigma(double x)
 {
     double y = 1, z = x, before;
     if (x == 1)
-        return INFINITY;
+        return HUGE_VAL;
     do {
         x *= x;
         before = z;
