@@ -205,6 +205,32 @@ static void test_formats(void **state)
     rig_fini(&rig);
 }
 
+/* Names that any engine takes for one get a suffix, and keep it. */
+static void test_names_that_differ_by_case(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_setup(&rig);
+    SEND(&rig,
+         "{\"\u00c4\":1,\"\u00e4\":2,\"s\":{\"\u0416\":3,\"\u0436\":4},\"\u03a3\":5,\"\u03c2\":6}");
+    json_t *rows = cut_rows(&rig);
+    check_value(rows, 0, "\xc3\x84", "1.0");
+    check_value(rows, 0, "\xc3\xa4_2", "2.0");
+    check_value(rows, 0, "s", "{\"\xd0\x96\":3.0,\"\xd0\xb6_2\":4.0}");
+    check_value(rows, 0, "\xce\xa3", "5.0");
+    check_value(rows, 0, "\xcf\x82_2", "6.0");
+    json_decref(rows);
+    batch_free(rig.batch);
+    unsigned pins = rig.catalog.pin_calls;
+    assert_int_equal(rig_batch(&rig), ERR_OK);
+    SEND(&rig, "{\"\u00e4\":7}");
+    rows = cut_rows(&rig);
+    check_value(rows, 0, "\xc3\xa4_2", "7.0");
+    assert_int_equal(rig.catalog.pin_calls, pins);
+    json_decref(rows);
+    rig_fini(&rig);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -212,7 +238,7 @@ static void test_names(void **state)
     rig_setup(&rig);
     SEND(&rig,
          "{\"a b\":1,\"a_b\":2,\"A_B\":3,\"date\":\"d\",\"Hour\":\"h\",\"Topic\":\"t\",\"\":0,"
-         "\"x/y~z\":{\"-\":1,\"p q\":2},\"x\\u0000\":5}");
+         "\"x/y~z\":{\"-\":1,\"p q\":2},\"x\\u0000\":5,\"x_\":6,\"~2\":7}");
     json_t *rows = cut_rows(&rig);
     check_value(rows, 0, "a_b", "1.0");
     check_value(rows, 0, "a_b_2", "2.0");
@@ -222,17 +248,23 @@ static void test_names(void **state)
     check_value(rows, 0, "Topic_2", "\"t\"");
     check_value(rows, 0, "_", "0.0");
     check_value(rows, 0, "x/y~z", "{\"-\":1.0,\"p_q\":2.0}");
-    check_value(rows, 0, "_rescued_data", "\"{\\\"x\\\\u0000\\\":5}\"");
+    check_value(rows, 0, "x_", "5.0");
+    check_value(rows, 0, "x__2", "6.0");
+    check_value(rows, 0, "~2", "7.0");
+    check_value(rows, 0, "_rescued_data", "null");
+    assert_string_equal(fake_catalog_type(&rig.catalog, "/x~2"), "DOUBLE");
     assert_string_equal(fake_catalog_type(&rig.catalog, "/x~1y~0z/-"), "DOUBLE");
     json_decref(rows);
     /* A new batch reads all of it back. */
     batch_free(rig.batch);
     unsigned pins = rig.catalog.pin_calls;
     assert_int_equal(rig_batch(&rig), ERR_OK);
-    SEND(&rig, "{\"a_b\":4,\"x/y~z\":{\"-\":9}}");
+    SEND(&rig, "{\"a_b\":4,\"x/y~z\":{\"-\":9},\"x\\u0000\":8,\"~2\":9}");
     rows = cut_rows(&rig);
     check_value(rows, 0, "a_b_2", "4.0");
     check_value(rows, 0, "x/y~z", "{\"-\":9.0,\"p_q\":null}");
+    check_value(rows, 0, "x_", "8.0");
+    check_value(rows, 0, "~2", "9.0");
     check_value(rows, 0, "topic", "\"line/1\"");
     json_decref(rows);
     assert_int_equal(rig.catalog.pin_calls, pins);
@@ -455,13 +487,14 @@ static void test_prepin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_columns),      cmocka_unit_test(test_late_leaf),
-        cmocka_unit_test(test_rescue),       cmocka_unit_test(test_majority),
-        cmocka_unit_test(test_payloads),     cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_duplicates),
-        cmocka_unit_test(test_partitions),   cmocka_unit_test(test_time_field),
-        cmocka_unit_test(test_dead_letters), cmocka_unit_test(test_many),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_prepin),
+        cmocka_unit_test(test_columns),    cmocka_unit_test(test_late_leaf),
+        cmocka_unit_test(test_rescue),     cmocka_unit_test(test_majority),
+        cmocka_unit_test(test_payloads),   cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_names_that_differ_by_case),
+        cmocka_unit_test(test_duplicates), cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_time_field), cmocka_unit_test(test_dead_letters),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_prepin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 
 bool decode_key_fits(struct bytes key)
 {
-    return key.size <= KEY_BYTES_MAX && (key.size == 0 || !memchr(key.data, 0, key.size));
+    return key.size <= KEY_BYTES_MAX;
 }
 
 bool decode_has_leaf(struct bytes value, uint32_t levels)

@@ -1,6 +1,7 @@
 #include "lake/schema_name.h"
 
 #include "base/limits.h"
+#include "codec/case_fold.h"
 
 #define NAME_BYTES_MAX (LIMIT_MESSAGE_BYTES_MAX * 2)
 
@@ -9,14 +10,12 @@ static uint8_t lower(uint8_t byte)
     return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte | 0x20) : byte;
 }
 
-/* ASCII case only: what engines fold beyond it differs from one to the next. */
+/* What engines fold beyond ASCII differs from one to the next: all that any of them does. */
 static enum err name_fold(struct buf *out, struct bytes name)
 {
     buf_init(out, NAME_BYTES_MAX);
     enum err err = buf_reserve(out, name.size + 1);
-    for (size_t i = 0; i < name.size && err == ERR_OK; i++)
-        out->data[out->size++] = lower(name.data[i]);
-    return err;
+    return err == ERR_OK ? case_fold(out, name) : err;
 }
 
 static enum err is_taken(const struct map *taken, const struct map *also_taken, struct bytes name,
@@ -97,6 +96,8 @@ enum err schema_name_path(struct buf *out, const char *parent_path, struct bytes
             buf_text(out, "~0");
         else if (key.data[i] == '/')
             buf_text(out, "~1");
+        else if (key.data[i] == '\0')
+            buf_text(out, "~2"); /* ours: no database holds a text with U+0000 */
         else
             buf_byte(out, key.data[i]);
     }
@@ -115,7 +116,7 @@ enum err schema_name_from_path(struct buf *out, struct bytes path)
             continue;
         }
         i++;
-        buf_byte(out, path.data[i] == '1' ? '/' : '~');
+        buf_byte(out, path.data[i] == '0' ? '~' : path.data[i] == '1' ? '/' : '\0');
     }
     return out->err;
 }

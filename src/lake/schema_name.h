@@ -13,7 +13,8 @@ enum err schema_name_make(struct buf *out, const struct map *taken, const struct
                           const char *parent_name, struct bytes key, bool ours) ERR_MUST_USE;
 /* Notes a name as taken, whatever its case. */
 enum err schema_name_take(struct map *names, struct bytes name) ERR_MUST_USE;
-/* Appends the JSON Pointer of a parent's field, or of a list's element. */
+/* Appends the JSON Pointer of a parent's field, or of a list's element; U+0000 in a name is "~2".
+ */
 enum err schema_name_path(struct buf *out, const char *parent_path, struct bytes key,
                           bool element) ERR_MUST_USE;
 /* Appends the last segment of a JSON Pointer, decoded. */

@@ -108,7 +108,8 @@ def records_of(message):
 
 
 def pointer(*keys):
-    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1").replace("\0", "~2")
+                   for key in keys)
 
 
 def sanitised(key):
@@ -261,7 +262,8 @@ def names():
         yield Message("h/sanitise/inner", json.dumps({"s": {name: name, "z": 1}}))
     odd = ["", " ", ".", "..", "a.b", "a/b", "a~b", "~0", "~1", "/", "\u00fc", "\U0001f321", "\ufeff",
            "-", "element", "list", "key_value", "0", "__proto__", "constructor", "select", '"', "\\",
-           "'", "%", "$ref", "@type", "#topic", "a\u0000b", "\u0000", "K" * 300, "\u212a", "\u0130"]
+           "'", "%", "$ref", "@type", "#topic", "a\u0000b", "\u0000", "K" * 300, "\u212a", "\u0130",
+           "\u00dc", "\u0436", "\u0416", "\u03a3", "\u03c2"]
     yield Message("h/odd_names", json.dumps({name: i for i, name in enumerate(odd)}))
     for name in odd:
         yield Message("h/odd_names/alone", json.dumps({name: name}))

@@ -299,7 +299,7 @@ def check_names(columns, dataset):
         if path.startswith("#"):
             continue
         parent, _, last = path.rpartition("/")
-        key = last.replace("~1", "/").replace("~0", "~")
+        key = last.replace("~2", "\0").replace("~1", "/").replace("~0", "~")
         if last == "-" and columns.get(parent, ("", ""))[1] == "LIST":
             continue
         base = sanitised(key) + ("_" if not parent and key.lower() in ("date", "hour") else "")
@@ -310,7 +310,7 @@ def check_names(columns, dataset):
         by_parent[parent].append(own)
     for parent, names in by_parent.items():
         taken = list(OURS | {"date", "hour"}) if not parent else []
-        folded = [n.translate({c: c + 32 for c in range(65, 91)}) for n in names + taken]
+        folded = [n.casefold() for n in names + taken]
         doubled = [n for n, c in collections.Counter(folded).items() if c > 1]
         assert not doubled, (dataset, parent, doubled)
 
