@@ -64,8 +64,11 @@ int main(int argc, char **argv)
     size_t row_count = argc > 1 ? strtoull(argv[1], NULL, 10) : 300000;
     int rounds = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 5;
     struct parquet_rows rows;
-    struct parquet_options options = {
-        .zstd_level = 3, .page_bytes = MIB, .page_rows = 20000, .created_by = "parquet_bench"};
+    struct parquet_options options = {.zstd_level = 3,
+                                      .page_bytes = MIB,
+                                      .page_rows = 20000,
+                                      .created_by = "parquet_bench",
+                                      .has_checksums = true};
     parquet_rows_init(&rows, PARQUET_ROWS_SENSORS, 1, NULL);
     parquet_rows_fill(&rows, row_count);
     (void)printf("%zu rows of %zu columns\n", row_count, rows.leaf_count);

@@ -253,6 +253,7 @@ static enum err pipeline_begin(struct service *service)
                             .page_rows = 20000,
                             .created_by =
                                 "ingestor version " INGESTOR_VERSION " (build " INGESTOR_BUILD ")",
+                            .has_checksums = true,
                         },
                     .journal_uuid = journal_uuid(service->journal),
                     .row_group_rows = 1000000,

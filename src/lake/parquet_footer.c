@@ -23,20 +23,20 @@ static void put_empty_struct(struct thrift_writer *writer, int id)
     thrift_end(writer);
 }
 
-void parquet_put_page_header(struct buf *out, enum parquet_page_type type,
-                             enum parquet_encoding encoding, uint64_t count,
-                             size_t uncompressed_bytes, size_t compressed_bytes)
+void parquet_put_page_header(struct buf *out, const struct parquet_page_header *header)
 {
     struct thrift_writer writer;
     thrift_writer_init(&writer, out);
     thrift_begin(&writer);
-    put_i32(&writer, 1, type);
-    put_i32(&writer, 2, (int64_t)uncompressed_bytes);
-    put_i32(&writer, 3, (int64_t)compressed_bytes);
-    thrift_begin_field(&writer, type == PARQUET_PAGE_DATA ? 5 : 7);
-    put_i32(&writer, 1, (int64_t)count);
-    put_i32(&writer, 2, encoding);
-    if (type == PARQUET_PAGE_DATA) {
+    put_i32(&writer, 1, header->type);
+    put_i32(&writer, 2, (int64_t)header->uncompressed_bytes);
+    put_i32(&writer, 3, (int64_t)header->compressed_bytes);
+    if (header->has_crc)
+        put_i32(&writer, 4, (int32_t)header->crc);
+    thrift_begin_field(&writer, header->type == PARQUET_PAGE_DATA ? 5 : 7);
+    put_i32(&writer, 1, (int64_t)header->count);
+    put_i32(&writer, 2, header->encoding);
+    if (header->type == PARQUET_PAGE_DATA) {
         put_i32(&writer, 3, PARQUET_ENCODING_RLE);
         put_i32(&writer, 4, PARQUET_ENCODING_RLE);
     }

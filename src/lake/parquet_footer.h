@@ -44,10 +44,17 @@ struct parquet_row_group_record {
     uint64_t file_offset;
 };
 
-/* encoding: of the values; level_count: level entries (data page) or entries (dictionary page). */
-void parquet_put_page_header(struct buf *out, enum parquet_page_type type,
-                             enum parquet_encoding encoding, uint64_t count,
-                             size_t uncompressed_bytes, size_t compressed_bytes);
+struct parquet_page_header {
+    enum parquet_page_type type;
+    enum parquet_encoding encoding; /* of the values */
+    uint64_t count;                 /* level entries (data page) or entries (dictionary page) */
+    size_t uncompressed_bytes;
+    size_t compressed_bytes;
+    bool has_crc;
+    uint32_t crc; /* CRC-32 of the compressed bytes */
+};
+
+void parquet_put_page_header(struct buf *out, const struct parquet_page_header *header);
 void parquet_put_column_metadata(struct buf *out, const struct parquet_column *column,
                                  const struct parquet_chunk_totals *totals);
 /* Appends nothing when some page has values but no bounds: no index is better than a false one. */

@@ -228,6 +228,41 @@ static void test_bounds_are_held_against_values(void **state)
     buf_fini(&file);
 }
 
+/* Where bounds tell nothing: the last byte of each page. */
+static void test_checksums(void **state)
+{
+    struct parquet_rows rows;
+    struct parquet_options options = options_default;
+    struct parquet_reader *reader;
+    struct parquet_page_index index;
+    struct diag diag = {0};
+    struct buf file;
+    (void)state;
+    options.codec = PARQUET_NONE;
+    options.has_checksums = true;
+    buf_init(&file, 4 * MIB);
+    parquet_rows_init(&rows, PARQUET_ROWS_MIXED, 5, NULL);
+    parquet_rows_fill(&rows, 300);
+    assert_int_equal(write_groups(&rows, &options, 300, 1, &file), ERR_OK);
+    assert_int_equal(parquet_check(buf_bytes(&file), MIB, &diag), ERR_OK);
+    assert_int_equal(parquet_reader_new(buf_bytes(&file), MIB, &reader, &diag), ERR_OK);
+    for (size_t i = 0; i < parquet_reader_metadata(reader)->column_count; i++) {
+        assert_int_equal(parquet_reader_page_index(reader, 0, i, &index, &diag), ERR_OK);
+        assert_int_equal(index.page_count, 3);
+        for (size_t page = 0; page < index.page_count; page++) {
+            uint8_t *last = file.data + index.pages[page].offset + index.pages[page].size_bytes - 1;
+            diag = (struct diag){0};
+            *last ^= 1;
+            assert_int_equal(parquet_check(buf_bytes(&file), MIB, &diag), ERR_CORRUPT);
+            assert_non_null(strstr(diag.text, "a page's checksum is wrong"));
+            *last ^= 1;
+        }
+    }
+    parquet_reader_free(reader);
+    parquet_rows_fini(&rows);
+    buf_fini(&file);
+}
+
 static void test_out_of_memory(void **state)
 {
     struct buf file;
@@ -252,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_bounds_are_held_against_values),
+        cmocka_unit_test(test_checksums),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

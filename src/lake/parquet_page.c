@@ -2,6 +2,8 @@
 
 #include "codec/rle.h"
 
+#include <zlib.h>
+
 static bool is_text(enum parquet_kind kind)
 {
     return kind == PARQUET_STRING || kind == PARQUET_BINARY;
@@ -220,6 +222,11 @@ enum err parquet_put_plain(struct buf *out, enum parquet_kind kind, const struct
     if (kind == PARQUET_BOOLEAN)
         return put_booleans(out, leaf, ids, begin, end);
     return put_words(out, leaf, ids, begin, end);
+}
+
+uint32_t parquet_page_crc(struct bytes body)
+{
+    return (uint32_t)crc32_z(0, body.data, body.size);
 }
 
 enum err parquet_put_indices(struct buf *out, const uint32_t *indices, size_t count, unsigned width)

@@ -32,6 +32,9 @@ enum err parquet_put_levels(struct buf *out, const struct parquet_column *column
 enum err parquet_put_plain(struct buf *out, enum parquet_kind kind, const struct parquet_leaf *leaf,
                            const uint32_t *ids, size_t begin, size_t end) ERR_MUST_USE;
 
+/* The checksum of a page: CRC-32 as gzip has it, of its bytes as they stand in the file. */
+uint32_t parquet_page_crc(struct bytes body);
+
 /* Appends the width byte and the indices. */
 enum err parquet_put_indices(struct buf *out, const uint32_t *indices, size_t count,
                              unsigned width) ERR_MUST_USE;

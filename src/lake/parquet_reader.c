@@ -4,6 +4,7 @@
 #include "codec/compression.h"
 #include "codec/rle.h"
 #include "codec/thrift_compact.h"
+#include "lake/parquet_page.h"
 
 #include <assert.h>
 
@@ -120,6 +121,8 @@ struct page_header {
     int32_t encoding;
     int32_t definition_encoding;
     int32_t repetition_encoding;
+    bool has_crc;
+    uint32_t crc;
 };
 
 static void read_inner_header(struct thrift_reader *thrift, struct page_header *header)
@@ -141,6 +144,12 @@ static void read_inner_header(struct thrift_reader *thrift, struct page_header *
     }
 }
 
+static void read_crc(struct thrift_reader *thrift, struct page_header *header)
+{
+    header->crc = (uint32_t)thrift_get_int(thrift, THRIFT_I32);
+    header->has_crc = true;
+}
+
 /* Leaves the cursor behind the header. */
 static enum err read_page_header(struct cursor *cursor, struct page_header *header)
 {
@@ -158,6 +167,8 @@ static enum err read_page_header(struct cursor *cursor, struct page_header *head
             header->uncompressed_bytes = thrift_get_int(&thrift, type);
         else if (id == 3)
             header->compressed_bytes = thrift_get_int(&thrift, type);
+        else if (id == 4 && type == THRIFT_I32)
+            read_crc(&thrift, header);
         else if ((id == 5 || id == 7) && type == THRIFT_STRUCT)
             read_inner_header(&thrift, header);
         else
@@ -199,6 +210,9 @@ static enum err read_page_body(struct cursor *cursor, const struct page_header *
 {
     struct parquet_reader *reader = cursor->reader;
     enum compression compression = COMPRESSION_NONE;
+    struct bytes body = {reader->file.data + cursor->at, (size_t)header->compressed_bytes};
+    if (header->has_crc && parquet_page_crc(body) != header->crc)
+        return parquet_damage(cursor->diag, cursor->at, "a page's checksum is wrong");
     enum err err = codec_compression(cursor->chunk->codec, &compression);
     if (err)
         return diag_set(cursor->diag, err, "the Parquet compression codec %d is not supported",
@@ -207,9 +221,7 @@ static enum err read_page_body(struct cursor *cursor, const struct page_header *
     err = buf_reserve(&reader->page, (size_t)header->uncompressed_bytes + 1);
     if (err)
         return err;
-    err = decompress(compression,
-                     bytes_from(reader->file.data + cursor->at, (size_t)header->compressed_bytes),
-                     reader->page.data, (size_t)header->uncompressed_bytes);
+    err = decompress(compression, body, reader->page.data, (size_t)header->uncompressed_bytes);
     if (err == ERR_CORRUPT)
         return parquet_damage(cursor->diag, cursor->at, "a page cannot be decompressed");
     reader->page.size = (size_t)header->uncompressed_bytes;

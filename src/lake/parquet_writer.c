@@ -190,7 +190,16 @@ static enum err emit_page(struct parquet_writer *writer, enum parquet_page_type 
     if (body.size > PAGE_BYTES_MAX - KIB)
         return ERR_TOO_LARGE;
     buf_clear(&writer->header);
-    parquet_put_page_header(&writer->header, type, encoding, count, plain_bytes, body.size);
+    parquet_put_page_header(&writer->header,
+                            &(struct parquet_page_header){
+                                .type = type,
+                                .encoding = encoding,
+                                .count = count,
+                                .uncompressed_bytes = plain_bytes,
+                                .compressed_bytes = body.size,
+                                .has_crc = writer->options.has_checksums,
+                                .crc = writer->options.has_checksums ? parquet_page_crc(body) : 0,
+                            });
     if (writer->header.err)
         return writer->header.err;
     writer->totals.uncompressed_bytes += writer->header.size + plain_bytes;

@@ -69,6 +69,7 @@ struct parquet_options {
     size_t page_bytes;      /* 1 MiB */
     uint32_t page_rows;     /* 20,000 */
     const char *created_by; /* "ingestor version X.Y.Z (build HASH)" */
+    bool has_checksums;     /* a CRC-32 in each page's header */
 };
 
 struct parquet_writer;

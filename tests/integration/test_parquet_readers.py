@@ -111,7 +111,17 @@ def check_rows(table, rows):
 @pytest.mark.parametrize("scenario", SCENARIOS + ["sensors"])
 def test_pyarrow(tmp_path, scenario, codec):
     file, rows = make(tmp_path, scenario, codec)
-    check_rows(pq.read_table(file), rows)
+    check_rows(pq.read_table(file, page_checksum_verification=True), rows)
+
+
+def test_pyarrow_believes_our_checksums(tmp_path):
+    file, _ = make(tmp_path, "sensors", "none", rows=100)
+    content = bytearray(file.read_bytes())
+    content[content.index(b"sensor-0007") + 8] ^= 1
+    file.write_bytes(content)
+    pq.read_table(file)
+    with pytest.raises(OSError, match="(?i)crc|checksum"):
+        pq.read_table(file, page_checksum_verification=True)
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -56,7 +56,8 @@ int main(int argc, char **argv)
 {
     struct parquet_options options = {.zstd_level = 3,
                                       .page_bytes = 1 << 20,
-                                      .created_by = "ingestor version 0.1.0 (build test)"};
+                                      .created_by = "ingestor version 0.1.0 (build test)",
+                                      .has_checksums = true};
     enum parquet_rows_scenario scenario;
     if (argc != 9 || !parquet_rows_scenario(argv[3], &scenario) ||
         !codec_from_text(argv[4], &options.codec)) {
