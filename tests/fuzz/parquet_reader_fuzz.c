@@ -1,5 +1,6 @@
 /* Any bytes as a Parquet file: errors, never crashes, and memory within its bound. */
 #include "base/limits.h"
+#include "lake/parquet_check.h"
 #include "lake/parquet_reader.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -23,5 +24,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     parquet_column_data_fini(&column);
     parquet_reader_free(reader);
+    (void)!parquet_check(bytes_from(data, size), 4 * MIB, &diag); /* rows, too */
     return 0;
 }
