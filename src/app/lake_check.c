@@ -43,7 +43,7 @@ static enum err on_fault(void *ctx, const char *key, const char *what)
     return ERR_OK;
 }
 
-/* The file's bytes are there: all of them, then where they belong. */
+/* The file's bytes are there: where they belong, then all of them. */
 static enum err check_bytes(struct verify *verify, const struct lake_file *file, struct diag *diag)
 {
     struct arena arena;
@@ -52,10 +52,11 @@ static enum err check_bytes(struct verify *verify, const struct lake_file *file,
     enum err err = parquet_metadata_read(&metadata, &arena, buf_bytes(&verify->bytes), diag);
     if (err == ERR_OK) {
         verify->rows += metadata.row_count;
-        err = parquet_check(buf_bytes(&verify->bytes), LAKE_READ_BYTES_MAX, diag);
+        if (!verify->view->is_local)
+            err = lake_ranges_add(&verify->ranges, file->key, &metadata, diag);
     }
-    if (err == ERR_OK && !verify->view->is_local)
-        err = lake_ranges_add(&verify->ranges, file->key, &metadata, diag);
+    if (err == ERR_OK)
+        err = parquet_check(buf_bytes(&verify->bytes), LAKE_READ_BYTES_MAX, diag);
     arena_fini(&arena);
     return err;
 }
@@ -105,7 +106,7 @@ enum err lake_check(struct lake_view *view)
     buf_init(&verify.bytes, LAKE_FILE_BYTES_MAX + 1);
     enum err err = verify.list ? lake_view_walk(view, on_file, &verify) : ERR_NO_MEMORY;
     if (err == ERR_OK)
-        err = lake_ranges_check(&verify.ranges, on_fault, &verify);
+        err = lake_ranges_check(&verify.ranges, view->command->target == NULL, on_fault, &verify);
     if (err == ERR_OK)
         err = print_summary(&verify);
     json_decref(verify.list);

@@ -192,6 +192,8 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
     char first[32];
     char block_last[24];
     char row_count[24];
+    char file_count[24];
+    snprintf(file_count, sizeof(file_count), "%zu", input->file_count);
     snprintf(first, sizeof(first), "%016" PRIx64 "-%08" PRIx32, input->stats.first.block,
              input->stats.first.index);
     snprintf(block_last, sizeof(block_last), "%016" PRIx64, input->stats.block_last);
@@ -208,9 +210,13 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
     enum err err = ERR_NO_MEMORY;
     if (text && fields_text) {
         struct parquet_key_value metadata[] = {
-            {"ingestion_id", text},       {"ingestor.journal", input->options->journal_uuid},
-            {"ingestor.first", first},    {"ingestor.block_last", block_last},
-            {"ingestor.rows", row_count}, {FOOTER_COLUMNS_KEY, fields_text},
+            {"ingestion_id", text},
+            {"ingestor.journal", input->options->journal_uuid},
+            {"ingestor.first", first},
+            {"ingestor.block_last", block_last},
+            {"ingestor.rows", row_count},
+            {"ingestor.files", file_count},
+            {FOOTER_COLUMNS_KEY, fields_text},
         };
         size_t count = sizeof(metadata) / sizeof(metadata[0]);
         err = parquet_writer_finish(writer, metadata, fields.size > 0 ? count : count - 1);
@@ -419,6 +425,23 @@ static enum err on_dead_file(void *ctx, const struct dead_letter_file *letters)
     return err;
 }
 
+/* Partitions that have rows, and hours that have dead letters. Each file says it, so that one that
+ * lacks can be told from the others. */
+static enum err files_count(const struct cut_input *input, size_t *ret_count)
+{
+    const struct rows *rows = input->rows;
+    uint8_t *used = mem_zalloc((size_t)rows->partition_count + 1, sizeof(*used));
+    if (!used)
+        return ERR_NO_MEMORY;
+    enum err err = dead_letters_count_files(input->dead, ret_count);
+    for (size_t i = 0; i < rows->count; i++) {
+        *ret_count += !used[rows->partition[i]];
+        used[rows->partition[i]] = 1;
+    }
+    mem_free(used);
+    return err;
+}
+
 enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
 {
     *ret_cut = (struct cut){.stats = input->stats,
@@ -432,10 +455,12 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
     if (err == ERR_OK)
         err = rows_settle(input->rows, &settled);
     if (err == ERR_OK)
+        err = files_count(&placed, &placed.file_count);
+    if (err == ERR_OK)
         err = partitions_write(&layout, ret_cut);
     rows_settled_fini(input->rows, &settled);
     layout_fini(&layout);
-    struct dead_ctx dead = {input, ret_cut};
+    struct dead_ctx dead = {&placed, ret_cut};
     if (err == ERR_OK)
         err =
             dead_letters_files(input->dead, input->origins, input->dataset_id, on_dead_file, &dead);

@@ -21,6 +21,7 @@ struct cut_input {
     const struct dead_letters *dead;
     size_t memory_bytes; /* of rows and leaves */
     struct batch_stats stats;
+    size_t file_count; /* that the cut will have; cut_encode sets it */
 };
 
 /* On failure ret_cut holds what is to be freed by cut_fini. */

@@ -168,6 +168,24 @@ static enum err file_make(const struct dead_letters *letters, size_t from, bool 
     return err;
 }
 
+enum err dead_letters_count_files(const struct dead_letters *letters, size_t *ret_count)
+{
+    bool *done = mem_zalloc(letters->count + 1, sizeof(*done));
+    *ret_count = 0;
+    if (!done)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < letters->count; i++) {
+        int64_t hour = hour_of(letters->letters[i].arrival_us);
+        if (done[i])
+            continue;
+        ++*ret_count;
+        for (size_t k = i; k < letters->count; k++)
+            done[k] = done[k] || hour_of(letters->letters[k].arrival_us) == hour;
+    }
+    mem_free(done);
+    return ERR_OK;
+}
+
 enum err dead_letters_files(const struct dead_letters *letters, const struct origins *origins,
                             struct bytes dataset_id,
                             enum err (*on_file)(void *ctx, const struct dead_letter_file *file),

@@ -47,6 +47,9 @@ struct dead_letter_file {
     size_t node_count;
     const struct parquet_leaf *leaves;
 };
+/* How many files that makes. */
+enum err dead_letters_count_files(const struct dead_letters *letters,
+                                  size_t *ret_count) ERR_MUST_USE;
 enum err dead_letters_files(const struct dead_letters *letters, const struct origins *origins,
                             struct bytes dataset_id,
                             enum err (*on_file)(void *ctx, const struct dead_letter_file *file),

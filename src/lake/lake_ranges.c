@@ -54,7 +54,12 @@ static bool range_read(const struct parquet_metadata *metadata, struct lake_rang
     bool ok = first.size == 25 && last.size == 16 && first.data[16] == '-' &&
               hex_get(first, 0, 16, &range->first.block) && hex_get(first, 17, 8, &index) &&
               hex_get(last, 0, 16, &range->block_last);
+    struct bytes files = pair(metadata, "ingestor.files");
     range->first.index = ok ? (uint32_t)index : 0;
+    for (size_t i = 0; ok && i < files.size; i++) {
+        ok = files.size < 10 && files.data[i] >= '0' && files.data[i] <= '9';
+        range->file_count = range->file_count * 10 + (uint64_t)(files.data[i] - '0');
+    }
     return ok && range->first.block <= range->block_last;
 }
 
@@ -187,7 +192,28 @@ static bool same_folder(const char *a, const char *b)
     return left == right && memcmp(a, b, left) == 0;
 }
 
-enum err lake_ranges_check(struct lake_ranges *ranges,
+/* The ranges are sorted: those of one cut follow each other. */
+static enum err check_missing(const struct lake_ranges *ranges,
+                              enum err (*on_fault)(void *ctx, const char *key, const char *what),
+                              void *ctx)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0, next; i < ranges->count && err == ERR_OK; i = next) {
+        const struct lake_range *range = &ranges->ranges[i];
+        char what[160];
+        for (next = i + 1; next < ranges->count && same_lane(range, &ranges->ranges[next]) &&
+                           same_range(range, &ranges->ranges[next]);)
+            next++;
+        snprintf(what, sizeof(what),
+                 "missing: of the %" PRIu64 " files of its cut only %zu are there",
+                 range->file_count, next - i);
+        if (next - i < range->file_count)
+            err = on_fault(ctx, range->key, what);
+    }
+    return err;
+}
+
+enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
                            enum err (*on_fault)(void *ctx, const char *key, const char *what),
                            void *ctx)
 {
@@ -213,5 +239,5 @@ enum err lake_ranges_check(struct lake_ranges *ranges,
         if (range->block_last >= widest->block_last)
             widest = range;
     }
-    return err;
+    return err == ERR_OK && is_whole_lake ? check_missing(ranges, on_fault, ctx) : err;
 }

@@ -6,6 +6,7 @@
  *
  *   doubled   ranges of one dataset and journal that overlap without being the same, or two files
  *             of one range in one partition
+ *   missing   a range with fewer files than each of them says
  *   wrong     a file whose name, folder or dataset is not what its footer says
  *
  * Files without a range (other writers') are counted and otherwise left alone.
@@ -22,6 +23,7 @@ struct lake_range {
     const char *journal;
     struct position first;
     uint64_t block_last;
+    uint64_t file_count; /* of its cut; 0: the footer does not say */
 };
 
 struct lake_ranges {
@@ -37,7 +39,8 @@ void lake_ranges_fini(struct lake_ranges *ranges);
 /* ERR_CORRUPT with a sentence when the footer is not that of a file at this key. */
 enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
                          const struct parquet_metadata *metadata, struct diag *diag) ERR_MUST_USE;
-/* Calls on_fault for each file that is doubled. Sorts. */
-enum err lake_ranges_check(struct lake_ranges *ranges,
+/* Calls on_fault for each file that is doubled, and, when all files of the lake were added, for one
+ * file of each range that misses others. Sorts. */
+enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
                            enum err (*on_fault)(void *ctx, const char *key, const char *what),
                            void *ctx) ERR_MUST_USE;

@@ -17,6 +17,8 @@ static struct bytes text(const char *value)
     return bytes_from_text(value);
 }
 
+static const char *files_said = "";
+
 /* A file in hour of a dataset, whose footer has the range first .. last, named by position. */
 static enum err add(struct lake_ranges *ranges, const char *folder, uint64_t position,
                     uint64_t first, uint64_t last, struct diag *diag)
@@ -31,26 +33,32 @@ static enum err add(struct lake_ranges *ranges, const char *folder, uint64_t pos
     struct parquet_metadata_pair pairs[] = {{text("ingestion_id"), text("a b")},
                                             {text("ingestor.journal"), text(JOURNAL)},
                                             {text("ingestor.first"), text(from)},
-                                            {text("ingestor.block_last"), text(to)}};
-    struct parquet_metadata metadata = {.pairs = pairs, .pair_count = 4};
+                                            {text("ingestor.block_last"), text(to)},
+                                            {text("ingestor.files"), text(files_said)}};
+    struct parquet_metadata metadata = {.pairs = pairs, .pair_count = 5};
     return lake_ranges_add(ranges, key, &metadata, diag);
 }
 
 static enum err on_fault(void *ctx, const char *key, const char *what)
 {
     (void)key;
-    assert_non_null(strstr(what, "doubled"));
+    assert_non_null(strstr(what, *files_said ? "missing: of the 3 files" : "doubled"));
     ++*(int *)ctx;
     return ERR_OK;
 }
 
-static int faults(struct lake_ranges *ranges)
+static int faults_in(struct lake_ranges *ranges, bool is_whole_lake)
 {
     int count = 0;
-    assert_int_equal(lake_ranges_check(ranges, on_fault, &count), ERR_OK);
+    assert_int_equal(lake_ranges_check(ranges, is_whole_lake, on_fault, &count), ERR_OK);
     lake_ranges_fini(ranges);
     lake_ranges_init(ranges);
     return count;
+}
+
+static int faults(struct lake_ranges *ranges)
+{
+    return faults_in(ranges, true);
 }
 
 #define HOUR_1 "ingestion_id=a%20b/date=2026-01-01/hour=01"
@@ -79,6 +87,35 @@ static void test_doubled(void **state)
     lake_ranges_fini(&ranges);
 }
 
+static void add_cut(struct lake_ranges *ranges, bool whole)
+{
+    struct diag diag = {0};
+    assert_int_equal(add(ranges, HOUR_1, 5, 5, 9, &diag), ERR_OK);
+    assert_int_equal(add(ranges, HOUR_2, 5, 5, 9, &diag), ERR_OK);
+    if (whole)
+        assert_int_equal(add(ranges, "_dead_letters/date=2026-01-01/hour=01", 5, 5, 9, &diag),
+                         ERR_OK);
+}
+
+static void test_missing(void **state)
+{
+    struct lake_ranges ranges;
+    struct diag diag = {0};
+    (void)state;
+    files_said = "3";
+    lake_ranges_init(&ranges);
+    add_cut(&ranges, true);
+    assert_int_equal(faults(&ranges), 0);
+    add_cut(&ranges, false);
+    assert_int_equal(faults(&ranges), 1);
+    add_cut(&ranges, false); /* the rest may lie elsewhere */
+    assert_int_equal(faults_in(&ranges, false), 0);
+    files_said = "3x";
+    assert_int_equal(add(&ranges, HOUR_1, 5, 5, 9, &diag), ERR_CORRUPT);
+    files_said = "";
+    lake_ranges_fini(&ranges);
+}
+
 static void test_wrong_places(void **state)
 {
     struct lake_ranges ranges;
@@ -104,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doubled),
+        cmocka_unit_test(test_missing),
         cmocka_unit_test(test_wrong_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

