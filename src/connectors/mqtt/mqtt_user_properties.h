@@ -9,7 +9,8 @@
 #include "codec/mqtt_properties.h"
 
 #define MQTT_USER_JSON_BYTES_MAX MIB /* a record whose text would be longer is a dead letter */
-#define MQTT_USER_KEPT_BYTES     LIMIT_DEAD_LETTER_BYTES /* of them in that dead letter, unescaped */
+/* Of them in that dead letter, unescaped. */
+#define MQTT_USER_KEPT_BYTES LIMIT_DEAD_LETTER_BYTES
 
 struct mqtt_user_properties {
     size_t count;
