@@ -63,6 +63,7 @@ struct api_ready {
 
 struct manager;
 struct metadata;
+struct letters;
 struct stream_hub;
 struct body_budget;
 
@@ -76,6 +77,7 @@ struct api_services {
     void *ctx;
     struct manager *manager;   /* NULL: the data-source routes answer 503 */
     struct metadata *metadata; /* NULL: the metadata routes do */
+    struct letters *letters;   /* NULL: those of the dead letters */
     /* Set by api_start. */
     struct stream_hub *stream;
     struct body_budget *bodies;

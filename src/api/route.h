@@ -71,6 +71,7 @@ struct api_route_group {
     X(data_source_routes)                                                                          \
     X(data_source_action_routes)                                                                   \
     X(metadata_routes)                                                                             \
+    X(dead_letter_routes)                                                                          \
     X(ingest_routes)                                                                               \
     X(openapi_routes)                                                                              \
     X(docs_routes)

@@ -336,6 +336,17 @@ static enum err default_source_declare(struct service *service, struct diag *dia
     return err;
 }
 
+static enum err letters_desk_begin(struct service *service)
+{
+    return letters_new(&(struct letters_options){.store = service->store,
+                                                 .manager = service->manager,
+                                                 .loop = service->loop_list[0],
+                                                 .ingest = service->ingests[0],
+                                                 .journal_uuid = journal_uuid(service->journal),
+                                                 .clock = &clock_system},
+                       &service->letters);
+}
+
 static enum err sources_begin(struct service *service, struct diag *diag)
 {
     const struct config *config = service->config;
@@ -354,6 +365,8 @@ static enum err sources_begin(struct service *service, struct diag *diag)
                 .book = service->book,
             },
             &service->manager);
+    if (err == ERR_OK)
+        err = letters_desk_begin(service);
     if (err == ERR_OK)
         err = manager_declare(service->manager, config->sources, diag);
     if (err == ERR_OK && config->auto_register)
@@ -380,6 +393,7 @@ static enum err api_begin(struct service *service, struct diag *diag)
                                                .metrics = service->metrics,
                                                .manager = service->manager,
                                                .metadata = service->metadata,
+                                               .letters = service->letters,
                                                .health = health_fill,
                                                .ready = health_ready,
                                                .live = health_live,
@@ -405,8 +419,10 @@ static void recovery_run(void *ctx)
     if (err != ERR_OK && !stopping)
         log_error("journal", "the replay of the journal stopped: %s; no source is started",
                   diag.text[0] ? diag.text : err_text(err));
-    if (start)
+    if (start) {
+        letters_open(service->letters);
         manager_run_sources(service->manager);
+    }
 }
 
 static int journal_exit_code(enum err err)
@@ -516,6 +532,8 @@ static void intake_end(struct service *service, int64_t deadline_ns)
     thread_join(&service->recovery_thread);
     if (service->manager && !manager_stop(service->manager, deadline_ns))
         log_warning("serve", "not every source ended in time");
+    if (service->letters)
+        letters_stop(service->letters);
     for (uint32_t i = 0; i < service->loop_count; i++)
         if (service->ingests[i])
             ingest_loop_close(service->ingests[i]);
@@ -553,6 +571,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
     if (!all && timeout_ms > 0)
         log_info("serve", "what is not in the lake yet is in the journal, for the next start");
 
+    letters_free(service->letters);
     manager_free(service->manager);
     registry_fini();
     pipeline_free(service->pipeline);

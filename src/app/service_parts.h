@@ -17,6 +17,7 @@
 #include "os/process_metrics.h"
 #include "os/thread.h"
 #include "pipeline/pipeline.h"
+#include "sources/letters.h"
 #include "sources/manager.h"
 
 #define SERVICE_LOOPS_MAX      4
@@ -45,6 +46,7 @@ struct service {
     struct ingest_loop *ingests[SERVICE_LOOPS_MAX];
     uint32_t loop_count;
     struct manager *manager;
+    struct letters *letters;
     struct api *api;
 
     struct thread recovery_thread;
