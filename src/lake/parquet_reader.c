@@ -398,6 +398,8 @@ static enum err read_data_page(struct cursor *cursor, const struct page_header *
     size_t repetition_begin = data->repetition_levels.size;
     if (count > cursor->chunk->level_count - data->level_count)
         return page_damage(cursor, "a chunk's pages hold more values than it says");
+    if (count == 0) /* there are not even levels to decode */
+        return page_damage(cursor, "a page holds no values");
     enum err err =
         read_levels(cursor, &input, element->repetition_level_max, count, &data->repetition_levels);
     if (!err)
