@@ -48,4 +48,4 @@ def test_the_configurations_are_valid(service, pages):
             service.get("/api/data-sources/types"))["data"]}[type_name]["config_schema"]["properties"]
         missing = set(properties) - set(configs[1])
         assert missing <= {"auth_token", "api_key_header", "username", "password", "dataset",
-                           "dataset_levels"}, (type_name, missing)
+                           "dataset_levels", "psk_identity", "psk_key"}, (type_name, missing)

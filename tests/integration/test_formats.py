@@ -224,7 +224,7 @@ def push(service, source_id, body, content_type, expected):
 
 def source_ids(service, count):
     def ready():
-        found = json.loads(service.get("/api/data-sources"))["data"]
+        found = json.loads(service.get("/api/data-sources"))["data"] or []  # none before they are read
         return len(found) == count and all(s["status"] == "active" for s in found) and {
             s["name"]: s["ingestion_id"] for s in found}
 

@@ -14,10 +14,14 @@ def test_told(tmp_path, make_service, simulate):
     try:
         service = make_service(broker.port, sources=source(broker.port))
         service.wait_log("connected")
-        simulate(broker.port, "--count", str(MESSAGES), "--rate", "0", "--qos", "1", "--faults", "0")
-        wait_until(lambda: service.metric("ingestor_messages_received_total") >= MESSAGES,
-                   "all to arrive")
-        assert f"waits whenever {WINDOW} messages are unacknowledged" in service.log()
+        told = f"waits whenever {WINDOW} messages are unacknowledged"
+        for rounds in range(1, 11):  # on a busy machine the broker is seldom what is waited for
+            simulate(broker.port, "--count", str(MESSAGES), "--rate", "0", "--qos", "1", "--faults", "0")
+            wait_until(lambda count=rounds * MESSAGES: service.metric(
+                "ingestor_messages_received_total") >= count, "all to arrive")
+            if told in service.log():
+                break
+        assert told in service.log()
         assert "connections" in service.get("/api/health")
         service.stop()
     finally:
