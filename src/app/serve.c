@@ -21,6 +21,7 @@ struct serve {
     uv_signal_t interrupt;
     uv_signal_t hangup;
     uv_timer_t tick;
+    bool has_file; /* the configuration was read from one */
 };
 
 static void on_second_signal(int number)
@@ -54,9 +55,13 @@ static void on_hangup(uv_signal_t *handle, int number)
     (void)number;
     buf_init(&problems, 64 * 1024);
     enum err err = config_load(serve->input, &config, &problems);
+    /* A file that is gone is no wish to delete all that it declared. */
+    if (err == ERR_OK && serve->has_file && !config->path)
+        err = diag_set(&diag, ERR_NOT_FOUND, "the configuration file is gone");
     if (err == ERR_OK)
         err = service_reload(serve->service, config, &diag);
     if (err == ERR_OK) {
+        serve->has_file = config->path != NULL;
         log_set_level(config->log_level);
         log_info("serve", "SIGHUP: the log level and the declared sources have been read again");
     } else {
@@ -102,7 +107,7 @@ static void handles_close(struct serve *serve)
 
 int serve_main(const struct config *config, const struct config_input *input)
 {
-    struct serve serve = {.input = input};
+    struct serve serve = {.input = input, .has_file = config->path != NULL};
     struct diag diag = {0};
     int exit_code = EXIT_SERVICE_FAILED;
 

@@ -202,9 +202,24 @@ static enum err sqlite_query(struct database *database, const char *sql,
     return err;
 }
 
+/* That an open file was removed SQLite itself does not find out in WAL mode: it goes on writing to
+ * what nobody will ever open again. */
+static enum err still_there(struct sqlite *sqlite, struct diag *diag)
+{
+    int moved = 0;
+    int code = sqlite3_file_control(sqlite->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (code != SQLITE_OK || !moved)
+        return ERR_OK;
+    return diag_set(diag, ERR_IO,
+                    "the SQLite database %s is gone: its file was removed or replaced while it was "
+                    "open; put it back, or start the service again",
+                    sqlite3_db_filename(sqlite->handle, "main"));
+}
+
 static enum err sqlite_begin(struct database *database, struct diag *diag)
 {
-    return sqlite_exec(database, "BEGIN IMMEDIATE", diag);
+    enum err err = still_there((struct sqlite *)database, diag);
+    return err == ERR_OK ? sqlite_exec(database, "BEGIN IMMEDIATE", diag) : err;
 }
 
 static enum err sqlite_commit(struct database *database, struct diag *diag)
@@ -219,25 +234,20 @@ static void sqlite_rollback(struct database *database)
         (void)sqlite3_exec(sqlite->handle, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* The write lock is taken and given back. That an open file was removed SQLite itself does not find
- * out in WAL mode: it goes on writing to what nobody will ever open again. */
+/* The write lock is taken and given back. */
 static enum err sqlite_probe(struct database *database, struct diag *diag)
 {
     struct sqlite *sqlite = (struct sqlite *)database;
     const char *path = sqlite3_db_filename(sqlite->handle, "main");
-    int moved = 0;
-    int code = sqlite3_file_control(sqlite->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (code == SQLITE_OK && moved)
-        return diag_set(diag, ERR_IO,
-                        "the SQLite database %s is gone: its file was removed or replaced while it "
-                        "was open; put it back, or start the service again",
-                        path);
+    enum err err = still_there(sqlite, diag);
+    if (err != ERR_OK)
+        return err;
     if (path && *path && access(path, W_OK) != 0)
         return diag_set(diag, errno == ENOENT ? ERR_IO : ERR_READ_ONLY,
                         "the SQLite database %s cannot be written: %s", path, strerror(errno));
     (void)sqlite3_busy_timeout(sqlite->handle, PROBE_TIMEOUT_MS);
-    code = sqlite3_exec(sqlite->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    enum err err = code == SQLITE_OK ? ERR_OK : fail(sqlite, code, "be written", diag);
+    int code = sqlite3_exec(sqlite->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    err = code == SQLITE_OK ? ERR_OK : fail(sqlite, code, "be written", diag);
     sqlite_rollback(database);
     (void)sqlite3_busy_timeout(sqlite->handle, DATABASE_BUSY_TIMEOUT_MS);
     return err;

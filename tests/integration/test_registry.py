@@ -219,6 +219,27 @@ def test_database_away_and_back(mosquitto, make_service, simulate):
     assert good(service, "GET", f"/api/data-sources/{source['id']}")["status"] == "active"
 
 
+def test_database_removed(mosquitto, make_service, simulate):
+    """Nothing is promised that a restart would not know of, and messages still arrive."""
+    service = make_service(mosquitto.port)
+    registered(service)
+    wait_until(lambda: sources(service)[0]["status"] == "active", "the default source to run")
+    for path in service.folder.glob("ingestor.db*"):
+        path.rename(path.with_name("away-" + path.name))
+    status, answer = call(service, "POST", "/api/data-sources", mqtt(mosquitto.port))
+    assert status == 503 and "gone" in json.dumps(answer), answer
+    status, answer = call(service, "PUT", f"/api/data-sources/{sources(service)[0]['id']}",
+                          {"enabled": False})
+    assert status == 503, answer
+    simulate(mosquitto.port, "--count", "100", "--rate", "1000")
+    wait_until(lambda: service.metric("ingestor_messages_received_total") == 100,
+               "messages although the database is gone")
+    for path in service.folder.glob("away-*"):
+        path.rename(path.with_name(path.name.removeprefix("away-")))
+    wait_until(lambda: call(service, "POST", "/api/data-sources", mqtt(mosquitto.port))[0] == 200,
+               "what was put back to be taken")
+
+
 def test_database_away_at_the_start(mosquitto, make_service, simulate, tmp_path):
     """Declared sources run without a database, and are registered when it is there."""
     folder = tmp_path / "database"
