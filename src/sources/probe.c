@@ -225,10 +225,29 @@ static json_t *sample_json(const struct probe_result *result)
     return json_null();
 }
 
-static const char *message_text(const struct probe_result *result)
+/* One that listens is good when it is connected. One that polls connects to nothing before it asks:
+ * it is good when its first poll was. (The health may be from before the message came.) */
+static bool trial_is_good(const struct connector *connector, const struct probe_result *result)
 {
-    if (!result->connected)
-        return result->error[0] ? result->error : "no connection within the time for a trial";
+    if (!result->connected || connector->display.real_time || result->message_count > 0)
+        return result->connected;
+    return json_object_get(result->health, "last_successful_operation") &&
+           !json_object_get(result->health, "error");
+}
+
+static const char *failure_text(const struct probe_result *result)
+{
+    const char *error = json_string_value(json_object_get(result->health, "error"));
+    if (error && result->connected)
+        return error;
+    if (result->error[0])
+        return result->error;
+    return result->connected ? "no whole answer within the time for a trial"
+                             : "no connection within the time for a trial";
+}
+
+static const char *success_text(const struct probe_result *result)
+{
     if (result->error[0])
         return result->error;
     return result->message_count > 0 ? "Connection successful"
@@ -245,9 +264,10 @@ enum err probe_json(const struct connector *connector, const char *name, const j
         probe_run(&(struct probe_options){connector, name, config, 1, seconds_max}, result, NULL);
     if (err == ERR_OK) {
         json_t *health = result->health ? json_incref(result->health) : json_null();
-        *ret_result =
-            json_pack("{s:b, s:s, s:o, s:o}", "success", result->connected, "message",
-                      message_text(result), "sample", sample_json(result), "health", health);
+        bool good = trial_is_good(connector, result);
+        *ret_result = json_pack("{s:b, s:s, s:o, s:o}", "success", good, "message",
+                                good ? success_text(result) : failure_text(result), "sample",
+                                sample_json(result), "health", health);
         err = *ret_result ? ERR_OK : ERR_NO_MEMORY;
     }
     probe_result_fini(result);

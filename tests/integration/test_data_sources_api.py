@@ -10,10 +10,12 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 
 import pytest
 from conftest import PATIENCE_S, free_port, wait_until
+from test_rest import serve  # noqa: F401 (a fixture)
 
 SOURCE_FIELDS = {"id", "name", "type_name", "type_display_name", "config", "ingestion_id", "enabled",
                  "status", "created_by", "last_connection", "last_error", "created_at", "updated_at"}
@@ -177,6 +179,48 @@ def test_validate_and_test(api, broker):
     tried = api.json("POST", "/api/data-sources/test", nowhere)["data"]
     assert tried["success"] is False and tried["message"]
     assert api.json("GET", "/api/data-sources?enabled_only=false")["total"] == 0
+
+
+def rest_server(serve, endless):
+    def answer(request):
+        if request.path == "/endless":
+            request.handler.send_response(200)
+            request.handler.end_headers()
+            try:
+                while not endless.wait(0.1):
+                    request.handler.wfile.write(b" ")
+            except OSError:
+                pass
+            return 200, {}, None
+        return {"/good": (200, {}, [{"v": 7}]), "/none": (200, {}, []),
+                "/secret": (401, {}, b"")}[request.path]
+
+    return serve(answer)
+
+
+def test_a_trial_of_a_poll_is_as_good_as_its_answer(api, serve):
+    """What polls connects to nothing before it asks: a connection that fails, a refusal and an
+    answer that never ends are failures, and the reason is said."""
+    endless = threading.Event()
+    server = rest_server(serve, endless)
+    plain = f"127.0.0.1:{server.http.server_address[1]}"
+    expected = {f"http://{plain}/good": (True, "Connection successful"),
+                f"http://{plain}/none": (True, "nothing was received"),
+                f"http://{plain}/secret": (False, "401 Unauthorized"),
+                f"http://{plain}/endless": (False, "no whole answer within the time"),
+                f"https://{plain}/good": (False, "SSL routines"),
+                "http://127.0.0.1:1/": (False, "connect")}
+
+    def trial(url):
+        return api.json("POST", "/api/data-sources/test", {
+            "name": "v", "type_name": "rest_api", "config": {"url": url}})["data"]
+
+    with concurrent.futures.ThreadPoolExecutor(len(expected)) as pool:
+        tried = dict(zip(expected, pool.map(trial, expected)))
+    endless.set()
+    for url, (success, words) in expected.items():
+        assert tried[url]["success"] is success and words in tried[url]["message"], tried[url]
+    assert tried[f"http://{plain}/good"]["sample"]["payload"] == {"v": 7}
 
 
 def test_a_trial_takes_nothing_from_anybody(api, broker):
