@@ -100,6 +100,61 @@ static enum err create_known(struct manager *manager, const char *ingestion_id,
     return err;
 }
 
+/* A row that nobody has yet: *take_row is used up. ERR_CONFLICT: since it was looked for, another
+ * replica has inserted one of that name and type. */
+static enum err create_new(struct manager *manager, const char *ingestion_id,
+                           struct source_row *take_row, json_t **ret_source, struct diag *diag)
+{
+    enum err err = manager_register(manager, take_row, diag);
+    if (err != ERR_OK)
+        return err;
+    mutex_lock(&manager->lock);
+    struct managed *managed = manager_find(manager, bytes_from_text(ingestion_id));
+    err = managed ? registry_source_json(managed, ret_source) : ERR_CONFLICT;
+    mutex_unlock(&manager->lock);
+    return err;
+}
+
+/* What another replica was quicker to insert is read and compared, as if it had been there before.
+ */
+static enum err create_beaten(struct manager *manager, const char *ingestion_id,
+                              const struct registry_wish *wish, json_t **ret_source,
+                              struct diag *diag)
+{
+    enum err err = manager_poll(manager, diag);
+    if (err == ERR_OK)
+        err = create_known(manager, ingestion_id, wish, ret_source, diag);
+    if (err != ERR_OK || *ret_source)
+        return err;
+    return diag_set(diag, ERR_CONFLICT,
+                    "another replica has just made or removed this data source: look again");
+}
+
+/* Takes the row over. With `writing`. */
+static enum err create(struct manager *manager, const struct registry_wish *wish,
+                       struct source_row *take_row, json_t **ret_source, bool *ret_created,
+                       struct diag *diag)
+{
+    struct diag reason = {0};
+    char *ingestion_id = mem_strdup(take_row->ingestion_id);
+    enum err err = ingestion_id ? change_begin(manager, diag) : ERR_NO_MEMORY;
+    if (err == ERR_OK)
+        err = create_known(manager, ingestion_id, wish, ret_source, diag);
+    if (err != ERR_OK || *ret_source) {
+        source_row_fini(take_row);
+        mem_free(ingestion_id);
+        return err;
+    }
+    err = create_new(manager, ingestion_id, take_row, ret_source, &reason);
+    *ret_created = err == ERR_OK;
+    if (err == ERR_CONFLICT)
+        err = create_beaten(manager, ingestion_id, wish, ret_source, diag);
+    else if (err != ERR_OK)
+        err = diag_set(diag, err, "%s", reason.text);
+    mem_free(ingestion_id);
+    return err;
+}
+
 enum err registry_api_create(struct manager *manager, const struct registry_wish *wish,
                              json_t **ret_source, bool *ret_created, struct diag *diag)
 {
@@ -114,30 +169,9 @@ enum err registry_api_create(struct manager *manager, const struct registry_wish
     if (err != ERR_OK)
         return err;
     mutex_lock(&manager->writing);
-    err = change_begin(manager, diag);
-    if (err == ERR_OK)
-        err = create_known(manager, row.ingestion_id, wish, ret_source, diag);
-    if (err != ERR_OK || *ret_source) {
-        mutex_unlock(&manager->writing);
-        source_row_fini(&row);
-        return err;
-    }
-    char *ingestion_id = mem_strdup(row.ingestion_id);
-    err = ingestion_id ? manager_register(manager, &row, diag) : ERR_NO_MEMORY;
-    if (err == ERR_OK) {
-        mutex_lock(&manager->lock);
-        struct managed *managed = manager_find(manager, bytes_from_text(ingestion_id));
-        err = managed ? registry_source_json(managed, ret_source) : ERR_CONFLICT;
-        mutex_unlock(&manager->lock);
-        *ret_created = err == ERR_OK;
-    }
+    err = create(manager, wish, &row, ret_source, ret_created, diag);
     mutex_unlock(&manager->writing);
-    mem_free(ingestion_id);
-    return err == ERR_CONFLICT
-               ? diag_set(diag, err,
-                          "another replica has just made or removed this data source: "
-                          "look again")
-               : err;
+    return err;
 }
 
 /* A copy of the row with the change in it. With the lock. */

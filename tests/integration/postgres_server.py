@@ -15,6 +15,19 @@ import pytest
 from conftest import free_port, wait_until
 
 
+class Held:
+    def __init__(self, server, sql):
+        self.psql = subprocess.Popen([server.programs / "psql", server.url, "-XAtq"],
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.psql.stdin.write(f"BEGIN;\n{sql};\n\\echo held\n")
+        self.psql.stdin.flush()
+        while (line := self.psql.stdout.readline()) != "held\n":
+            assert line, "psql ended"
+
+    def end(self):
+        self.psql.communicate("COMMIT;\n")
+
+
 class Postgres:
     def __init__(self):
         folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
@@ -59,6 +72,10 @@ class Postgres:
         done = subprocess.run([self.programs / "psql", self.url, "-XAtqc", sql], check=True,
                               capture_output=True, text=True)
         return done.stdout.strip()
+
+    def hold(self, sql):
+        """A transaction that has done this, and stays open until end()."""
+        return Held(self, sql)
 
     def crash(self):
         """All connections break at once, without a word."""

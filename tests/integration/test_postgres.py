@@ -1,7 +1,7 @@
 """Several replicas on one PostgreSQL: one registry, one poller for each polling source, and a server
 that goes away and comes back (contract/data.md, Databases)."""
 
-import threading
+import concurrent.futures
 import time
 
 import pytest
@@ -41,19 +41,37 @@ def test_one_registry(mosquitto, make_service, postgres):
         assert "geheim" not in service.log()
 
 
+def at_once(postgres, both, bodies):
+    """Both have looked for the source, and wait to insert it, before either may."""
+    held = postgres.hold("SELECT pg_advisory_xact_lock(1768843109, 0)")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(call, service, "POST", "/api/data-sources", body)
+                   for service, body in zip(both, bodies)]
+        try:
+            wait_until(lambda: postgres.ask("SELECT count(*) FROM pg_locks WHERE NOT granted AND "
+                                            "locktype = 'advisory'") == "2", "both to insert")
+        finally:
+            held.end()
+        return [answer.result() for answer in answers]
+
+
 def test_the_same_source_created_twice_at_once(mosquitto, make_service, postgres):
+    """Both get the one that was made; with another config the second is told which and what to do."""
     both = [replica(make_service, mosquitto, postgres) for _ in range(2)]
-    for round_number in range(5):
-        answers = []
-        body = mqtt(mosquitto.port, name=f"race {round_number}", topics=(f"race/{round_number}",))
-        threads = [threading.Thread(target=lambda s=service: answers.append(
-            call(s, "POST", "/api/data-sources", body))) for service in both]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert {status for status, _ in answers} <= {200, 201, 409}, answers
-    assert postgres.ask("SELECT count(*), count(DISTINCT ingestion_id) FROM data_sources") == "5|5"
+    body = {**mqtt(mosquitto.port, name="race"), "enabled": False}
+    answers = at_once(postgres, both, [body, body])
+    assert [status for status, _ in answers] == [200, 200], answers
+    assert answers[0][1]["data"] == answers[1][1]["data"]
+    assert sorted("nothing was created" in answer["message"] for _, answer in answers) == [
+        False, True]
+    other = [{**mqtt(mosquitto.port, name="other", topics=(topic,)), "enabled": False}
+             for topic in ("a", "b")]
+    (_, made), (status, refused) = sorted(at_once(postgres, both, other), key=lambda each: each[0])
+    made = made["data"]
+    assert status == 409 and "'other' of type mqtt" in refused["error"]
+    assert f"PUT /api/data-sources/{made['id']}" in refused["error"]
+    assert postgres.ask("SELECT count(*), count(DISTINCT ingestion_id) FROM data_sources") == "2|2"
+    assert [len(sources(service)) for service in both] == [2, 2]
 
 
 def test_server_gone_and_back(mosquitto, make_service, postgres):
