@@ -3,6 +3,8 @@
 #include "api/model.h"
 #include "api/query.h"
 
+#define ID_SHOWN_MAX 100
+
 static const char *sentence(enum err err, const struct diag *diag)
 {
     return diag->text[0] ? diag->text : err_text(err);
@@ -70,6 +72,15 @@ enum err data_source_no_manager(struct api_response *response)
     return api_fail(response, 503, "Data sources cannot be managed yet: the service is starting");
 }
 
+/* An id that no int64_t holds: nothing has it, and it is named as it was sent. */
+static enum err answer_beyond(struct api_response *response, struct bytes id)
+{
+    bool is_long = id.size > ID_SHOWN_MAX;
+    return api_fail(response, 404, "Data source %.*s%s not found",
+                    (int)(is_long ? ID_SHOWN_MAX : id.size), (const char *)id.data,
+                    is_long ? "…" : "");
+}
+
 enum err data_source_id(const struct api_services *services, struct api_request *request,
                         int64_t *ret_id, struct api_response *response, bool *ret_good)
 {
@@ -80,7 +91,10 @@ enum err data_source_id(const struct api_services *services, struct api_request 
     if (invalid.count > 0)
         return api_invalid_answer(&invalid, response);
     api_invalid_fini(&invalid);
-    return *ret_good ? ERR_OK : data_source_no_manager(response);
+    if (!*ret_good)
+        return data_source_no_manager(response);
+    *ret_good = *ret_id > INT64_MIN && *ret_id < INT64_MAX;
+    return *ret_good ? ERR_OK : answer_beyond(response, request->parameters[0]);
 }
 
 enum err data_source_wish(const struct api_services *services, struct api_request *request,

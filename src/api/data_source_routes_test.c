@@ -178,7 +178,15 @@ static void test_not_found(void **state)
     expect("PUT", "/api/data-sources/77", "{}", 404, "Data source 77 not found");
     expect("PUT", "/api/data-sources/abc", "{}", 422, "int_parsing");
     expect("GET", "/api/data-sources/-5", NULL, 404, "Data source -5 not found");
-    expect("GET", "/api/data-sources/99999999999999999999", NULL, 404, "not found");
+    expect("GET", "/api/data-sources/99999999999999999999999", NULL, 404,
+           "\"detail\":\"Data source 99999999999999999999999 not found\"");
+    expect("PUT", "/api/data-sources/-99999999999999999999999", "{}", 404,
+           "\"Data source -99999999999999999999999 not found\"");
+    expect("POST", "/api/data-sources/9223372036854775808/start", NULL, 404,
+           "\"Data source 9223372036854775808 not found\"");
+    char long_target[400] = "/api/data-sources/";
+    memset(long_target + strlen(long_target), '7', 200);
+    expect("DELETE", long_target, NULL, 404, "7777… not found\"");
     expect("GET", "/api/data-sources/1/metrics?since=yesterday", NULL, 422, "datetime_parsing");
     expect("GET", "/api/data-sources?enabled_only=perhaps", NULL, 422,
            "\"loc\":[\"query\",\"enabled_only\"],\"msg\":\"Input should be a valid boolean, unable "
