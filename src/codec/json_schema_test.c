@@ -154,6 +154,25 @@ static void numbers_are_exact(void **state)
                   " minItems: the value must have at least 18446744073709551615 items, not 2\n");
 }
 
+/* What is no address may yet have what an address hides. */
+static void an_address_is_told_without_its_secrets(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{'u':'http://u:S@X@ho st/a?key=S'}", "http://…@ho st/a?…"},
+        {"{'u':'http://ho st/a?key=S'}", "http://ho st/a?…"},
+        {"{'u':'http://ho st/a'}", "http://ho st/a"},
+        {"{'u':'a@b c?d'}", "a@b c?d"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char expected[200];
+        snprintf(expected, sizeof(expected),
+                 "/u format: u must be a URI such as https://example.org/path, not \"%s\"\n",
+                 cases[i][1]);
+        expect_errors("{'properties':{'u':{'format':'uri'}}}", cases[i][0], expected);
+    }
+}
+
 static void secrets_are_never_told(void **state)
 {
     (void)state;
@@ -482,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_sentences),
         cmocka_unit_test(numbers_are_exact),
+        cmocka_unit_test(an_address_is_told_without_its_secrets),
         cmocka_unit_test(secrets_are_never_told),
         cmocka_unit_test(secrets_inside_secrets_are_not_told),
         cmocka_unit_test(lengths_are_code_points),

@@ -109,9 +109,43 @@ void json_schema_types_text(struct buf *out, unsigned types)
     }
 }
 
+/* What may stand in an address and is a secret: user information and query, both taken wide, as
+ * whoever reads this knows that the address is none. false: text is no address. */
+static bool address_text(struct buf *out, struct bytes text)
+{
+    const uint8_t *end = text.data + text.size;
+    const uint8_t *host = text.size > 0 ? memmem(text.data, text.size, "://", 3) : NULL;
+    if (!host)
+        return false;
+    host += 3;
+    const uint8_t *at = memrchr(host, '@', (size_t)(end - host));
+    const uint8_t *rest = at ? at : host;
+    const uint8_t *query = memchr(rest, '?', (size_t)(end - rest));
+    if (!at && !query)
+        return false;
+    struct buf shown;
+    buf_init(&shown, text.size + 2 * sizeof("…"));
+    buf_append(&shown, text.data, (size_t)(host - text.data));
+    if (at)
+        buf_text(&shown, "…");
+    buf_append(&shown, rest, (size_t)((query ? query + 1 : end) - rest));
+    if (query)
+        buf_text(&shown, "…");
+    struct bytes part = json_schema_cut(buf_bytes(&shown), VALUE_BYTES);
+    if (shown.err != ERR_OK)
+        out->err = shown.err;
+    buf_json_string(out, part);
+    if (part.size < shown.size)
+        buf_text(out, "…");
+    buf_fini(&shown);
+    return true;
+}
+
 static void string_text(struct buf *out, const json_t *value)
 {
     struct bytes all = bytes_from(json_string_value(value), json_string_length(value));
+    if (address_text(out, all))
+        return;
     struct bytes part = json_schema_cut(all, VALUE_BYTES);
     buf_json_string(out, part);
     if (part.size < all.size)

@@ -297,8 +297,8 @@ def test_oauth2(serve, poll, in_body):
 def test_oauth2_refused(serve, poll):
     server = serve(lambda r: (401, {}, {"error": "invalid_client"}))
     service = poll(server.url + "/data", auth_type="oauth2_client_credentials", oauth2={
-        "token_url": server.url + "/token", "client_id": "c", "client_secret": "hidden"})
-    wait_health(service, "/token", "401", "invalid_client")
+        "token_url": server.url + "/token?key=hidden", "client_id": "c", "client_secret": "hidden"})
+    wait_health(service, "/token: ", "401", "invalid_client")
     assert server.count("/data") == 0
     assert "hidden" not in service.log() + health(service)
 

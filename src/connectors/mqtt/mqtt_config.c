@@ -61,6 +61,12 @@ static void read_broker(struct reader *reader)
     config->broker = config->host = read_text(reader, "broker", 255);
     if (!config->broker)
         return;
+    if (strchr(config->broker, '@')) {
+        refuse(reader, ERR_INVALID,
+               "broker must be a host name or address, without '@': user name and password have "
+               "options of their own");
+        return;
+    }
     if (strstr(config->broker, "://"))
         refuse_member(reader, "broker", "a host name or address without scheme (see port)");
     size_t size = strlen(config->broker);

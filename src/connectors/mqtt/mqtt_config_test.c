@@ -82,6 +82,8 @@ static void what_is_wrong_is_named(void **state)
     assert_refused("{\"topics\":\"a\"}", ERR_INVALID, "broker is missing");
     assert_refused("{\"broker\":\"mqtt://x\",\"topics\":\"a\"}", ERR_INVALID, "scheme");
     assert_refused("{\"broker\":7,\"topics\":\"a\"}", ERR_INVALID, "broker");
+    assert_refused("{\"broker\":\"u:p@h\",\"topics\":\"a\"}", ERR_INVALID, "without '@'");
+    assert_refused("{\"broker\":\"mqtt://u:p@h\",\"topics\":\"a\"}", ERR_INVALID, "without '@'");
     assert_refused("{\"broker\":\"b\"}", ERR_INVALID, "topics");
     assert_refused("{\"broker\":\"b\",\"topics\":[]}", ERR_INVALID, "topics");
     assert_refused("{\"broker\":\"b\",\"topics\":[1]}", ERR_INVALID, "topic filter");

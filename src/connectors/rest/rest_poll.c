@@ -292,9 +292,11 @@ void rest_poll_go_on(struct rest_poll *poll)
 /* What a person reads of a request that failed. */
 static void sentence_make(struct rest_poll *poll, const char *reason)
 {
-    snprintf(poll->sentence, sizeof(poll->sentence), "%s %.200s: %.300s",
-             poll->token_phase ? "POST" : method_text(poll),
-             poll->token_phase ? poll->config->oauth2.token_url : poll->config->shown, reason);
+    const char *url = poll->token_phase ? poll->config->oauth2.token_url : poll->config->shown;
+    size_t size = strcspn(url, "?#"); /* a query may hold a secret */
+    snprintf(poll->sentence, sizeof(poll->sentence), "%s %.*s: %.300s",
+             poll->token_phase ? "POST" : method_text(poll), size < 200 ? (int)size : 200, url,
+             reason);
 }
 
 static void try_again_or_fail(struct rest_poll *poll, const char *reason)
