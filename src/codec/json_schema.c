@@ -565,11 +565,11 @@ static bool check(struct validation *validation, const struct json_schema_node *
     return check_combined(validation, node, value, place) && ok;
 }
 
-enum err json_schema_validate(const struct json_schema *schema, const json_t *value,
-                              json_schema_on_error on_error, void *ctx)
+static enum err validate(const struct json_schema *schema, const json_t *value, bool secret,
+                         json_schema_on_error on_error, void *ctx)
 {
     struct validation validation = {.schema = schema, .on_error = on_error, .ctx = ctx};
-    struct json_schema_place root = {0};
+    struct json_schema_place root = {.secret = secret};
     bool ok;
     buf_init(&validation.message, MESSAGE_BYTES_MAX);
     buf_init(&validation.path, PATH_BYTES_MAX);
@@ -583,4 +583,16 @@ enum err json_schema_validate(const struct json_schema *schema, const json_t *va
     if (validation.err != ERR_OK)
         return validation.err;
     return ok ? ERR_OK : ERR_INVALID;
+}
+
+enum err json_schema_validate(const struct json_schema *schema, const json_t *value,
+                              json_schema_on_error on_error, void *ctx)
+{
+    return validate(schema, value, false, on_error, ctx);
+}
+
+enum err json_schema_validate_secret(const struct json_schema *schema, const json_t *value,
+                                     json_schema_on_error on_error, void *ctx)
+{
+    return validate(schema, value, true, on_error, ctx);
 }

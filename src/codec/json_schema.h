@@ -39,6 +39,9 @@ typedef void (*json_schema_on_error)(void *ctx, const char *path, const char *ke
  * Under oneOf/anyOf one error tells what the alternatives want. ERR_NO_MEMORY. */
 enum err json_schema_validate(const struct json_schema *schema, const json_t *value,
                               json_schema_on_error on_error, void *ctx) ERR_MUST_USE;
+/* The same, and no message shows what was found, wherever it stands. */
+enum err json_schema_validate_secret(const struct json_schema *schema, const json_t *value,
+                                     json_schema_on_error on_error, void *ctx) ERR_MUST_USE;
 
 /* Puts the schema's defaults where properties lack (recursively through properties; not through
  * oneOf/anyOf). value is an object, changed in place. */
@@ -58,3 +61,7 @@ enum err json_schema_mask(const struct json_schema *schema, const json_t *value,
  * at the same place in stored (nothing there: the property is left out). */
 enum err json_schema_unmask(const struct json_schema *schema, const json_t *value,
                             const json_t *stored, json_t **ret_value) ERR_MUST_USE;
+/* For a value that has nothing stored behind it: ERR_INVALID when a writeOnly property holds the
+ * mask (diag names it), ERR_TOO_DEEP. */
+enum err json_schema_refuse_mask(const struct json_schema *schema, const json_t *value,
+                                 struct diag *diag) ERR_MUST_USE;

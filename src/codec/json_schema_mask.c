@@ -21,6 +21,8 @@ typedef json_t *(*secret_visit)(struct walk *walk, json_t *value, const json_t *
 struct walk {
     secret_visit on_secret;
     enum err err;
+    const char *name; /* of the property that holds the secret */
+    struct diag *diag;
 };
 
 static void walk_value(struct walk *walk, const struct json_schema_node *node, json_t *value,
@@ -103,6 +105,7 @@ static void walk_member(struct walk *walk, const struct json_schema_node *node, 
     const json_t *below = json_object_get(stored, name);
     if (!value || walk->err != ERR_OK)
         return;
+    walk->name = name;
     if (node->write_only)
         replace_member(walk, object, name, value, below);
     else
@@ -218,4 +221,25 @@ enum err json_schema_unmask(const struct json_schema *schema, const json_t *valu
                             const json_t *stored, json_t **ret_value)
 {
     return walk_copy(schema, value, stored, unmask_secret, ret_value);
+}
+
+static json_t *refuse_masked(struct walk *walk, json_t *value, const json_t *stored)
+{
+    (void)stored;
+    if (is_mask(value))
+        walk->err = diag_set(walk->diag, ERR_INVALID,
+                             "%.100s is the mask that stands for a secret: give the secret itself",
+                             walk->name ? walk->name : "a value");
+    return value;
+}
+
+/* Nothing is put in another's place, so that no copy is needed. */
+enum err json_schema_refuse_mask(const struct json_schema *schema, const json_t *value,
+                                 struct diag *diag)
+{
+    struct walk walk = {.on_secret = refuse_masked, .diag = diag};
+    if (!json_schema_is_shallow(value, LIMIT_JSON_DEPTH))
+        return ERR_TOO_DEEP;
+    walk_value(&walk, schema->root, json_schema_iterable(value), NULL);
+    return walk.err;
 }

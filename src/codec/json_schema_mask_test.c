@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -114,12 +115,41 @@ static void only_whole_references_stay(void **state)
     json_decref(json);
 }
 
+static void a_mask_alone_is_no_secret(void **state)
+{
+    (void)state;
+    static const char *const values[][2] = {
+        {"{'user':'********','password':'p'}", NULL},
+        {"{'password':'********'}", "password"},
+        {"{'oauth':{'secret':'********'}}", "secret"},
+        {"{'headers':{'A':'b','C':'********'}}", "C"},
+        {"{'tokens':['a','********']}", "tokens"},
+        {"{'auth':{'pin':'********'}}", "pin"},
+    };
+    json_t *json = json_text_parse(secret_schema);
+    struct json_schema *schema = compile(json);
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        struct diag diag = {0};
+        json_t *value = json_text_parse(values[i][0]);
+        const char *name = values[i][1];
+        assert_int_equal(json_schema_refuse_mask(schema, value, &diag),
+                         name ? ERR_INVALID : ERR_OK);
+        if (name)
+            assert_ptr_equal(strstr(diag.text, name), diag.text);
+        json_text_expect(value, values[i][0]);
+        json_decref(value);
+    }
+    json_schema_free(schema);
+    json_decref(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_fill_what_lacks),
         cmocka_unit_test(masks_go_and_come_back),
         cmocka_unit_test(only_whole_references_stay),
+        cmocka_unit_test(a_mask_alone_is_no_secret),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,6 +140,9 @@ static enum err create(struct manager *manager, const struct registry_wish *wish
     enum err err = ingestion_id ? change_begin(manager, diag) : ERR_NO_MEMORY;
     if (err == ERR_OK)
         err = create_known(manager, ingestion_id, wish, ret_source, diag);
+    if (err == ERR_OK && !*ret_source)
+        err = json_schema_refuse_mask(registry_validator(registry_find(wish->type_name)),
+                                      wish->config, diag);
     if (err != ERR_OK || *ret_source) {
         source_row_fini(take_row);
         mem_free(ingestion_id);

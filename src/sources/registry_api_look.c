@@ -6,6 +6,7 @@
 #include "codec/json_schema.h"
 #include "codec/timestamp.h"
 #include "connectors/registry.h"
+#include "sources/ingestion_id.h"
 #include "sources/probe.h"
 #include "sources/registry_api_parts.h"
 #include "sources/secrets.h"
@@ -275,13 +276,37 @@ static void on_config_error(void *ctx, const char *path, const char *keyword, co
     error_add(ctx, place, message);
 }
 
+/* Whether a mask in the wish can stand for what is stored. */
+static bool is_known(struct manager *manager, const struct registry_wish *wish)
+{
+    struct buf id;
+    buf_init(&id, 64 * KIB);
+    bool known = false;
+    if (ingestion_id_make(wish->name, wish->type_name, &id) == ERR_OK) {
+        mutex_lock(&manager->lock);
+        const struct managed *managed = manager_find(manager, buf_bytes(&id));
+        known = managed && managed->row.id != 0;
+        mutex_unlock(&manager->lock);
+    }
+    buf_fini(&id);
+    return known;
+}
+
+static enum err config_check(struct manager *manager, const struct connector *connector,
+                             const struct registry_wish *wish, struct diag *diag)
+{
+    enum err err = secrets_check(connector, wish->config, diag);
+    if (err != ERR_OK || is_known(manager, wish))
+        return err;
+    return json_schema_refuse_mask(registry_validator(connector), wish->config, diag);
+}
+
 enum err registry_api_validate(struct manager *manager, const struct registry_wish *wish,
                                json_t **ret_errors, struct diag *diag)
 {
     const struct connector *connector = registry_find(wish->type_name);
     struct error_list list = {.errors = json_array()};
     struct diag why = {0};
-    (void)manager;
     (void)diag;
     if (!list.errors)
         return ERR_NO_MEMORY;
@@ -293,7 +318,7 @@ enum err registry_api_validate(struct manager *manager, const struct registry_wi
         err = json_schema_validate(registry_validator(connector), wish->config, on_config_error,
                                    &list);
         if (err == ERR_OK) {
-            err = secrets_check(connector, wish->config, &why);
+            err = config_check(manager, connector, wish, &why);
             if (err != ERR_OK && err != ERR_NO_MEMORY)
                 error_add(&list, "/config", why.text[0] ? why.text : err_text(err));
         }
@@ -315,6 +340,8 @@ enum err registry_api_test(struct manager *manager, const struct registry_wish *
     const struct connector *connector;
     (void)manager;
     enum err err = manager_check(wish->name, wish->type_name, wish->config, &connector, diag);
+    if (err == ERR_OK)
+        err = json_schema_refuse_mask(registry_validator(connector), wish->config, diag);
     return err == ERR_OK
                ? probe_json(connector, wish->name, wish->config, PROBE_SECONDS, ret_result)
                : err;

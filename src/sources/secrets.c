@@ -158,7 +158,49 @@ static enum err values_check(const struct connector *connector, const json_t *re
                              struct diag *diag)
 {
     const struct json_schema *validator = registry_validator(connector);
-    return validator ? json_schema_validate(validator, resolved, on_schema_error, diag) : ERR_OK;
+    return validator ? json_schema_validate_secret(validator, resolved, on_schema_error, diag)
+                     : ERR_OK;
+}
+
+/* Its first bytes, as a quotation may be cut too; a short one may stand anywhere by chance, and
+ * goes only where it is quoted. */
+static void text_hide(const char *value, char *text)
+{
+    char start[16];
+    snprintf(start, sizeof(start), strlen(value) < 4 ? "\"%.8s\"" : "%.8s", value);
+    char *shown = value[0] ? strstr(text, start) : NULL;
+    if (shown)
+        snprintf(shown, strlen(shown) + 1, "…");
+}
+
+/* Cuts text where it begins to show the value, as it is or as JSON has it. */
+static void value_hide(const json_t *value, char *text)
+{
+    char *quoted = json_dumps(value, JSON_ENCODE_ANY);
+    if (quoted)
+        text_hide(quoted, text);
+    else
+        text[0] = '\0';
+    free(quoted); /* jansson's own */
+    text_hide(json_string_value(value), text);
+}
+
+static void values_hide(const json_t *config, const json_t *resolved, char *text)
+{
+    const char *name;
+    const json_t *member;
+    size_t index;
+    json_object_foreach((json_t *)(uintptr_t)config, name, member)
+        values_hide(member, json_object_get(resolved, name), text);
+    json_array_foreach(config, index, member)
+        values_hide(member, json_array_get(resolved, index), text);
+    if (json_schema_is_reference(config) && json_is_string(resolved))
+        value_hide(resolved, text);
+}
+
+void secrets_hide(const json_t *config, const json_t *resolved, struct diag *diag)
+{
+    values_hide(config, resolved, diag->text);
 }
 
 enum err secrets_resolve(const struct connector *connector, const json_t *config,
@@ -188,6 +230,8 @@ enum err secrets_check(const struct connector *connector, const json_t *config, 
         return diag_set(diag, err, "%s", why.text);
     if (connector->ops.check)
         err = connector->ops.check(resolved, diag);
+    if (err != ERR_OK && diag)
+        secrets_hide(config, resolved, diag);
     json_decref(resolved);
     return err;
 }

@@ -16,3 +16,7 @@ enum err secrets_resolve(const struct connector *connector, const json_t *config
  * yet, nothing is said: the source says it when it starts. */
 enum err secrets_check(const struct connector *connector, const json_t *config,
                        struct diag *diag) ERR_MUST_USE;
+
+/* Cuts diag where it would show what a reference in config stands for. resolved: of
+ * secrets_resolve. */
+void secrets_hide(const json_t *config, const json_t *resolved, struct diag *diag);

@@ -104,6 +104,50 @@ static void the_value_is_held_to_the_schema(void **state)
     json_decref(config);
 }
 
+/* Neither what the schema nor what the connector says of it: the rule is told, the value is not. */
+static void what_came_by_reference_is_never_quoted(void **state)
+{
+    struct diag diag;
+    json_t *config = json_pack("{s:o}", "url", file_with(*state, "filesecretvalue"));
+    assert_int_equal(check("rest_api", config, &diag), ERR_INVALID);
+    assert_non_null(strstr(diag.text, "url, by its reference: url must be a URI"));
+    assert_null(strstr(diag.text, "filesecret"));
+    assert_int_equal(resolve("rest_api", config, &diag), ERR_INVALID);
+    assert_null(strstr(diag.text, "filesecret"));
+    json_decref(config);
+    static const char *const brokers[] = {"ssh://hidden", "\"://\""};
+    static const char *const parts[] = {"ssh", "\"://"};
+    for (size_t i = 0; i < sizeof(brokers) / sizeof(brokers[0]); i++) {
+        config = json_pack("{s:o, s:s}", "broker", file_with(*state, brokers[i]), "topics", "t");
+        assert_int_equal(check("mqtt", config, &diag), ERR_INVALID);
+        assert_non_null(strstr(diag.text, "broker must be a host name"));
+        assert_null(strstr(diag.text, parts[i]));
+        json_decref(config);
+    }
+}
+
+/* Of a short value only the quotation goes. */
+static void a_sentence_is_cut_at_the_value(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"hunter2", "p must be 1, not \"hunter2\"", "p must be 1, not …"},
+        {"hunter2 and more", "p: hunter2 a…", "p: …"},
+        {"a", "a must be b, not \"a\"", "a must be b, not …"},
+        {"", "as it was", "as it was"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct diag diag = {0};
+        json_t *config = json_pack("{s:[{s:s}]}", "list", "p", "${env:P}");
+        json_t *resolved = json_pack("{s:[{s:s}]}", "list", "p", cases[i][0]);
+        (void)diag_set(&diag, ERR_INVALID, "%s", cases[i][1]);
+        secrets_hide(config, resolved, &diag);
+        assert_string_equal(diag.text, cases[i][2]);
+        json_decref(config);
+        json_decref(resolved);
+    }
+}
+
 static void what_only_looks_like_one_is_a_text(void **state)
 {
     (void)state;
@@ -150,6 +194,8 @@ int main(void)
         TEST(a_reference_need_not_look_like_its_value),
         TEST(what_cannot_be_read_here_is_no_error_before_the_start),
         TEST(the_value_is_held_to_the_schema),
+        TEST(what_came_by_reference_is_never_quoted),
+        TEST(a_sentence_is_cut_at_the_value),
         TEST(what_only_looks_like_one_is_a_text),
         TEST(types_stay),
         TEST(a_pipe_keeps_nobody_waiting),

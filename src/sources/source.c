@@ -281,6 +281,8 @@ static void begin(struct source *source)
     source->step = STEP_CONNECTING;
     state_set(source, SOURCE_CONNECTING);
     err = source->connector->ops.connect(source->state, &source->host, &diag);
+    if (err == ERR_INVALID)
+        secrets_hide(source->config, source->resolved, &diag);
     if (err != ERR_OK)
         host_failed(source, err, diag.text);
 }

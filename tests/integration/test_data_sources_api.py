@@ -152,6 +152,33 @@ def test_secrets_are_masked(api):
     assert "hunter2" not in api.service.log()
 
 
+def test_a_mask_is_no_secret_of_a_new_source(api):
+    wish = {"name": "new", "type_name": "http_push", "config": {"token": "********"}}
+    told = "token is the mask that stands for a secret: give the secret itself"
+    for path in "/api/data-sources", "/api/data-sources/test":
+        assert told in api.json("POST", path, wish, expected=400)["error"]
+    dry = api.json("POST", "/api/data-sources/validate", wish)["data"]
+    assert not dry["valid"] and dry["errors"][0]["message"] == told
+    api.create("new", "http_push", {"token": "s3cret"})
+    # of one that is there the mask is what it has
+    assert api.json("POST", "/api/data-sources/validate", wish)["data"]["valid"]
+    assert api.json("POST", "/api/data-sources", wish)["data"]["config"] == wish["config"]
+
+
+def test_credentials_are_never_quoted(api, tmp_path):
+    (tmp_path / "value").write_text("SEKRITfile")
+    for type_name, config in (
+            ("rest_api", {"url": f"${{file:{tmp_path}/value}}"}),
+            ("rest_api", {"url": "http://u:SEKRIT@ho st/?key=SEKRIT"}),
+            ("mqtt", {"broker": "u:SEKRIT@127.0.0.1", "topics": "t"})):
+        wish = {"name": "bad", "type_name": type_name, "config": config}
+        bad = api.create("bad", type_name, config, expected=400)
+        dry = api.json("POST", "/api/data-sources/validate", wish)["data"]
+        assert not dry["valid"]
+        assert " must be a" in bad["error"] and "SEKRIT" not in json.dumps([bad, dry])
+    assert "SEKRIT" not in api.service.log()
+
+
 def test_start_that_fails_says_why(api):
     port = free_port()
     source = api.create("nowhere", config={"broker": "127.0.0.1", "port": port, "topics": "t"},
