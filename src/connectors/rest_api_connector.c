@@ -334,8 +334,10 @@ static void rest_health(void *state, json_t *object)
         timestamp_format(rest->succeeded_us, time);
         health_set(object, "last_successful_operation", json_string(time));
     }
-    if (rest->error[0])
+    if (rest->error[0]) { /* of the last poll; the next may do */
+        health_set(object, "healthy", json_false());
         health_set(object, "error", json_string(rest->error));
+    }
     if (rest->poll.status)
         health_set(object, "last_http_status", json_integer(rest->poll.status));
     health_count(object, "polls", rest->polls);

@@ -621,6 +621,12 @@ def test_redirects_that_lead_nowhere(serve, poll):
     wait_health(service, "10 redirects")
     assert server.count() == 11
 
+    def own():  # its connector is asked each second at most
+        return json.loads(service.get("/api/data-sources/1/health"))["data"]
+
+    wait_until(lambda: own()["healthy"] is False, lambda: f"its own health to tell; it says {own()}")
+    assert own()["status"] == "active" and "10 redirects" in own()["error"]
+
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/1"])
 def test_redirects_to_other_schemes(serve, poll, target):
