@@ -41,6 +41,23 @@ def test_one_registry(mosquitto, make_service, postgres):
         assert "geheim" not in service.log()
 
 
+def test_a_shared_subscription_splits_the_load(mosquitto, make_service, simulate, postgres):
+    both = [replica(make_service, mosquitto, postgres) for _ in range(2)]
+    good(both[0], "POST", "/api/data-sources", mqtt(mosquitto.port, topics=["smartcity/#"]))
+    for service in both:
+        wait_until(lambda s=service: [x["status"] for x in sources(s)] == ["active"], "it to run")
+    simulate(mosquitto.port, "--count", "2000", "--rate", "2000", "--qos", "1", "--faults", "0")
+
+    def counts():
+        return [service.metric("ingestor_messages_received_total") for service in both]
+
+    wait_until(lambda: sum(counts()) >= 2000, "all to arrive", 30)
+    assert sum(counts()) == 2000 and min(counts()) > 200
+    for service in both:
+        service.stop()
+    assert sum(len(service.rows()) for service in both) == 2000
+
+
 def at_once(postgres, both, bodies):
     """Both have looked for the source, and wait to insert it, before either may."""
     held = postgres.hold("SELECT pg_advisory_xact_lock(1768843109, 0)")
