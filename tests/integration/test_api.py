@@ -516,6 +516,8 @@ GOOD = {
     **{f"get /api/metadata/datasets/{{ingestion_id}}{more}": 503
        for more in ("", "/schema", "/evolution", "/quality")},
     "post /api/metadata/datasets/{ingestion_id}/quality": 400, "post /api/metadata/cleanup": 503,
+    # nor dead letters: test_dead_letters.py
+    "get /api/dead-letters": 503, "post /api/dead-letters/replay": 400,
 }
 
 
