@@ -5,13 +5,15 @@
  *          | file made, reserved | header and checkpoint written | synced | folder synced
  *          | only now older segments are freed, as the checkpoint itself says (free_below).
  *          So recovery from this checkpoint never needs what was freed, and a file is reused only
- *          after a durable checkpoint calls it free.
- * Free:    a segment may go when all its blocks are below the oldest that is needed according to
- *          the newest checkpoint (and below what is landed and not uploaded, unless space is
- *          wanted: until then it is a second copy of the spool), and a second good checkpoint
- *          stands in a retained segment behind it. Then one damaged checkpoint is made good: the
- *          older good one lacks only what the segments behind it, which are retained, say in their
- *          own records; and a damaged LANDED record is made good by the newest checkpoint.
+ *          after a durable checkpoint calls it free. Only then the ledger forgets what has no more
+ *          blocks: had it forgotten before and the roll failed, a cut made again would replay
+ * blocks of datasets that nobody knows to have landed, and double them. Free:    a segment may go
+ * when all its blocks are below the oldest that is needed according to the newest checkpoint (and
+ * below what is landed and not uploaded, unless space is wanted: until then it is a second copy of
+ * the spool), and a second good checkpoint stands in a retained segment behind it. Then one damaged
+ * checkpoint is made good: the older good one lacks only what the segments behind it, which are
+ * retained, say in their own records; and a damaged LANDED record is made good by the newest
+ * checkpoint.
  *
  * Room: a segment for data leaves what the cuts of all data in the journal will want
  * (core_space.c). One for control records is as small as it must be: they make room.
@@ -85,11 +87,6 @@ static enum err opening_encode(struct core *core, struct opening *opening, size_
         freeable < core->segment_count ? core->segments[freeable].epoch : header->epoch;
     memcpy(header->uuid, core->uuid, sizeof(header->uuid));
     segment_header_body_write(body, header);
-    core_ledger_lock(core);
-    ledger_trim(&core->ledger, freeable < core->segment_count
-                                   ? core->segments[freeable].first_number
-                                   : header->first_number);
-    core_ledger_unlock(core);
     err = ledger_encode(&core->ledger, bytes_from(body, sizeof(body)), &opening->checkpoint);
     for (size_t i = 0; i < opening->checkpoint.count && err == ERR_OK; i++) {
         struct block *block = opening->checkpoint.blocks[i];
@@ -278,6 +275,9 @@ static void opening_done(struct core *core, struct opening *opening, size_t free
         free_release(core, FREE_KEPT);
     core->free_held = false; /* this life's first checkpoint is durable */
     segments_free(core, freeable);
+    core_ledger_lock(core); /* only now: while their blocks are there, datasets are known */
+    ledger_trim(&core->ledger, core->segments[0].first_number);
+    core_ledger_unlock(core);
     fs_close(core->options.fs, core->file);
     core->file = opening->file;
     core->offset = segment->used_bytes;
