@@ -5,15 +5,15 @@
  *          | file made, reserved | header and checkpoint written | synced | folder synced
  *          | only now older segments are freed, as the checkpoint itself says (free_below).
  *          So recovery from this checkpoint never needs what was freed, and a file is reused only
- *          after a durable checkpoint calls it free. Only then the ledger forgets what has no more
- *          blocks: had it forgotten before and the roll failed, a cut made again would replay
- * blocks of datasets that nobody knows to have landed, and double them. Free:    a segment may go
- * when all its blocks are below the oldest that is needed according to the newest checkpoint (and
- * below what is landed and not uploaded, unless space is wanted: until then it is a second copy of
- * the spool), and a second good checkpoint stands in a retained segment behind it. Then one damaged
- * checkpoint is made good: the older good one lacks only what the segments behind it, which are
- * retained, say in their own records; and a damaged LANDED record is made good by the newest
- * checkpoint.
+ *          after a durable checkpoint calls it free. Only then the ledger forgets the datasets
+ *          that have no blocks any more: if it had before, and the roll failed, a cut made again
+ *          would replay what nobody knows to have landed, and double it.
+ * Free:    a segment may go when all its blocks are below the oldest that is needed according to
+ *          the newest checkpoint (and below what is landed and not uploaded, unless space is
+ *          wanted: until then it is a second copy of the spool), and a second good checkpoint
+ *          stands in a retained segment behind it. Then one damaged checkpoint is made good: the
+ *          older good one lacks only what the segments behind it, which are retained, say in their
+ *          own records; and a damaged LANDED record is made good by the newest checkpoint.
  *
  * Room: a segment for data leaves what the cuts of all data in the journal will want
  * (core_space.c). One for control records is as small as it must be: they make room.
