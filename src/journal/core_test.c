@@ -170,6 +170,27 @@ static void test_redo_of_a_range_from_zero(void **state)
     core_fini(&rig_core);
 }
 
+/* While a dataset's blocks are there, a cut of another that is made again replays them: that they
+ * have landed must be known until they are gone, also when the roll that was to free them fails. */
+static void test_failed_roll_forgets_nothing(void **state)
+{
+    (void)state;
+    rig_open();
+    rig_append("a", 10);
+    rig_land("a", rig_core.ledger.applied_through);
+    rig_uploaded(rig_core.ledger.cut_id_last);
+    assert_int_equal(core_roll(&rig_core, 0, 0, NULL), ERR_OK);
+    sim_disk_fault(rig_disk, SIM_FAULT_SPACE, 1);
+    assert_int_equal(core_roll(&rig_core, 0, 0, NULL), ERR_NO_SPACE);
+    assert_int_equal(rig_core.segment_count, 2);
+    assert_non_null(ledger_dataset(&rig_core.ledger, BYTES_LITERAL("a")));
+    sim_disk_fault(rig_disk, SIM_FAULT_NONE, 0);
+    assert_int_equal(core_roll(&rig_core, 0, 0, NULL), ERR_OK);
+    assert_int_equal(rig_core.segment_count, 2);
+    assert_null(ledger_dataset(&rig_core.ledger, BYTES_LITERAL("a")));
+    core_fini(&rig_core);
+}
+
 /* ---- space ---- */
 
 static void test_pause_and_resume(void **state)
@@ -455,6 +476,7 @@ int main(void)
         TEST(test_sync_off),
         TEST(test_landed_leaves_no_gap),
         TEST(test_redo_of_a_range_from_zero),
+        TEST(test_failed_roll_forgets_nothing),
         TEST(test_pause_and_resume),
         TEST(test_limit_is_kept),
         TEST(test_spool_counts),

@@ -231,7 +231,7 @@ static enum err file_visit(struct walk *walk, const char *key, uint64_t size_byt
     return err;
 }
 
-/* Whether there is nothing more to be done, for now. */
+/* The page is full, or its time is over: the rest is for the next call. */
 static bool is_over(struct walk *walk)
 {
     const struct letter_search *search = walk->search;
