@@ -470,15 +470,17 @@ static enum err resolve(struct batch *batch, struct diag *diag)
     return err;
 }
 
+/* A pin waits for its turn a little only: what comes meanwhile is looked at twice. */
 static void resolve_if_many(struct batch *batch)
 {
-    size_t waiting = batch->deferred.count;
-    if (waiting < RESOLVE_RECORDS && batch->deferred.text.size < RESOLVE_BYTES)
+    uint32_t *pins_left = batch->options.pins_left;
+    size_t waiting = batch->deferred.count, bytes = batch->deferred.text.size;
+    bool too_many = waiting >= RESOLVE_RECORDS * 5 / 4 || bytes >= RESOLVE_BYTES * 5 / 4;
+    if ((waiting < RESOLVE_RECORDS && bytes < RESOLVE_BYTES) || waiting < batch->resolve_at ||
+        (pins_left && *pins_left == 0 && !too_many))
         return;
-    if (waiting < batch->resolve_at || (batch->options.pins_left && *batch->options.pins_left == 0))
-        return;
-    if (batch->options.pins_left)
-        (*batch->options.pins_left)--;
+    if (pins_left && *pins_left > 0)
+        (*pins_left)--;
     /* Away, or no memory: not again for every block. */
     batch->resolve_at = resolve(batch, NULL) == ERR_OK ? 0 : waiting * 2;
 }

@@ -24,6 +24,7 @@ struct rig {
     uint32_t route_index;
     int64_t arrival_us;
     const char *dedupe_folder;
+    uint32_t *pins_left;
     struct batch_tally tally; /* grows over the whole test */
 };
 
@@ -59,6 +60,7 @@ static inline enum err rig_batch(struct rig *rig)
                                     .row_group_rows = 1000000,
                                     .row_group_bytes = 128 << 20,
                                     .tally = &rig->tally,
+                                    .pins_left = rig->pins_left,
                                     .dedupe = {&fs_posix, rig->dedupe_folder, RIG_UUID}};
     return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
 }
