@@ -16,8 +16,8 @@
 #include "lake/dead_letter.h"
 #include "lake/decode.h"
 #include "lake/deferred.h"
-#include "lake/learn.h"
 #include "lake/origin.h"
+#include "lake/pin.h"
 #include "lake/records.h"
 #include "lake/rows.h"
 
@@ -26,7 +26,6 @@
 /* Waiting records beyond either are resolved without a cut. */
 #define RESOLVE_RECORDS 1000
 #define RESOLVE_BYTES   (256 * KIB)
-#define CONFLICTS_MAX   16
 
 /* The ends before the open block. */
 struct mark {
@@ -389,44 +388,6 @@ void batch_undo_block(struct batch *batch)
 
 /* --- waiting records ----------------------------------------------------------------------- */
 
-/* What the sources say beforehand, of fields that are not pinned yet. */
-static enum err columns_prepin(struct batch *batch, struct diag *diag)
-{
-    enum err err = ERR_OK;
-    for (uint32_t i = 0; i < batch->origins.route_count && err == ERR_OK; i++) {
-        struct origin_route *route = &batch->origins.routes[i];
-        if (!route->pinned)
-            err = schema_prepin(&batch->schema, batch->options.catalog, route->view.columns, diag);
-        route->pinned = err == ERR_OK;
-    }
-    return err;
-}
-
-/* Pins what the waiting records bring, again if another replica was first. */
-static enum err columns_pin(struct batch *batch, struct diag *diag)
-{
-    enum err err = ERR_CONFLICT;
-    for (int i = 0; i < CONFLICTS_MAX && err == ERR_CONFLICT; i++) {
-        if (i > 0 || !batch->schema.loaded) {
-            err = schema_load(&batch->schema, batch->options.catalog, diag);
-            if (err != ERR_OK)
-                return err;
-        }
-        struct learn learn;
-        learn_init(&learn, &batch->schema);
-        err = columns_prepin(batch, diag);
-        for (size_t k = 0; k < batch->deferred.count && err == ERR_OK; k++)
-            err = learn_record(&learn, deferred_text(&batch->deferred, k));
-        if (err == ERR_OK)
-            err = learn_decide(&learn);
-        if (err == ERR_OK && (learn.wish_count > 0 || !schema_system_pinned(&batch->schema)))
-            err = schema_pin(&batch->schema, batch->options.catalog, learn.wishes, learn.wish_count,
-                             diag);
-        learn_fini(&learn);
-    }
-    return err == ERR_CONFLICT ? ERR_BUSY : err;
-}
-
 static enum err deferred_decode(struct batch *batch)
 {
     for (size_t i = 0; i < batch->deferred.count; i++) {
@@ -456,7 +417,8 @@ static enum err deferred_decode(struct batch *batch)
 /* Pins new columns and decodes what waited for them. All or nothing, but for what is pinned. */
 static enum err resolve(struct batch *batch, struct diag *diag)
 {
-    enum err err = columns_pin(batch, diag);
+    enum err err = pin_columns(&batch->schema, batch->options.catalog, &batch->origins,
+                               &batch->deferred, diag);
     if (err != ERR_OK)
         return err;
     struct mark before = batch->mark;
@@ -532,7 +494,8 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         batch->dead.capacity * sizeof(struct dead_letter) + map_memory_bytes(&batch->rows.by_hour) +
         batch->decoder.rescued.capacity + batch->decoder.scratch.capacity +
         dedupe_memory_bytes(batch->dedupe) + origins_memory_bytes(&batch->origins) +
-        schema_memory_bytes(&batch->schema) + batch->observed_bytes;
+        schema_memory_bytes(&batch->schema) + null_names_memory_bytes(&batch->decoder.nulls) +
+        batch->observed_bytes;
 }
 
 uint64_t batch_rejected(const struct batch *batch)
@@ -575,6 +538,7 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
                                   .rows = &batch->rows,
                                   .origins = &batch->origins,
                                   .dead = &batch->dead,
+                                  .nulls = &batch->decoder.nulls,
                                   .memory_bytes = batch->memory_bytes};
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut); /* finishes the leaves: the observer sees every row */

@@ -8,6 +8,7 @@
  */
 #include "lake/batch.h"
 #include "lake/dead_letter.h"
+#include "lake/null_names.h"
 #include "lake/origin.h"
 #include "lake/rows.h"
 #include "lake/schema.h"
@@ -19,7 +20,8 @@ struct cut_input {
     struct rows *rows;
     const struct origins *origins;
     const struct dead_letters *dead;
-    size_t memory_bytes; /* of rows and leaves */
+    const struct null_names *nulls; /* some may have a column by now */
+    size_t memory_bytes;            /* of rows and leaves */
     struct batch_stats stats;
     size_t file_count; /* that the cut will have; cut_encode sets it */
 };

@@ -22,6 +22,7 @@ void decoder_fini(struct decoder *decoder)
 {
     buf_fini(&decoder->rescued);
     buf_fini(&decoder->scratch);
+    null_names_fini(&decoder->nulls);
 }
 
 /* The key's text; escapes are undone in scratch. */
@@ -292,8 +293,11 @@ static enum err decode_unknown(struct decoder *decoder, struct column *parent,
         err = unknown_repeated(decoder, key);
     if (err != ERR_OK)
         return err;
-    if (value.data[0] == 'n' && (fits || decoder->list_depth > 0))
+    if (value.data[0] == 'n' && (fits || decoder->list_depth > 0)) {
+        if (parent->depth == 0)
+            null_names_note(&decoder->nulls, name);
         return ERR_OK;
+    }
     if (should_pin(decoder, parent, name, value))
         return ERR_AGAIN;
     if (decoder->list_depth > 0) {
@@ -535,12 +539,14 @@ static void record_begin(struct decoder *decoder, const struct decode_options *o
     decoder->list_depth = 0;
     decoder->rescued_count = 0;
     decoder->unknown_count = 0;
+    decoder->nulls_before = decoder->nulls.count;
     decoder->has_time = false;
     buf_clear(&decoder->rescued);
 }
 
-static void record_undo(const struct decoder *decoder)
+static void record_undo(struct decoder *decoder)
 {
+    null_names_truncate(&decoder->nulls, decoder->nulls_before);
     const struct schema *schema = decoder->schema;
     for (size_t i = 0; i < schema->column_count; i++)
         if (column_is_leaf(schema->columns[i]))

@@ -14,6 +14,7 @@
  *   ERR_NO_MEMORY
  */
 #include "codec/json.h"
+#include "lake/null_names.h"
 #include "lake/schema.h"
 
 #define DECODE_UNKNOWN_MAX 16
@@ -43,7 +44,9 @@ struct decoder {
         struct bytes raw;
     } unknown[DECODE_UNKNOWN_MAX]; /* rescued fields without a column, for finding repetitions */
     uint32_t unknown_count;
-    bool has_time; /* the record's own time could be used */
+    struct null_names nulls; /* of all records, of fields that had no column then */
+    size_t nulls_before;     /* the record at hand */
+    bool has_time;           /* the record's own time could be used */
     int64_t time_us;
     struct buf scratch;
 };

@@ -358,11 +358,32 @@ static enum err rescued_tell(struct extraction *extraction, const struct rescued
         for (int type = 0; type < DATASET_TYPES && err == ERR_OK; type++)
             if (field->types & (1u << type))
                 tell_type(&finding, (enum dataset_type)type);
-        if (err == ERR_OK && !column && field->count < extraction->cut->rows->count)
+        bool has_null = (field->types & (1u << DATASET_NULL)) != 0;
+        if (err == ERR_OK && !column && (has_null || field->count < extraction->cut->rows->count))
             tell_nullable(&finding);
         err = err == ERR_OK ? finding.err : err;
     }
     return err;
+}
+
+/* Fields that never had a value have no column. */
+static enum err nulls_tell(struct extraction *extraction)
+{
+    const struct null_names *nulls = extraction->cut->nulls;
+    for (size_t i = 0; i < nulls->count; i++) {
+        struct finding finding;
+        if (schema_child(extraction->cut->schema->root, nulls->names[i].text))
+            continue;
+        enum err err = finding_init(&finding, extraction, nulls->names[i].text);
+        if (err != ERR_OK)
+            return err;
+        extraction->change->quality.cells += extraction->cut->rows->count;
+        tell_type(&finding, DATASET_NULL);
+        tell_nullable(&finding);
+        if (finding.err != ERR_OK)
+            return finding.err;
+    }
+    return ERR_OK;
 }
 
 static enum err payload_tell(struct extraction *extraction)
@@ -378,6 +399,8 @@ static enum err payload_tell(struct extraction *extraction)
     }
     if (err == ERR_OK)
         err = rescued_tell(extraction, &rescued);
+    if (err == ERR_OK)
+        err = nulls_tell(extraction);
     map_fini(&rescued.by_name);
     arena_fini(&rescued.arena);
     return err;

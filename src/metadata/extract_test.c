@@ -129,6 +129,28 @@ static void test_fields(void **state)
     observed_fini(&rig);
 }
 
+/* A field that never had a value: its type is null, until it has one. */
+static void test_only_null(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"a\":1,\"x\":null,\"y\\u00e9\":null,\"o\":{\"in\":null,\"k\":1}}",
+         "{\"a\":1,\"z\":null} no JSON", "{\"a\":null,\"l\":[null]}");
+    json_decref(cut_rows(&rig));
+    check_field("a", BIT(DOUBLE), true, "1");
+    check_field("x", BIT(NULL), true, "");
+    check_field("y\xc3\xa9", BIT(NULL), true, "");
+    assert_null(field_of("z"));
+    assert_null(field_of("in"));
+    assert_int_equal(change.quality.cells, 3 * 6); /* with content, raw, o, and l rescued */
+    SEND(&rig, "{\"a\":1,\"x\":null}", "{\"a\":1,\"x\":true}");
+    json_decref(cut_rows(&rig));
+    check_field("x", BIT(BOOLEAN), false, "true"); /* that it has nulls was told */
+    assert_null(field_of("y\xc3\xa9"));
+    observed_fini(&rig);
+}
+
 static void sensors_send(struct rig *rig, int from, int to, const char *before, const char *after)
 {
     char text[64];
@@ -211,9 +233,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_sensors),
-        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_fields),    cmocka_unit_test(test_only_null),
+        cmocka_unit_test(test_sensors),   cmocka_unit_test(test_quality),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
