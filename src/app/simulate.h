@@ -1,7 +1,8 @@
 #pragma once
 /*
- * `ingestor simulate`: sensors of a city that publish to an MQTT broker at a chosen rate, for the
- * demo, for trying things out, and for counting tests: every message has a "seq", one more each.
+ * `ingestor simulate`: sensors of a city that publish to an MQTT broker at a chosen rate, or serve
+ * CoAP (simulate_coap.h), for the demo, for trying things out, and for counting tests: every
+ * message has a "seq", one more each.
  *
  * Runs its own loop on the calling thread until all is published and acknowledged, or SIGINT or
  * SIGTERM (a second one leaves at once).

@@ -3,15 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* One value of a kind: it is drawn to `usual`, moves by up to `step`, stays within its bounds. */
-struct quantity {
-    const char *name;
-    double usual;
-    double step;
-    double least;
-    double most;
-    int decimals;
-};
+#define OUTLIER   (-9999)
+#define CUT_LEAST 10
 
 static const struct kind {
     const char *type;
@@ -20,32 +13,34 @@ static const struct kind {
 } kinds[SENSOR_KIND_COUNT] = {
     [SENSOR_TEMPERATURE] = {"temperature",
                             "temp",
-                            {{"temperature", 14.5, 0.12, -25, 45, 2},
-                             {"humidity", 62, 0.4, 5, 100, 1},
-                             {"pressure_hpa", 1013, 0.2, 950, 1060, 1},
-                             {"dew_point", 7.5, 0.1, -30, 30, 2}}},
+                            {{"temperature", "Cel", 14.5, 0.12, -25, 45, 2},
+                             {"humidity", "%RH", 62, 0.4, 5, 100, 1},
+                             {"pressure_hpa", "hPa", 1013, 0.2, 950, 1060, 1},
+                             {"dew_point", "Cel", 7.5, 0.1, -30, 30, 2}}},
     [SENSOR_AIR_QUALITY] = {"air_quality",
                             "air",
-                            {{"pm2_5", 12, 0.5, 0, 500, 1},
-                             {"pm10", 21, 0.8, 0, 600, 1},
-                             {"no2", 28, 0.7, 0, 400, 1},
-                             {"co2_ppm", 430, 3, 380, 5000, 0}}},
+                            {{"pm2_5", "ug/m3", 12, 0.5, 0, 500, 1},
+                             {"pm10", "ug/m3", 21, 0.8, 0, 600, 1},
+                             {"no2", "ug/m3", 28, 0.7, 0, 400, 1},
+                             {"co2_ppm", "ppm", 430, 3, 380, 5000, 0}}},
     [SENSOR_TRAFFIC] = {"traffic",
                         "traffic",
-                        {{"vehicle_count", 34, 4, 0, 400, 0},
-                         {"average_speed_kmh", 41, 1.5, 0, 130, 1},
-                         {"occupancy", 0.22, 0.02, 0, 1, 3},
-                         {"truck_share", 0.08, 0.005, 0, 1, 3}}},
+                        {{"vehicle_count", "count", 34, 4, 0, 400, 0},
+                         {"average_speed_kmh", "km/h", 41, 1.5, 0, 130, 1},
+                         {"occupancy", "/", 0.22, 0.02, 0, 1, 3},
+                         {"truck_share", "/", 0.08, 0.005, 0, 1, 3}}},
     [SENSOR_BIN] = {"smart_bin",
                     "bin",
-                    {{"fill_level", 45, 0.6, 0, 100, 1},
-                     {"weight_kg", 18, 0.4, 0, 120, 2},
-                     {"temperature", 16, 0.1, -25, 80, 1},
-                     {"tilt_degrees", 1, 0.1, 0, 90, 1}}},
+                    {{"fill_level", "%", 45, 0.6, 0, 100, 1},
+                     {"weight_kg", "kg", 18, 0.4, 0, 120, 2},
+                     {"temperature", "Cel", 16, 0.1, -25, 80, 1},
+                     {"tilt_degrees", "deg", 1, 0.1, 0, 90, 1}}},
 };
 
 static const char *const districts[] = {"Altstadt", "Neustadt",  "Plauen", "Cotta",
                                         "Pieschen", "Klotzsche", "Löbtau", "Blasewitz"};
+
+static const double scales[] = {1, 10, 100, 1000}; /* by decimals */
 
 /* splitmix64: small, and good enough for weather. */
 static uint64_t random_next(uint64_t *random)
@@ -68,16 +63,17 @@ enum err sensor_init(struct sensor *sensor, uint32_t number, const char *topic_p
 {
     *sensor = (struct sensor){.kind = (enum sensor_kind)(number % SENSOR_KIND_COUNT)};
     const struct kind *kind = &kinds[sensor->kind];
-    char id[32];
-    snprintf(id, sizeof(id), "%s-%04u", kind->prefix, number);
-    int topic_size =
-        snprintf(sensor->topic, sizeof(sensor->topic), "%s/%s/%s", topic_prefix, kind->type, id);
+    snprintf(sensor->id, sizeof(sensor->id), "%s-%04u", kind->prefix, number);
+    sensor->latitude = 51.0 + random_unit(random) * 0.1;
+    sensor->longitude = 13.65 + random_unit(random) * 0.2;
+    sensor->district = districts[random_next(random) % 8];
+    int topic_size = snprintf(sensor->topic, sizeof(sensor->topic), "%s/%s/%s", topic_prefix,
+                              kind->type, sensor->id);
     int head_size =
         snprintf(sensor->head, sizeof(sensor->head),
                  "{\"sensor_id\":\"%s\",\"type\":\"%s\",\"location\":{\"lat\":%.5f,\"lon\":%.5f,"
                  "\"district\":\"%s\"},\"seq\":",
-                 id, kind->type, 51.0 + random_unit(random) * 0.1,
-                 13.65 + random_unit(random) * 0.2, districts[random_next(random) % 8]);
+                 sensor->id, kind->type, sensor->latitude, sensor->longitude, sensor->district);
     if (topic_size < 0 || topic_size >= SENSOR_TOPIC_MAX || head_size < 0 ||
         head_size >= SENSOR_HEAD_MAX)
         return ERR_TOO_LARGE;
@@ -111,7 +107,6 @@ static void drift(struct sensor *sensor, uint64_t *random)
 /* printf's %.*f costs half a microsecond; this is a tenth. |value| stays below a million. */
 static void put_number(struct buf *out, double value, int decimals)
 {
-    static const double scales[] = {1, 10, 100, 1000};
     char text[32];
     char *at = text + sizeof(text);
     int64_t scaled = llround(value * scales[decimals]);
@@ -159,7 +154,7 @@ static void put_faulty(struct buf *out, const struct quantity *quantity, double 
     else if (fault == SENSOR_FAULT_NAN)
         buf_text(out, "NaN");
     else
-        put_number(out, fault == SENSOR_FAULT_OUTLIER ? -9999 : value, quantity->decimals);
+        put_number(out, fault == SENSOR_FAULT_OUTLIER ? OUTLIER : value, quantity->decimals);
 }
 
 static enum sensor_fault draw_fault(double fault_ratio, uint64_t *random)
@@ -169,25 +164,56 @@ static enum sensor_fault draw_fault(double fault_ratio, uint64_t *random)
     return (enum sensor_fault)(1 + random_next(random) % (SENSOR_FAULT_COUNT - 1));
 }
 
-enum sensor_fault sensor_read(struct sensor *sensor, uint64_t seq, const char *timestamp,
-                              double fault_ratio, uint64_t *random, struct buf *payload)
+struct sensor_reading sensor_step(struct sensor *sensor, uint64_t seq, int64_t time_us,
+                                  double fault_ratio, uint64_t *random)
+{
+    struct sensor_reading reading = {.seq = seq, .time_us = time_us};
+    reading.fault = draw_fault(fault_ratio, random);
+    drift(sensor, random);
+    if (reading.fault == SENSOR_FAULT_CUT)
+        reading.cut = random_next(random);
+    return reading;
+}
+
+const struct quantity *sensor_quantities(const struct sensor *sensor)
+{
+    return kinds[sensor->kind].quantities;
+}
+
+const char *sensor_type(const struct sensor *sensor)
+{
+    return kinds[sensor->kind].type;
+}
+
+double sensor_told(const struct sensor *sensor, int value, enum sensor_fault fault)
+{
+    double scale = scales[kinds[sensor->kind].quantities[value].decimals];
+    if (value == 0 && fault == SENSOR_FAULT_OUTLIER)
+        return OUTLIER;
+    return (double)llround(sensor->values[value] * scale) / scale;
+}
+
+void sensor_cut(const struct sensor_reading *reading, size_t start, struct buf *payload)
+{
+    if (reading->fault == SENSOR_FAULT_CUT && payload->err == ERR_OK)
+        payload->size = start + CUT_LEAST + reading->cut % (payload->size - start - CUT_LEAST);
+}
+
+void sensor_write_json(const struct sensor *sensor, const struct sensor_reading *reading,
+                       const char *timestamp, struct buf *payload)
 {
     const struct kind *kind = &kinds[sensor->kind];
-    enum sensor_fault fault = draw_fault(fault_ratio, random);
     size_t start = payload->size;
-    drift(sensor, random);
     buf_append(payload, sensor->head, sensor->head_size);
-    put_seq(payload, seq);
+    put_seq(payload, reading->seq);
     buf_text(payload, ",\"timestamp\":\"");
     buf_text(payload, timestamp);
     buf_byte(payload, '"');
     for (int i = 0; i < SENSOR_VALUES; i++)
         put_faulty(payload, &kind->quantities[i], sensor->values[i],
-                   i == 0 ? fault : SENSOR_FAULT_NONE);
+                   i == 0 ? reading->fault : SENSOR_FAULT_NONE);
     put_name(payload, "battery");
     put_number(payload, sensor->battery, 1);
     buf_byte(payload, '}');
-    if (fault == SENSOR_FAULT_CUT && payload->err == ERR_OK)
-        payload->size = start + 10 + random_next(random) % (payload->size - start - 10);
-    return fault;
+    sensor_cut(reading, start, payload);
 }

@@ -12,12 +12,27 @@
 enum sensor_kind { SENSOR_TEMPERATURE, SENSOR_AIR_QUALITY, SENSOR_TRAFFIC, SENSOR_BIN };
 #define SENSOR_KIND_COUNT  4
 #define SENSOR_VALUES      4
+#define SENSOR_ID_MAX      32
 #define SENSOR_TOPIC_MAX   200
 #define SENSOR_HEAD_MAX    200
 #define SENSOR_READING_MAX 640 /* the longest reading, with room */
 
+/* One value of a kind: it is drawn to `usual`, moves by up to `step`, stays within its bounds. */
+struct quantity {
+    const char *name;
+    const char *unit; /* SenML's (RFC 8428 §12.1, RFC 8798) */
+    double usual;
+    double step;
+    double least;
+    double most;
+    int decimals;
+};
+
 struct sensor {
     enum sensor_kind kind;
+    char id[SENSOR_ID_MAX];
+    double latitude, longitude;
+    const char *district;
     double values[SENSOR_VALUES]; /* what they are is the kind's */
     double battery;
     char topic[SENSOR_TOPIC_MAX];
@@ -37,9 +52,29 @@ enum sensor_fault {
     SENSOR_FAULT_COUNT
 };
 
+/* What a sensor says of its values at a moment. */
+struct sensor_reading {
+    uint64_t seq;
+    int64_t time_us; /* Unix time */
+    enum sensor_fault fault;
+    uint64_t cut; /* SENSOR_FAULT_CUT: where, any number */
+};
+
 /* number counts sensors from 0; kinds take turns. ERR_TOO_LARGE: the topic prefix is too long. */
 enum err sensor_init(struct sensor *sensor, uint32_t number, const char *topic_prefix,
                      uint64_t *random) ERR_MUST_USE;
-/* Moves the values one step and appends the reading. fault_ratio: 0 to 1. */
-enum sensor_fault sensor_read(struct sensor *sensor, uint64_t seq, const char *timestamp,
-                              double fault_ratio, uint64_t *random, struct buf *payload);
+/* Moves the values one step. fault_ratio, 0 to 1: how likely the device is at fault now. */
+struct sensor_reading sensor_step(struct sensor *sensor, uint64_t seq, int64_t time_us,
+                                  double fault_ratio, uint64_t *random);
+/* Appends the reading as JSON. timestamp: the text of its time, made once for many. */
+void sensor_write_json(const struct sensor *sensor, const struct sensor_reading *reading,
+                       const char *timestamp, struct buf *payload);
+
+/* For other formats (simulate_format.h): SENSOR_VALUES of them, and the kind's name. */
+const struct quantity *sensor_quantities(const struct sensor *sensor);
+const char *sensor_type(const struct sensor *sensor);
+/* The value as it is told: rounded to the quantity's decimals, or far out when that is the fault.
+ */
+double sensor_told(const struct sensor *sensor, int value, enum sensor_fault fault);
+/* A payload that began at start ends too early, when that is the reading's fault. */
+void sensor_cut(const struct sensor_reading *reading, size_t start, struct buf *payload);

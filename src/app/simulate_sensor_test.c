@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #define TIMESTAMP "2026-11-24T12:00:00+00:00"
+#define TIME_US   1795521600000000
 #define READINGS  4000
 
 static json_t *read_one(struct sensor *sensor, uint64_t seq, double fault_ratio, uint64_t *random,
@@ -16,7 +17,9 @@ static json_t *read_one(struct sensor *sensor, uint64_t seq, double fault_ratio,
 {
     json_error_t error;
     buf_clear(payload);
-    *ret_fault = sensor_read(sensor, seq, TIMESTAMP, fault_ratio, random, payload);
+    struct sensor_reading reading = sensor_step(sensor, seq, TIME_US, fault_ratio, random);
+    sensor_write_json(sensor, &reading, TIMESTAMP, payload);
+    *ret_fault = reading.fault;
     assert_int_equal(payload->err, ERR_OK);
     return json_loadb((const char *)payload->data, payload->size, JSON_REJECT_DUPLICATES, &error);
 }
@@ -61,8 +64,10 @@ static void test_same_seed_same_readings(void **state)
         struct sensor sensor;
         buf_init(payloads[run], SENSOR_READING_MAX * 50);
         assert_int_equal(sensor_init(&sensor, 3, "p", &seeds[run]), ERR_OK);
-        for (uint64_t seq = 0; seq < 50; seq++)
-            (void)sensor_read(&sensor, seq, TIMESTAMP, 0.2, &seeds[run], payloads[run]);
+        for (uint64_t seq = 0; seq < 50; seq++) {
+            struct sensor_reading reading = sensor_step(&sensor, seq, TIME_US, 0.2, &seeds[run]);
+            sensor_write_json(&sensor, &reading, TIMESTAMP, payloads[run]);
+        }
     }
     assert_int_equal(first.size, second.size);
     assert_memory_equal(first.data, second.data, first.size);

@@ -1,8 +1,10 @@
 """make demo, from its start to Ctrl-C, in a copy of its own folders."""
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -46,29 +48,56 @@ def files(house):
     return list(house.glob("data/lake/bronze/*/*/*/*.parquet"))
 
 
-def test_twice_and_ctrl_c(house):
-    for _ in range(2):
-        before = len(files(house))
-        demo = run_demo(house)
-        try:
-            wait_until(lambda: len(files(house)) > before or demo.poll() is not None,
-                       "files in the lake")
-            assert demo.poll() is None, demo.stdout.read()
-            os.killpg(demo.pid, signal.SIGINT)
-            output = demo.communicate(timeout=PATIENCE_S)[0]
-        finally:
-            if demo.poll() is None:
-                demo.kill()
-        assert demo.returncode == 0, output
-        assert "duckdb -c" in output or "received" in output
-        assert left_behind(house) == []
+def has_come(house, kind):
+    """Files of datasets of sources of that type."""
+    return any(f"_{kind}" in str(f.relative_to(house)) for f in files(house))
 
 
-def test_ends_by_itself_with_the_query(house):
+def asked(house, line):
+    """The closing line's query, by duckdb: {source_type: rows}."""
+    duckdb = pytest.importorskip("duckdb")
+    query = re.fullmatch(r'duckdb -c "(.*)"', line).group(1)
+    return {row[0]: row[2] for row in
+            duckdb.sql(query.replace("data/lake", str(house / "data/lake"))).fetchall()}
+
+
+def test_twice_by_ctrl_c_and_by_itself(house):
+    demo = run_demo(house)
+    try:
+        wait_until(lambda: has_come(house, "mqtt") and has_come(house, "coap")
+                   or demo.poll() is not None, "files of both in the lake")
+        assert demo.poll() is None, demo.stdout.read()
+        os.killpg(demo.pid, signal.SIGINT)
+        output = demo.communicate(timeout=PATIENCE_S)[0]
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+    assert demo.returncode == 0, output
+    assert re.search(r"coap://127\.0\.0\.1:\d+/ .*16 to observe", output), output
+    assert re.search(r"MQTT \d+ \(\d+/s\), CoAP \d+ \(\d+/s\)", output), output
+    assert left_behind(house) == []
+    before = len(files(house))
+    port = (house / "data/demo/coap-port").read_text()
+
     demo = run_demo(house, DEMO_SECONDS="4")
     output = demo.communicate(timeout=PATIENCE_S)[0]
     assert demo.returncode == 0, output
-    assert "duckdb -c" in output.splitlines()[-1]
+    rows = asked(house, output.splitlines()[-1])
+    assert rows["mqtt"] > rows["coap"] > 0
+    assert len(files(house)) > before
+    assert (house / "data/demo/coap-port").read_text() == port
+    assert left_behind(house) == []
+
+
+def test_coap_port_of_the_last_run_is_taken(house):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        (house / "data/demo").mkdir(parents=True)
+        (house / "data/demo/coap-port").write_text(str(other.getsockname()[1]))
+        demo = run_demo(house, DEMO_SECONDS="2")
+        output = demo.communicate(timeout=PATIENCE_S)[0]
+        assert demo.returncode == 0, output
+        assert f":{other.getsockname()[1]}/" not in output and "coap://" in output
     assert left_behind(house) == []
 
 
