@@ -58,7 +58,7 @@ endforeach()
 
 # Test tools (the scripted broker, …) and measurements: programs, not tests.
 file(GLOB tool_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/tools/*.c
-    ${CMAKE_SOURCE_DIR}/bench/*_bench.c)
+    ${CMAKE_SOURCE_DIR}/bench/*_bench.c ${CMAKE_SOURCE_DIR}/bench/*_flood.c)
 foreach(source ${tool_sources})
     get_filename_component(name ${source} NAME_WE)
     add_ingestor_program(${name} ${source} app)

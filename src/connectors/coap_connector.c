@@ -324,6 +324,7 @@ static void coap_health(void *state, json_t *object)
     health_count(object, "failing_resources", nodes->failing);
     health_count(object, "failed_requests", nodes->errors);
     health_count(object, "stale_notifications", nodes->stale);
+    health_count(object, "dropped_datagrams", coap_channel_dropped(&coap->channel));
     health_count(object, "repeated_values", nodes->repeated);
     health_count(object, "stray_responses", nodes->strays);
     health_count(object, "oversize_bodies", coap->emit.oversize);

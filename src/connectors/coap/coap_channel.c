@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "connectors/coap/coap_session_open.h"
+#include "connectors/coap/coap_socket.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,7 @@ struct coap_link {
     uv_poll_t poll;
     coap_context_t *context;
     coap_session_t *session;
+    int socket; /* of UDP; -1: not known */
 };
 
 struct coap_lookup {
@@ -47,6 +49,7 @@ static void link_close(struct coap_channel *channel)
     struct coap_link *link = channel->link;
     if (!link)
         return;
+    channel->dropped += coap_socket_dropped(link->socket);
     channel->link = NULL;
     channel->is_ready = false;
     channel->became_ready = false;
@@ -272,6 +275,7 @@ static enum err link_open(struct coap_channel *channel, const struct sockaddr *a
         return ERR_NO_MEMORY;
     }
     link->poll.data = link;
+    link->socket = -1;
     channel->link = link;
     coap_register_response_handler(link->context, on_response);
     coap_register_nack_handler(link->context, on_nack);
@@ -279,6 +283,10 @@ static enum err link_open(struct coap_channel *channel, const struct sockaddr *a
     link->session = coap_session_open(link->context, channel->config, address, diag);
     if (!link->session)
         return ERR_NETWORK;
+    if (!coap_channel_reliable(channel)) {
+        link->socket = coap_socket_of(coap_context_get_coap_fd(link->context));
+        coap_socket_enlarge(link->socket);
+    }
     coap_session_set_app_data(link->session, channel);
     coap_session_set_nstart(link->session, SESSION_CONS_MAX);
     coap_channel_pause(channel, channel->is_paused);
@@ -425,6 +433,11 @@ enum err coap_channel_ask(struct coap_channel *channel, const struct coap_questi
     if (!pdu)
         return ERR_NO_MEMORY;
     return coap_send(session, pdu) == COAP_INVALID_MID ? ERR_NETWORK : ERR_OK;
+}
+
+uint64_t coap_channel_dropped(const struct coap_channel *channel)
+{
+    return channel->dropped + (channel->link ? coap_socket_dropped(channel->link->socket) : 0);
 }
 
 void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id)

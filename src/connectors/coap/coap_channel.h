@@ -63,7 +63,8 @@ struct coap_channel {
     bool is_closing;
     bool became_ready; /* told when libcoap has returned */
     bool was_lost;
-    uint64_t events; /* calls of libcoap's back */
+    uint64_t events;  /* calls of libcoap's back */
+    uint64_t dropped; /* by sockets that are closed */
     uint32_t sessions;
     int last_acknowledged; /* message id, -1: none */
     char reason[COAP_REASON_BYTES];
@@ -90,6 +91,8 @@ enum err coap_channel_ask(struct coap_channel *channel,
                           const struct coap_question *question) ERR_MUST_USE;
 /* A deferred message of this session. */
 void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id);
+/* Datagrams that the socket had no room for while we were busy: what was in them is lost. */
+uint64_t coap_channel_dropped(const struct coap_channel *channel);
 /* The server seems to be gone. */
 void coap_channel_give_up(struct coap_channel *channel, const char *reason);
 /* While paused nothing is read, and nothing sent again. */

@@ -1,0 +1,81 @@
+#include "connectors/coap/coap_socket.h"
+
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static int open_udp(struct sockaddr_in *ret_address)
+{
+    socklen_t size = sizeof(*ret_address);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    *ret_address = (struct sockaddr_in){.sin_family = AF_INET};
+    ret_address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)ret_address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)ret_address, &size), 0);
+    return fd;
+}
+
+static void watch(int epoll_fd, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    assert_int_equal(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event), 0);
+}
+
+static void test_the_socket_among_what_is_watched(void **state)
+{
+    (void)state;
+    struct sockaddr_in address;
+    int epoll_fd = epoll_create1(0), other = eventfd(0, 0), fd = open_udp(&address);
+    watch(epoll_fd, other);
+    assert_int_equal(coap_socket_of(epoll_fd), -1);
+    watch(epoll_fd, fd);
+    assert_int_equal(coap_socket_of(epoll_fd), fd);
+    assert_int_equal(coap_socket_of(-1), -1);
+    close(fd);
+    close(other);
+    close(epoll_fd);
+}
+
+static void test_what_does_not_fit_is_counted(void **state)
+{
+    (void)state;
+    static const char datagram[200];
+    struct sockaddr_in address;
+    int sender = socket(AF_INET, SOCK_DGRAM, 0), fd = open_udp(&address);
+    uint32_t sent = 0, read = 0;
+    char data[sizeof(datagram)];
+    int before, after;
+    socklen_t size = sizeof(before);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &before, &size), 0);
+    coap_socket_enlarge(fd);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &after, &size), 0);
+    assert_true(after > before);
+    for (; sent < 40000; sent++)
+        assert_int_equal(sendto(sender, datagram, sizeof(datagram), 0, (struct sockaddr *)&address,
+                                sizeof(address)),
+                         sizeof(datagram));
+    while (recv(fd, data, sizeof(data), MSG_DONTWAIT) > 0)
+        read++;
+    assert_true(coap_socket_dropped(fd) > 0);
+    assert_int_equal(read + coap_socket_dropped(fd), sent);
+    assert_int_equal(coap_socket_dropped(-1), 0);
+    close(fd);
+    close(sender);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_socket_among_what_is_watched),
+        cmocka_unit_test(test_what_does_not_fit_is_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
