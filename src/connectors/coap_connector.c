@@ -18,6 +18,7 @@
 
 #define TELL_MS        100 /* what happens within it is told at once */
 #define SENTENCE_BYTES 700
+#define FORGOTTEN_MS   10000 /* so long without acknowledgements, and servers may strike us off */
 
 struct coap {
     struct connector_host host;
@@ -29,6 +30,7 @@ struct coap {
     struct coap_nodes nodes;
     uv_timer_t teller;
     uint64_t durable;
+    int64_t paused_ns;
     uint32_t open;  /* of teller, channel and nodes */
     bool is_opened; /* channel and nodes are there */
     bool is_stopping;
@@ -112,6 +114,12 @@ static void on_repeat(void *ctx, const uint8_t token[COAP_TOKEN_BYTES])
     coap_nodes_repeat(&coap->nodes, token);
 }
 
+static void on_heard(void *ctx)
+{
+    struct coap *coap = ctx;
+    coap_nodes_heard(&coap->nodes);
+}
+
 static void on_read_end(void *ctx)
 {
     struct coap *coap = ctx;
@@ -140,6 +148,7 @@ static const struct coap_channel_ops channel_ops = {.on_ready = on_ready,
                                                     .on_response = on_response,
                                                     .on_rejected = on_rejected,
                                                     .on_repeat = on_repeat,
+                                                    .on_heard = on_heard,
                                                     .on_read_end = on_read_end,
                                                     .on_closed = on_part_closed};
 
@@ -167,13 +176,17 @@ static void on_durable(void *ctx, uint64_t sequence, uint64_t block_number)
 static void on_pause(void *ctx)
 {
     struct coap *coap = ctx;
+    coap->paused_ns = clock_monotonic_ns(&clock_system);
     coap_channel_pause(&coap->channel, true);
 }
 
 static void on_resume(void *ctx)
 {
     struct coap *coap = ctx;
+    int64_t paused_ns = clock_monotonic_ns(&clock_system) - coap->paused_ns;
     coap_channel_pause(&coap->channel, false);
+    if (paused_ns > FORGOTTEN_MS * NS_PER_MS)
+        coap_nodes_register_again(&coap->nodes);
     coap_nodes_pump(&coap->nodes);
 }
 
@@ -327,6 +340,7 @@ static void coap_health(void *state, json_t *object)
     health_count(object, "dropped_datagrams", coap_channel_dropped(&coap->channel));
     health_count(object, "repeated_values", nodes->repeated);
     health_count(object, "stray_responses", nodes->strays);
+    health_count(object, "discarded_datagrams", coap->channel.discarded);
     health_count(object, "oversize_bodies", coap->emit.oversize);
     health_set(object, "paused", json_boolean(coap->channel.is_paused));
 }

@@ -1,5 +1,5 @@
 """CoAP servers for tests: aiocoap's, libcoap's example, one that a test scripts message by message,
-and a way between them that loses and turns round."""
+and a way between them that loses and turns round. Fixtures: a test module imports peer and run."""
 
 import asyncio
 import itertools
@@ -11,16 +11,43 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 from conftest import end_process, find_tool, free_port, wait_until
 
 CON, NON, ACK, RST = range(4)
 GET, CONTENT, NOT_FOUND, UNAVAILABLE = 0x01, 0x45, 0x84, 0xA3
 ETAG, OBSERVE, URI_PATH, CONTENT_FORMAT, MAX_AGE, BLOCK2 = 4, 6, 11, 12, 14, 23
-JSON = 50
+TEXT, JSON, CBOR, SENML_JSON, SENML_CBOR = 0, 50, 60, 110, 112
+
+
+@pytest.fixture
+def peer():
+    """peer(kind, …) makes a server, or a way to one, that ends with the test."""
+    made = []
+
+    def make(kind, *arguments, **options):
+        made.append(kind(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for one in reversed(made):
+        one.stop()
+
+
+@pytest.fixture
+def run(make_service):
+    """run(port, resources, **config) runs a service with one source."""
+    return lambda port, resources, **config: make_service(
+        1, sources=[coap_source(port, resources, **config)])
 
 
 def uint(value):
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 class Message:
@@ -77,10 +104,10 @@ class Message:
 class ScriptedServer:
     """answer(server, message, address) is called for what comes, in a thread; send() is for any."""
 
-    def __init__(self, answer, port=0):
+    def __init__(self, answer, port=0, host="127.0.0.1"):
         self.answer = answer
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", port))
+        self.socket = socket.socket(family_of(host), socket.SOCK_DGRAM)
+        self.socket.bind((host, port))
         self.port = self.socket.getsockname()[1]
         self.seen = []
         self._mids = itertools.count(random.randrange(65536))
@@ -119,8 +146,9 @@ class AioServer:
     """aiocoap in a thread: values is {path: bytes}, put() changes one and notifies. Paths that begin
     with /plain cannot be observed: aiocoap 0.4.17 breaks off an observation in blocks."""
 
-    def __init__(self, values, port=None, scheme="coap", max_age=60):
+    def __init__(self, values, port=None, scheme="coap", max_age=60, host="127.0.0.1"):
         self.port = port or free_port()
+        self.host = host
         self.values = dict(values)
         self.max_age = max_age
         self.loop = asyncio.new_event_loop()
@@ -162,7 +190,7 @@ class AioServer:
             self._resources[path].path = path
             site.add_resource(path.strip("/").split("/"), self._resources[path])
         self.context = await aiocoap.Context.create_server_context(
-            site, bind=("127.0.0.1", self.port),
+            site, bind=(self.host, self.port),
             transports=["tcpserver"] if scheme == "coap+tcp" else ["simple6", "udp6"])
 
     def put(self, path, value):
@@ -183,15 +211,30 @@ class AioServer:
 
 
 class LibcoapServer:
-    """libcoap's coap-server: /time changes every second and is observable; DTLS is at port + 1."""
+    """libcoap's coap-server: /time changes every second and is observable, put() makes resources;
+    UDP and TCP are at port, DTLS at port + 1."""
 
-    def __init__(self, folder, *options, tls=True):
-        self.port = free_port()
+    def __init__(self, folder, *options, tls=True, port=None):
+        self.port = port or free_port()
+        self.folder = folder
         name = "coap-server-openssl" if tls else "coap-server-notls"
-        self.log = open(folder / f"coap-server-{self.port}.log", "wb")
+        self.log = open(folder / f"coap-server-{self.port}.log", "ab")
         self.process = subprocess.Popen(
-            [find_tool(name), "-A", "127.0.0.1", "-p", str(self.port), "-v", "6",
+            [find_tool(name), "-A", "127.0.0.1", "-p", str(self.port), "-d", "100", "-v", "6",
              *map(str, options)], stdout=self.log, stderr=self.log, cwd=folder)
+
+    def put(self, path, value, content_format=JSON):
+        body = self.folder / f"body-{self.port}"
+        body.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+
+        def done():
+            answer = subprocess.run(
+                [find_tool("coap-client-notls"), "-m", "put", "-t", str(content_format), "-f", body,
+                 "-b", "1024", "-B", "5", f"coap://127.0.0.1:{self.port}{path}"],
+                capture_output=True, check=False)
+            return answer.returncode == 0 and not answer.stderr
+
+        wait_until(done, f"{path} to be put")
 
     def stop(self):
         self.process.kill()
@@ -207,6 +250,7 @@ class Between:
         self.loss, self.late = loss, late
         self.random = random.Random(seed)
         self.server = ("127.0.0.1", server_port)
+        self.moves = False
         self.front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.front.bind(("127.0.0.1", 0))
         self.port = self.front.getsockname()[1]
@@ -228,8 +272,29 @@ class Between:
         else:
             send()
 
+    def rebind(self):
+        """As a NAT that has forgotten its clients: the server sees them at new addresses, and what
+        it sends to the old ones gets nowhere."""
+        self.moves = True
+        wait_until(lambda: not self.moves, "the way to move")
+
+    def acknowledged(self):
+        """The payloads of the server's confirmable messages whose acknowledgement came through."""
+        sent, acknowledged = {}, []
+        for _, to_server, lost, _, data in list(self.passed):
+            message = Message.decode(data)
+            if not to_server and message.kind == CON:
+                sent[message.mid] = message.payload
+            elif to_server and message.kind == ACK and not lost and message.mid in sent:
+                acknowledged.append(sent.pop(message.mid))
+        return acknowledged
+
     def _run(self):
         while self._running:
+            if self.moves:
+                for back in self.backs.values():
+                    back.close()
+                self.backs, self.moves = {}, False
             sockets = [self.front, *self.backs.values()]
             for ready in select.select(sockets, [], [], 0.01)[0]:
                 try:
@@ -273,6 +338,13 @@ def coap_source(port, resources, name="things", **config):
             "config": {"host": "127.0.0.1", "port": port, "resources": resources, **config}}
 
 
+def source_health(service, name="things"):
+    """What the API says of a source, connection details and all."""
+    found = json.loads(service.get("/api/data-sources"))["data"]
+    number = next(s["id"] for s in found if s["name"] == name)
+    return json.loads(service.get(f"/api/data-sources/{number}/health"))["data"]
+
+
 def health(service):
     return json.loads(service.get("/api/health"))["components"]["data_sources"]
 
@@ -280,6 +352,14 @@ def health(service):
 def wait_health(service, *words):
     wait_until(lambda: all(w.lower() in health(service).lower() for w in words),
                lambda: f"{words} in health, which says {health(service)}")
+
+
+def wait_seq(service, seq):
+    wait_until(lambda: seq in service.seqs(), lambda: f"{seq} among {service.seqs()}")
+
+
+def wait_registered(server, path, count=1):
+    wait_until(lambda: server.observers(path) >= count, "an observer")
 
 
 def wait_well(service):

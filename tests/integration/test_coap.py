@@ -10,39 +10,12 @@ import pytest
 from certificates import Authority
 from coap_peers import (ACK, BLOCK2, CON, CONTENT, CONTENT_FORMAT, ETAG, JSON, MAX_AGE, NON,
                         NOT_FOUND, OBSERVE, RST, UNAVAILABLE, AioServer, Between, LibcoapServer,
-                        Message, ScriptedServer, coap_source, health, wait_health, wait_well)
+                        Message, ScriptedServer, coap_source, peer, run, wait_health, wait_registered,
+                        wait_seq, wait_well)
 from conftest import find_program, wait_until
 
 pytest.importorskip("aiocoap")
-
-
-@pytest.fixture
-def peer():
-    """peer(kind, …) makes a server, or a way to one, that ends with the test."""
-    made = []
-
-    def make(kind, *arguments, **options):
-        made.append(kind(*arguments, **options))
-        return made[-1]
-
-    yield make
-    for one in reversed(made):
-        one.stop()
-
-
-@pytest.fixture
-def run(make_service):
-    """run(port, resources, **config) runs a service with one source."""
-    return lambda port, resources, **config: make_service(
-        1, sources=[coap_source(port, resources, **config)])
-
-
-def wait_seq(service, seq):
-    wait_until(lambda: seq in service.seqs(), lambda: f"{seq} among {service.seqs()}")
-
-
-def wait_registered(server, path, count=1):
-    wait_until(lambda: server.observers(path) >= count, "an observer")
+__all__ = ["peer", "run"]  # fixtures
 
 
 # --- observe ---------------------------------------------------------------------------------------

@@ -153,6 +153,8 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
     if (reason == COAP_NACK_RST) {
         if (sent && token_get(sent, token))
             channel->ops->on_rejected(channel->ctx, token);
+        else
+            channel->ops->on_heard(channel->ctx);
     } else if (reason == COAP_NACK_TOO_MANY_RETRIES) {
         lose(channel, "no answer from", "the question was sent five times");
     } else if (reason == COAP_NACK_ICMP_ISSUE) {
@@ -160,6 +162,18 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
     } else {
         lose(channel, "the session ended with", coap_library_says());
     }
+}
+
+static void on_pong(coap_session_t *session, const coap_pdu_t *received,
+                    const coap_mid_t message_id)
+{
+    struct coap_channel *channel = coap_session_get_app_data(session);
+    (void)received;
+    (void)message_id;
+    if (!channel)
+        return;
+    channel->events++;
+    channel->ops->on_heard(channel->ctx);
 }
 
 static int on_event(coap_session_t *session, const coap_event_t event)
@@ -215,6 +229,8 @@ static void settle(struct coap_channel *channel)
     } else if (channel->became_ready) {
         channel->became_ready = false;
         channel->is_ready = true;
+        if (!coap_channel_reliable(channel)) /* DTLS's handshake keeps to what passes everywhere */
+            coap_session_set_mtu(channel->link->session, COAP_UDP_MESSAGE_BYTES_MAX);
         uv_timer_stop(&channel->timer);
         backoff_reset(&channel->backoff);
         channel->ops->on_ready(channel->ctx);
@@ -229,6 +245,7 @@ static void read_all(struct coap_channel *channel)
         coap_library_forget();
         if (coap_io_process(channel->link->context, COAP_IO_NO_WAIT) < 0)
             lose(channel, "no session with", "libcoap cannot read");
+        channel->discarded += channel->events == before && coap_library_says()[0];
         if (round == 0)
             acknowledge_again(channel, before);
         if (channel->events == before || channel->is_paused)
@@ -279,6 +296,7 @@ static enum err link_open(struct coap_channel *channel, const struct sockaddr *a
     channel->link = link;
     coap_register_response_handler(link->context, on_response);
     coap_register_nack_handler(link->context, on_nack);
+    coap_register_pong_handler(link->context, on_pong);
     coap_register_event_handler(link->context, on_event);
     link->session = coap_session_open(link->context, channel->config, address, diag);
     if (!link->session)
@@ -438,6 +456,21 @@ enum err coap_channel_ask(struct coap_channel *channel, const struct coap_questi
 uint64_t coap_channel_dropped(const struct coap_channel *channel)
 {
     return channel->dropped + (channel->link ? coap_socket_dropped(channel->link->socket) : 0);
+}
+
+void coap_channel_probe(struct coap_channel *channel)
+{
+    if (!channel->is_ready || channel->was_lost)
+        return;
+    coap_session_t *session = channel->link->session;
+    coap_pdu_t *pdu =
+        coap_pdu_init(COAP_MESSAGE_CON, COAP_EMPTY_CODE, coap_new_message_id(session), 0);
+    if (!pdu)
+        return; /* as if it was lost on the way */
+    uint16_t nstart = coap_session_get_nstart(session);
+    coap_session_set_nstart(session, (uint16_t)(nstart + 1));
+    (void)coap_send(session, pdu);
+    coap_session_set_nstart(session, nstart);
 }
 
 void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id)

@@ -7,7 +7,8 @@
  * The loop's thread only; nothing blocks. The channel belongs to its owner from coap_channel_open
  * until on_closed. Callbacks come from the loop, never from within a call of these functions.
  *
- * Limits: a message of UDP or DTLS is a datagram; one of TCP at most COAP_TCP_MESSAGE_BYTES_MAX.
+ * Limits: a message of UDP or DTLS is a datagram of at most COAP_UDP_MESSAGE_BYTES_MAX; one of TCP
+ * at most COAP_TCP_MESSAGE_BYTES_MAX. What is longer, or no message, is dropped and counted.
  * Blocks, tokens, time-outs of answers and what is asked when are the caller's (coap_node.h).
  *
  * docs/decisions/0003-coap-on-libcoap.md says what of libcoap is used, and why an acknowledgement
@@ -20,9 +21,12 @@
 #include <uv.h>
 
 #define COAP_TCP_MESSAGE_BYTES_MAX (1 * MIB)
-#define COAP_TOKEN_BYTES           8
-#define COAP_ADDRESSES_MAX         8
-#define COAP_REASON_BYTES          600
+#define COAP_UDP_MESSAGE_BYTES_MAX                                                                 \
+    1471 /* libcoap reads 1472, and does not see what was cut off                                  \
+          */
+#define COAP_TOKEN_BYTES   8
+#define COAP_ADDRESSES_MAX 8
+#define COAP_REASON_BYTES  600
 
 enum coap_verdict {
     COAP_ACCEPT, /* acknowledged, if it wants to be */
@@ -38,6 +42,8 @@ struct coap_channel_ops {
     /* The question with that token was rejected (a reset), or has to be asked again. */
     void (*on_rejected)(void *ctx, const uint8_t token[COAP_TOKEN_BYTES]);
     void (*on_repeat)(void *ctx, const uint8_t token[COAP_TOKEN_BYTES]);
+    /* The server lives: it has answered a probe. */
+    void (*on_heard)(void *ctx);
     /* What the socket had has been read. */
     void (*on_read_end)(void *ctx);
     void (*on_closed)(void *ctx);
@@ -66,6 +72,7 @@ struct coap_channel {
     uint64_t events;  /* calls of libcoap's back */
     uint64_t dropped; /* by sockets that are closed */
     uint32_t sessions;
+    uint64_t discarded;    /* datagrams that are no messages */
     int last_acknowledged; /* message id, -1: none */
     char reason[COAP_REASON_BYTES];
 };
@@ -93,6 +100,8 @@ enum err coap_channel_ask(struct coap_channel *channel,
 void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id);
 /* Datagrams that the socket had no room for while we were busy: what was in them is lost. */
 uint64_t coap_channel_dropped(const struct coap_channel *channel);
+/* Asks the server for a sign of life, beside the question that waits (RFC 7252 §4.3). */
+void coap_channel_probe(struct coap_channel *channel);
 /* The server seems to be gone. */
 void coap_channel_give_up(struct coap_channel *channel, const char *reason);
 /* While paused nothing is read, and nothing sent again. */

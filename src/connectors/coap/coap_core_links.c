@@ -1,5 +1,10 @@
 #include "connectors/coap/coap_core_links.h"
 
+#include "codec/utf8.h"
+#include "connectors/coap/coap_config.h"
+
+#include <ctype.h>
+
 /* To behind the link that begins at `at`: a comma outside of quotes ends it. */
 static size_t link_end(struct bytes text, size_t at)
 {
@@ -43,6 +48,28 @@ void coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct b
             return;
         at = link_end(text, (size_t)(end - text.data) + 1);
     }
+}
+
+static bool is_escape(struct bytes path, size_t at)
+{
+    const uint8_t *digits = path.data + at + 1;
+    return path.size - at > 2 && isxdigit(digits[0]) && isxdigit(digits[1]) &&
+           (digits[0] != '0' || digits[1] != '0');
+}
+
+bool coap_core_links_usable(struct bytes path)
+{
+    size_t part = 0, parts = 1;
+    for (size_t i = 0; i < path.size; i++) {
+        uint8_t c = path.data[i];
+        bool ends = c == '/' || c == '&' || c == '?';
+        part = ends ? 0 : part + 1;
+        parts += ends;
+        if (c <= ' ' || c == '#' || c == 0x7f || (c == '%' && !is_escape(path, i)) ||
+            part > COAP_SEGMENT_BYTES_MAX || parts > COAP_SEGMENTS_MAX)
+            return false;
+    }
+    return path.size > 0 && path.size <= COAP_PATH_BYTES_MAX && utf8_valid(path);
 }
 
 bool coap_core_links_match(const char *pattern, struct bytes path)

@@ -12,5 +12,9 @@
 void coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
                           void *ctx);
 
+/* Whether it can be asked for: as a resource of the configuration, it is UTF-8 without spaces and
+ * control characters, what is escaped in it is escaped well, and each part fits an option. */
+bool coap_core_links_usable(struct bytes path);
+
 /* * stands for any bytes, all else for itself. Time: the product of the sizes, at most. */
 bool coap_core_links_match(const char *pattern, struct bytes path);

@@ -58,8 +58,51 @@ static void matches(void **state)
             fail_msg("%s and %s", cases[i].pattern, cases[i].path);
 }
 
+static void tells_what_can_be_asked_for(void **state)
+{
+    static const struct {
+        const char *path;
+        bool usable;
+    } cases[] = {
+        {"a", true},
+        {"a/b?c=d&e", true},
+        {"a%20b", true},
+        {"x%2Fy/%c3%bc?q=%25", true},
+        {"gr\xc3\xb6\xc3\x9f"
+         "e",
+         true},
+        {"", false},
+        {"a b", false},
+        {"a\tb", false},
+        {"a#b", false},
+        {"\x7f", false},
+        {"%", false},
+        {"a%2", false},
+        {"a%zz", false},
+        {"a%00b", false},
+        {"a\xff", false},
+    };
+    char path[1100];
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (coap_core_links_usable(bytes_from_text(cases[i].path)) != cases[i].usable)
+            fail_msg("%s", cases[i].path);
+    memset(path, 'a', sizeof(path));
+    assert_true(coap_core_links_usable(bytes_from(path, 255)));
+    assert_false(coap_core_links_usable(bytes_from(path, 256)));
+    for (size_t i = 3; i < sizeof(path); i += 4)
+        path[i] = '/';
+    assert_true(coap_core_links_usable(bytes_from(path, 64 * 4 - 1)));
+    assert_false(coap_core_links_usable(bytes_from(path, 64 * 4 + 1)));
+    for (size_t i = 3; i < sizeof(path); i += 4)
+        path[i] = i % 64 == 63 ? '/' : 'a';
+    assert_true(coap_core_links_usable(bytes_from(path, 1000)));
+    assert_false(coap_core_links_usable(bytes_from(path, 1001)));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_links), cmocka_unit_test(matches)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_links), cmocka_unit_test(matches),
+                                       cmocka_unit_test(tells_what_can_be_asked_for)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,7 +112,7 @@ void coap_node_ask(struct coap_node *node)
     if (node->step != COAP_ASKED)
         node->nodes->asked++;
     node->step = COAP_ASKED;
-    node->is_late = false;
+    node->lateness = 0;
     uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
     if (question_send(node) != ERR_OK)
         coap_node_fail(node, "the question cannot be sent");
@@ -149,25 +149,46 @@ static void well(struct coap_node *node)
     error_set(node, "");
 }
 
-/* Nobody has answered: first health says so, then it is over. */
+static bool is_silent(const struct coap_nodes *nodes, int64_t for_ms)
+{
+    return now_ns() - nodes->heard_ns > for_ms * NS_PER_MS;
+}
+
+/* A server that was started anew has forgotten a session of DTLS, and does not say so. */
+static bool is_forgetful(const struct coap_nodes *nodes)
+{
+    return nodes->config->scheme == COAP_SCHEME_DTLS;
+}
+
+/*
+ * Nobody has answered: first health says so; where the session may mean nothing to the server any
+ * more it is asked for a sign of life, and without one there is another session; then it is over.
+ */
 static void on_late(struct coap_node *node)
 {
+    enum { ON_TIME, TOLD, PROBED };
     struct coap_nodes *nodes = node->nodes;
     bool again = nodes->config->confirmable || coap_channel_reliable(nodes->channel);
     if (nodes->channel->is_paused) {
         uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
-        return;
-    }
-    if (again && !node->is_late) {
-        node->is_late = true;
+    } else if (again && node->lateness == ON_TIME) {
+        node->lateness = TOLD;
         error_set(node, "no answer for 10 s; it is waited for");
-        uv_timer_start(&node->timer, on_timer, COAP_PATIENCE_MS, 0);
-        return;
+        if (is_forgetful(nodes))
+            coap_channel_probe(nodes->channel);
+        uv_timer_start(&node->timer, on_timer, COAP_PROBE_MS, 0);
+    } else if (again && node->lateness == TOLD) {
+        node->lateness = PROBED;
+        if (is_forgetful(nodes) && is_silent(nodes, COAP_SLOW_MS + COAP_PROBE_MS / 2))
+            coap_channel_give_up(nodes->channel, "no sign of life from");
+        else
+            uv_timer_start(&node->timer, on_timer, COAP_PATIENCE_MS - COAP_PROBE_MS, 0);
+    } else {
+        coap_node_fail(node, "no answer");
+        if (is_silent(nodes, COAP_SLOW_MS + COAP_PATIENCE_MS))
+            coap_channel_give_up(nodes->channel, "no answer from");
+        coap_nodes_pump(nodes);
     }
-    coap_node_fail(node, "no answer");
-    if (now_ns() - nodes->heard_ns > (COAP_SLOW_MS + COAP_PATIENCE_MS) * NS_PER_MS)
-        coap_channel_give_up(nodes->channel, "no answer from");
-    coap_nodes_pump(nodes);
 }
 
 static void on_timer(uv_timer_t *timer)

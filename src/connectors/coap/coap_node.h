@@ -23,6 +23,7 @@
 #define COAP_ASKED_MAX      4
 #define COAP_ERROR_BYTES    200
 #define COAP_SLOW_MS        10000 /* health says that an answer is late */
+#define COAP_PROBE_MS       10000 /* for a sign of life of a server that may have forgotten us */
 #define COAP_PATIENCE_MS    90000 /* more, then it is given up; EXCHANGE's end for libcoap */
 #define COAP_BODY_SECONDS   600
 #define COAP_RESTARTS_MAX   3
@@ -44,7 +45,7 @@ struct coap_node {
     enum coap_want want;
     bool is_discovery;
     bool is_observed;
-    bool is_late;       /* health has been told */
+    uint8_t lateness;   /* what has been done about it, see on_late */
     bool holds;         /* a confirmable notification whose body is not complete */
     bool has_last_hash; /* of the last value stored */
     uint16_t held_message_id;

@@ -78,27 +78,6 @@ void coap_nodes_pump(struct coap_nodes *nodes)
 
 /* --- making them ------------------------------------------------------------------------------ */
 
-static bool is_known(const struct coap_nodes *nodes, struct bytes path)
-{
-    for (uint32_t i = 0; i < nodes->count; i++)
-        if (bytes_equal_text(path, nodes->table[i]->path))
-            return true;
-    return false;
-}
-
-/* Each part fits an option, and what is escaped is escaped well (a server may say anything). */
-static bool is_path(struct bytes path)
-{
-    size_t part = 0;
-    for (size_t i = 0; i < path.size; i++) {
-        uint8_t c = path.data[i];
-        part = c == '/' || c == '&' || c == '?' ? 0 : part + 1;
-        if (c <= ' ' || c == '#' || c == '%' || c >= 0x7f || part > COAP_SEGMENT_BYTES_MAX)
-            return false;
-    }
-    return path.size > 0 && path.size <= COAP_PATH_BYTES_MAX;
-}
-
 static enum err table_grow(struct coap_nodes *nodes)
 {
     uint32_t capacity = nodes->capacity ? nodes->capacity * 2 : 16;
@@ -115,8 +94,10 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
     if (nodes->count == nodes->capacity && table_grow(nodes) != ERR_OK)
         return ERR_NO_MEMORY;
     struct coap_node *node = mem_zalloc(1, sizeof(*node) + path.size + 1);
-    if (!node)
+    if (!node || map_put(&nodes->by_path, path, node) != ERR_OK) {
+        mem_free(node);
         return ERR_NO_MEMORY;
+    }
     node->nodes = nodes;
     node->index = nodes->count;
     node->is_discovery = is_discovery;
@@ -133,14 +114,15 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
 
 static bool add_found(struct coap_nodes *nodes, struct bytes path)
 {
-    return nodes->count < COAP_RESOURCES_MAX && is_path(path) && !is_known(nodes, path) &&
-           add(nodes, path, false) == ERR_OK;
+    return nodes->count < COAP_RESOURCES_MAX && coap_core_links_usable(path) &&
+           !map_get(&nodes->by_path, path) && add(nodes, path, false) == ERR_OK;
 }
 
 enum err coap_nodes_open(struct coap_nodes *nodes)
 {
     const struct coap_config *config = nodes->config;
     queue_clear(nodes);
+    map_init(&nodes->by_path);
     if (random_fill(&nodes->random, sizeof(nodes->random)) != ERR_OK)
         nodes->random = (uint64_t)clock_monotonic_ns(&clock_system);
     if (config->discover)
@@ -188,10 +170,15 @@ void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, str
 
 /* --- the channel's calls ---------------------------------------------------------------------- */
 
+void coap_nodes_heard(struct coap_nodes *nodes)
+{
+    nodes->heard_ns = clock_monotonic_ns(&clock_system);
+}
+
 void coap_nodes_ready(struct coap_nodes *nodes)
 {
     coap_acks_clear(nodes->acks);
-    nodes->heard_ns = clock_monotonic_ns(&clock_system);
+    coap_nodes_heard(nodes);
     for (uint32_t i = 0; i < nodes->count && nodes->is_running; i++)
         coap_node_begin(nodes->table[i]);
 }
@@ -223,7 +210,7 @@ enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t
     enum coap_verdict verdict = COAP_ACCEPT;
     bool is_observation = false;
     bool is_good = coap_answer_read(response, coap_channel_reliable(nodes->channel), &answer);
-    nodes->heard_ns = clock_monotonic_ns(&clock_system);
+    coap_nodes_heard(nodes);
     if (is_again(nodes, &answer, &verdict))
         return verdict;
     coap_bin_const_t token = coap_pdu_get_token(response);
@@ -264,6 +251,13 @@ void coap_nodes_start(struct coap_nodes *nodes)
         coap_nodes_ready(nodes);
 }
 
+void coap_nodes_register_again(struct coap_nodes *nodes)
+{
+    for (uint32_t i = 0; i < nodes->count && nodes->is_running; i++)
+        if (nodes->table[i]->is_observed && nodes->table[i]->step == COAP_AT_REST)
+            coap_node_begin(nodes->table[i]);
+}
+
 void coap_nodes_stop(struct coap_nodes *nodes)
 {
     nodes->is_running = false;
@@ -287,6 +281,7 @@ static void nodes_free(struct coap_nodes *nodes)
         coap_body_fini(&nodes->table[i]->body);
         mem_free(nodes->table[i]);
     }
+    map_fini(&nodes->by_path);
     mem_free(nodes->table);
     nodes->table = NULL;
     nodes->count = 0;

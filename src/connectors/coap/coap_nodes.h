@@ -3,6 +3,7 @@
  * All resources of one server: their table, the queue of those that want to be asked, whose token
  * an answer has, and what /.well-known/core adds. The loop's thread.
  */
+#include "base/map.h"
 #include "connectors/coap/coap_node.h"
 
 struct coap_nodes {
@@ -17,6 +18,7 @@ struct coap_nodes {
     struct coap_node **table;
     uint32_t count;
     uint32_t capacity;
+    struct map by_path;
     struct coap_node *queue_first;
     struct coap_node **queue_last;
     uint32_t asked;
@@ -39,6 +41,8 @@ enum err coap_nodes_open(struct coap_nodes *nodes) ERR_MUST_USE;
 /* Ends with on_closed; at once when nothing was opened. */
 void coap_nodes_close(struct coap_nodes *nodes);
 void coap_nodes_start(struct coap_nodes *nodes);
+/* The server may have struck us off. */
+void coap_nodes_register_again(struct coap_nodes *nodes);
 /* Tells the server that nothing is observed any more. */
 void coap_nodes_stop(struct coap_nodes *nodes);
 
@@ -46,6 +50,7 @@ void coap_nodes_stop(struct coap_nodes *nodes);
 void coap_nodes_ready(struct coap_nodes *nodes);
 void coap_nodes_lost(struct coap_nodes *nodes, const char *reason);
 enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t *response);
+void coap_nodes_heard(struct coap_nodes *nodes);
 void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
 void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
 /* Asks those that wait, as far as there is room. */
