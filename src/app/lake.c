@@ -81,6 +81,8 @@ enum err lake_view_walk(struct lake_view *view,
     if (view->is_local)
         return on_file(ctx, &(struct lake_file){view->file, view->local_bytes, 0});
     enum err err = lake_walk(view->store, view->prefix, on_found, &selection, &view->diag);
+    if (err == ERR_OK && selection.count == 0 && view->encoded_prefix[0] != '\0')
+        err = lake_walk(view->store, view->encoded_prefix, on_found, &selection, &view->diag);
     if (err == ERR_OK && selection.count == 0 && view->command->target)
         err = diag_set(&view->diag, ERR_NOT_FOUND, "%.200s holds no file of %.200s",
                        view->store->description, view->command->target);
@@ -140,6 +142,15 @@ static enum err aim_at_path(struct lake_view *view, const char *path, uint64_t s
     return store_folder_new(&fs_posix, folder, &view->store, &view->diag);
 }
 
+/* `ls` says ids as the path has them: percent-encoded, over-long ones cut. */
+static void aim_at_encoded(struct lake_view *view, const char *target)
+{
+    int size = snprintf(view->encoded_prefix, sizeof(view->encoded_prefix),
+                        "bronze/ingestion_id=%s/", target);
+    if (size < 0 || (size_t)size >= sizeof(view->encoded_prefix) || strchr(target, '/'))
+        view->encoded_prefix[0] = '\0';
+}
+
 static enum err aim_at_dataset(struct lake_view *view, const char *target)
 {
     struct buf prefix;
@@ -149,6 +160,7 @@ static enum err aim_at_dataset(struct lake_view *view, const char *target)
     } else {
         buf_text(&prefix, "bronze/ingestion_id=");
         (void)!object_key_encode_id(&prefix, bytes_from_text(target));
+        aim_at_encoded(view, target);
     }
     buf_byte(&prefix, '/');
     enum err err = prefix.err ? prefix.err : set_text(view->prefix, buf_bytes(&prefix), NULL);

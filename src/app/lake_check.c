@@ -2,6 +2,7 @@
  */
 #include "app/lake_parts.h"
 #include "app/terminal.h"
+#include "lake/lake_hours.h"
 #include "lake/lake_ranges.h"
 #include "lake/lake_read.h"
 #include "lake/parquet_check.h"
@@ -57,6 +58,8 @@ static enum err check_bytes(struct verify *verify, const struct lake_file *file,
     }
     if (err == ERR_OK)
         err = parquet_check(buf_bytes(&verify->bytes), LAKE_READ_BYTES_MAX, diag);
+    if (err == ERR_OK && !verify->view->is_local)
+        err = lake_hours_check(file->key, buf_bytes(&verify->bytes), LAKE_READ_BYTES_MAX, diag);
     arena_fini(&arena);
     return err;
 }

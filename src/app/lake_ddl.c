@@ -8,15 +8,56 @@
 
 struct dialect {
     char quote; /* of names; doubled inside them */
-    const char *text, *binary, *instant;
+    /* Types that are not called as in the file. */
+    const char *int32, *int64, *real, *text, *binary, *instant;
     const char *struct_open, *struct_close, *struct_colon; /* STRUCT<a: DOUBLE>, ROW("a" DOUBLE) */
     const char *list_open, *list_close;
+    /* CREATE TABLE … name (columns partitions 'location' repair name repair_end */
+    const char *schema, *partitions, *repair, *repair_end;
+    char repair_quote;
 };
 
-static const struct dialect dialect_spark = {'`', "STRING", "BINARY", "TIMESTAMP", "STRUCT<",
-                                             ">", ": ",     "ARRAY<", ">"};
+static const struct dialect dialect_spark = {
+    .quote = '`',
+    .int32 = "INT",
+    .int64 = "BIGINT",
+    .real = "FLOAT",
+    .text = "STRING",
+    .binary = "BINARY",
+    .instant = "TIMESTAMP",
+    .struct_open = "STRUCT<",
+    .struct_close = ">",
+    .struct_colon = ": ",
+    .list_open = "ARRAY<",
+    .list_close = ">",
+    .schema = "",
+    .partitions = ",\n  `date` STRING,\n  `hour` STRING\n)\nUSING PARQUET\n"
+                  "PARTITIONED BY (`date`, `hour`)\nLOCATION ",
+    .repair = ";\nMSCK REPAIR TABLE ",
+    .repair_quote = '`',
+    .repair_end = "; -- again when there are new partitions\n",
+};
+
 static const struct dialect dialect_trino = {
-    '"', "VARCHAR", "VARBINARY", "TIMESTAMP(6)", "ROW(", ")", " ", "ARRAY(", ")"};
+    .quote = '"',
+    .int32 = "INTEGER",
+    .int64 = "BIGINT",
+    .real = "REAL",
+    .text = "VARCHAR",
+    .binary = "VARBINARY",
+    .instant = "TIMESTAMP(6)",
+    .struct_open = "ROW(",
+    .struct_close = ")",
+    .struct_colon = " ",
+    .list_open = "ARRAY(",
+    .list_close = ")",
+    .schema = "hive.\"default\".",
+    .partitions = ",\n  \"date\" VARCHAR,\n  \"hour\" VARCHAR\n)\nWITH (format = 'PARQUET', "
+                  "partitioned_by = ARRAY['date', 'hour'], external_location = ",
+    .repair = ");\nCALL hive.system.sync_partition_metadata('default', ",
+    .repair_quote = '\'',
+    .repair_end = ", 'FULL'); -- again when there are new partitions\n",
+};
 
 static void put_quoted(struct buf *out, const char *text, char quote)
 {
@@ -55,28 +96,33 @@ static enum err put_struct(const struct dialect *dialect, const json_t *column, 
     return err;
 }
 
+static const char *leaf_type(const struct dialect *dialect, const char *type)
+{
+    const struct {
+        const char *ours, *theirs;
+    } names[] = {{"STRING", dialect->text}, {"BINARY", dialect->binary},
+                 {"INT32", dialect->int32}, {"INT64", dialect->int64},
+                 {"FLOAT", dialect->real},  {"TIMESTAMP", dialect->instant}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i].ours, type) == 0)
+            return names[i].theirs;
+    }
+    return type; /* DOUBLE, BOOLEAN: the same everywhere */
+}
+
 static enum err put_type(const struct dialect *dialect, const json_t *column, int depth,
                          struct buf *out)
 {
     const char *type = text_of(column, "type");
-    enum err err = ERR_OK;
     if (depth > DEPTH_MAX)
         return ERR_TOO_DEEP;
     if (strcmp(type, "STRUCT") == 0)
         return put_struct(dialect, column, depth, out);
-    if (strcmp(type, "LIST") == 0) {
-        buf_text(out, dialect->list_open);
-        err = put_type(dialect, json_object_get(column, "element"), depth + 1, out);
-        buf_text(out, dialect->list_close);
-    } else if (strcmp(type, "STRING") == 0) {
-        buf_text(out, dialect->text);
-    } else if (strcmp(type, "BINARY") == 0) {
-        buf_text(out, dialect->binary);
-    } else if (strcmp(type, "TIMESTAMP") == 0) {
-        buf_text(out, dialect->instant);
-    } else {
-        buf_text(out, type); /* DOUBLE, BOOLEAN: the same everywhere */
-    }
+    if (strcmp(type, "LIST") != 0)
+        return buf_text(out, leaf_type(dialect, type));
+    buf_text(out, dialect->list_open);
+    enum err err = put_type(dialect, json_object_get(column, "element"), depth + 1, out);
+    buf_text(out, dialect->list_close);
     return err ? err : out->err;
 }
 
@@ -110,35 +156,18 @@ static enum err put_duckdb(const struct lake_ddl *ddl, struct buf *out)
     return err ? err : out->err;
 }
 
-static enum err put_spark(const struct lake_ddl *ddl, const struct dialect *dialect,
+static enum err put_table(const struct lake_ddl *ddl, const struct dialect *dialect,
                           struct buf *out)
 {
-    buf_text(out, "CREATE TABLE IF NOT EXISTS ");
-    put_quoted(out, ddl->table, '`');
+    buf_printf(out, "CREATE TABLE IF NOT EXISTS %s", dialect->schema);
+    put_quoted(out, ddl->table, dialect->quote);
     buf_text(out, " (\n");
     enum err err = put_columns(dialect, ddl->columns, out);
-    buf_text(out, ",\n  `date` STRING,\n  `hour` STRING\n)\nUSING PARQUET\n"
-                  "PARTITIONED BY (`date`, `hour`)\nLOCATION ");
+    buf_text(out, dialect->partitions);
     put_quoted(out, ddl->location, '\'');
-    buf_text(out, ";\nMSCK REPAIR TABLE ");
-    put_quoted(out, ddl->table, '`');
-    buf_text(out, "; -- again when there are new partitions\n");
-    return err ? err : out->err;
-}
-
-static enum err put_trino(const struct lake_ddl *ddl, const struct dialect *dialect,
-                          struct buf *out)
-{
-    buf_text(out, "CREATE TABLE IF NOT EXISTS hive.\"default\".");
-    put_quoted(out, ddl->table, '"');
-    buf_text(out, " (\n");
-    enum err err = put_columns(dialect, ddl->columns, out);
-    buf_text(out, ",\n  \"date\" VARCHAR,\n  \"hour\" VARCHAR\n)\nWITH (format = 'PARQUET', "
-                  "partitioned_by = ARRAY['date', 'hour'], external_location = ");
-    put_quoted(out, ddl->location, '\'');
-    buf_text(out, ");\nCALL hive.system.sync_partition_metadata('default', ");
-    put_quoted(out, ddl->table, '\'');
-    buf_text(out, ", 'FULL'); -- again when there are new partitions\n");
+    buf_text(out, dialect->repair);
+    put_quoted(out, ddl->table, dialect->repair_quote);
+    buf_text(out, dialect->repair_end);
     return err ? err : out->err;
 }
 
@@ -147,6 +176,6 @@ enum err lake_ddl_write(const struct lake_ddl *ddl, struct buf *out)
     if (strcmp(ddl->engine, "duckdb") == 0)
         return put_duckdb(ddl, out);
     if (strcmp(ddl->engine, "spark") == 0)
-        return put_spark(ddl, &dialect_spark, out);
-    return put_trino(ddl, &dialect_trino, out);
+        return put_table(ddl, &dialect_spark, out);
+    return put_table(ddl, &dialect_trino, out);
 }

@@ -11,8 +11,8 @@
 #include <inttypes.h>
 #include <jansson.h>
 
-#define NAME_WIDTH    40
-#define FOOTER_MEMORY (256 * MIB)
+#define NAME_WIDTH_MIN 7
+#define FOOTER_MEMORY  (256 * MIB)
 
 struct totals {
     uint64_t files;
@@ -117,23 +117,59 @@ static const char *time_text(const struct totals *totals, int64_t us,
     return text;
 }
 
-static void print_table(const struct map *all, bool is_files)
+static size_t name_width(const struct map *all)
 {
     size_t cursor = 0;
-    terminal_cell(stdout, is_files ? "file" : "dataset", NAME_WIDTH);
-    printf(" %7s %12s %14s  %-19s  %-19s\n", "files", "rows", "bytes", "first", "last");
+    size_t width = NAME_WIDTH_MIN;
     for (struct map_entry *entry; (entry = map_next(all, &cursor));) {
-        const struct totals *totals = entry->value;
-        char first[TIMESTAMP_TEXT_BYTES];
-        char last[TIMESTAMP_TEXT_BYTES];
-        if (is_files)
-            terminal_text(stdout, (const char *)entry->key);
-        else
-            terminal_cell(stdout, (const char *)entry->key, NAME_WIDTH);
-        printf(" %7" PRIu64 " %12" PRIu64 " %14" PRIu64 "  %-19s  %-19s\n", totals->files,
-               totals->rows, totals->bytes, time_text(totals, totals->first_us, first),
-               time_text(totals, totals->last_us, last));
+        size_t size = strlen((const char *)entry->key); /* keys are ASCII, or nearly */
+        width = size > width ? size : width;
     }
+    return width;
+}
+
+/* Columns for a person; for a program, a tab between the fields. Names are never cut: what is
+ * printed can be asked for. */
+static void print_line(const char *name, size_t width, const char *const fields[5], bool aligned)
+{
+    static const int widths[5] = {7, 12, 14, 20, 20};
+    if (aligned)
+        terminal_cell(stdout, name, width);
+    else
+        terminal_text(stdout, name);
+    for (size_t i = 0; i < 5; i++) {
+        if (aligned)
+            printf(" %*s", widths[i], fields[i]);
+        else
+            printf("\t%s", fields[i]);
+    }
+    putchar('\n');
+}
+
+static void print_totals(const char *name, size_t width, const struct totals *totals, bool aligned)
+{
+    char files[24];
+    char rows[24];
+    char bytes[24];
+    char first[TIMESTAMP_TEXT_BYTES];
+    char last[TIMESTAMP_TEXT_BYTES];
+    snprintf(files, sizeof(files), "%" PRIu64, totals->files);
+    snprintf(rows, sizeof(rows), "%" PRIu64, totals->rows);
+    snprintf(bytes, sizeof(bytes), "%" PRIu64, totals->bytes);
+    print_line(name, width,
+               (const char *const[]){files, rows, bytes, time_text(totals, totals->first_us, first),
+                                     time_text(totals, totals->last_us, last)},
+               aligned);
+}
+
+static void print_table(const struct map *all, bool is_files, bool aligned)
+{
+    size_t width = name_width(all);
+    size_t cursor = 0;
+    print_line(is_files ? "file" : "dataset", width,
+               (const char *const[]){"files", "rows", "bytes", "first", "last"}, aligned);
+    for (struct map_entry *entry; (entry = map_next(all, &cursor));)
+        print_totals((const char *)entry->key, width, entry->value, aligned);
 }
 
 static json_t *time_json(const struct totals *totals, int64_t us)
@@ -174,7 +210,7 @@ enum err lake_list(struct lake_view *view)
     if (err == ERR_OK && view->command->json)
         err = print_json(&listing.totals, view->command->target != NULL);
     else if (err == ERR_OK)
-        print_table(&listing.totals, view->command->target != NULL);
+        print_table(&listing.totals, view->command->target != NULL, view->command->table);
     for (struct map_entry *entry; (entry = map_next(&listing.totals, &cursor));)
         mem_free(entry->value);
     map_fini(&listing.totals);

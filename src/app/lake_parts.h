@@ -8,9 +8,10 @@
 struct lake_view {
     const struct lake_command *command;
     struct store *store;
-    char prefix[LAKE_KEY_BYTES_MAX]; /* of the keys to walk; ends in "/" */
-    const char *file;                /* NULL, or the only key wanted below it */
-    bool is_local;                   /* file lies on this machine, outside the lake */
+    char prefix[LAKE_KEY_BYTES_MAX];         /* of the keys to walk; ends in "/" */
+    char encoded_prefix[LAKE_KEY_BYTES_MAX]; /* of those to walk when there are none; or "" */
+    const char *file;                        /* NULL, or the only key wanted below it */
+    bool is_local;                           /* file lies on this machine, outside the lake */
     uint64_t local_bytes;
     char url[LAKE_KEY_BYTES_MAX]; /* of the store, as engines spell it; ends in "/" */
     bool damaged;                 /* something was found that exit code 4 tells */

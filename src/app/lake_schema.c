@@ -6,8 +6,6 @@
 #include "lake/lake_columns.h"
 #include "lake/lake_read.h"
 
-#include <assert.h>
-
 #define NAME_WIDTH    40
 #define FOOTER_MEMORY (256 * MIB)
 #define DDL_BYTES_MAX (16 * MIB)
@@ -19,15 +17,27 @@ struct merge {
     struct buf folder; /* "bronze/ingestion_id=…/" */
 };
 
+static const char *leaf_type(const struct parquet_metadata_element *element)
+{
+    switch (element->type) {
+    case PARQUET_TYPE_BOOLEAN:
+        return "BOOLEAN";
+    case PARQUET_TYPE_INT32:
+        return element->converted_type == PARQUET_CONVERTED_UINT_32 ? "INT64" : "INT32";
+    case PARQUET_TYPE_INT64:
+        return element->is_known && element->kind == PARQUET_TIMESTAMP_US ? "TIMESTAMP" : "INT64";
+    case PARQUET_TYPE_FLOAT:
+        return "FLOAT";
+    case PARQUET_TYPE_DOUBLE:
+        return "DOUBLE";
+    default:
+        return element->is_known && element->kind == PARQUET_STRING ? "STRING" : "BINARY";
+    }
+}
+
 static const char *type_name(const struct parquet_metadata_element *element, bool is_list)
 {
-    static const char *const names[] = {"BOOLEAN", "DOUBLE", "TIMESTAMP", "STRING", "BINARY"};
-    if (!element->is_leaf)
-        return is_list ? "LIST" : "STRUCT";
-    if (!element->is_known) /* INT32, INT64, FLOAT, … of other writers */
-        return element->type == 6 ? "BINARY" : "NUMBER";
-    assert(element->kind <= PARQUET_BINARY);
-    return names[element->kind];
+    return element->is_leaf ? leaf_type(element) : is_list ? "LIST" : "STRUCT";
 }
 
 static json_t *describe(const struct parquet_metadata *metadata, uint32_t *index);
@@ -84,24 +94,60 @@ static json_t *find_named(const json_t *columns, const json_t *name)
     return NULL;
 }
 
-/* Adds what columns lack; where both have a column, what is below it. */
-static void merge_fields(json_t *columns, const json_t *others)
+static bool type_is(const json_t *column, const char *type)
+{
+    return strcmp(json_string_value(json_object_get(column, "type")), type) == 0;
+}
+
+static bool is_number(const json_t *column)
+{
+    return type_is(column, "INT32") || type_is(column, "INT64") || type_is(column, "FLOAT") ||
+           type_is(column, "DOUBLE");
+}
+
+/* INT32, which a field that was always null is in files of the Python service, gives way to any
+ * type, other numbers to DOUBLE; else the first file's type stands. */
+static enum err merge_types(json_t *column, json_t *other)
+{
+    int failed = 0;
+    if (type_is(column, "INT32"))
+        failed = json_object_update(column, other);
+    else if (is_number(column) && is_number(other) && !type_is(other, "INT32"))
+        failed = json_object_set_new(column, "type", json_string("DOUBLE"));
+    return failed ? ERR_NO_MEMORY : ERR_OK;
+}
+
+static enum err merge_fields(json_t *columns, json_t *others);
+
+/* What is below one column comes to what is below the other. */
+static enum err merge_column(json_t *column, json_t *other)
+{
+    json_t *fields = json_object_get(column, "fields");
+    json_t *element = json_object_get(column, "element");
+    if (!json_equal(json_object_get(column, "type"), json_object_get(other, "type")))
+        return merge_types(column, other);
+    if (fields)
+        return merge_fields(fields, json_object_get(other, "fields"));
+    return element ? merge_column(element, json_object_get(other, "element")) : ERR_OK;
+}
+
+/* Adds what columns lack. */
+static enum err merge_fields(json_t *columns, json_t *others)
 {
     size_t index;
     json_t *other;
+    enum err err = ERR_OK;
     json_array_foreach(others, index, other)
     {
         json_t *column = find_named(columns, json_object_get(other, "name"));
-        json_t *fields = json_object_get(column, "fields");
-        json_t *element = json_object_get(column, "element");
-        if (!column)
-            json_array_append(columns, other);
-        else if (fields)
-            merge_fields(fields, json_object_get(other, "fields"));
-        else if (json_object_get(element, "fields"))
-            merge_fields(json_object_get(element, "fields"),
-                         json_object_get(json_object_get(other, "element"), "fields"));
+        if (column)
+            err = merge_column(column, other);
+        else if (json_array_append(columns, other) != 0)
+            err = ERR_NO_MEMORY;
+        if (err != ERR_OK)
+            return err;
     }
+    return err;
 }
 
 static enum err note_folder(struct merge *merge, const char *key)
@@ -124,10 +170,7 @@ static enum err on_file(void *ctx, const struct lake_file *file)
         lake_read_footer(merge->view->store, file, &arena, &merge->tail, &metadata, &diag);
     if (err == ERR_OK) {
         json_t *columns = describe_fields(&metadata, metadata.elements[0].child_count, &index);
-        if (columns)
-            merge_fields(merge->columns, columns);
-        else
-            err = ERR_NO_MEMORY;
+        err = columns ? merge_fields(merge->columns, columns) : ERR_NO_MEMORY;
         json_decref(columns);
     }
     arena_fini(&arena);

@@ -121,10 +121,9 @@ static bool is_system(const struct file *file, struct bytes name)
 /* --- types --------------------------------------------------------------------------------- */
 
 /* parquet.thrift's numbers that only foreign files hold */
-enum { TYPE_INT32 = 1, TYPE_FLOAT = 4 };
 enum { CONVERTED_MAP = 1, CONVERTED_MAP_KEY_VALUE = 2, CONVERTED_DECIMAL = 5 };
 enum { CONVERTED_DATE = 6, CONVERTED_TIMESTAMP_MICROS = 10 };
-enum { LOGICAL_MAP = 2, LOGICAL_DECIMAL = 5, LOGICAL_DATE = 6, LOGICAL_UNKNOWN = 11 };
+enum { LOGICAL_MAP = 2, LOGICAL_DECIMAL = 5, LOGICAL_DATE = 6 };
 
 static bool is_time(const struct parquet_metadata_element *element)
 {
@@ -139,9 +138,9 @@ static const char *leaf_type(const struct parquet_metadata_element *element)
     switch (element->type) {
     case PARQUET_TYPE_BOOLEAN:
         return "BOOLEAN";
-    case TYPE_INT32:
+    case PARQUET_TYPE_INT32:
     case PARQUET_TYPE_INT64:
-    case TYPE_FLOAT:
+    case PARQUET_TYPE_FLOAT:
     case PARQUET_TYPE_DOUBLE:
         return is_time(element) ? "STRING" : "DOUBLE";
     default:
@@ -170,9 +169,9 @@ static bool is_map(const struct parquet_metadata_element *element)
 static bool is_unpinned(const struct parquet_metadata *metadata, uint32_t index)
 {
     size_t column = 0;
-    if (metadata->elements[index].type != TYPE_INT32)
+    if (metadata->elements[index].type != PARQUET_TYPE_INT32)
         return false;
-    if (metadata->elements[index].logical_type == LOGICAL_UNKNOWN)
+    if (metadata->elements[index].logical_type == PARQUET_LOGICAL_UNKNOWN)
         return true;
     while (column < metadata->column_count && metadata->leaves[column] != index)
         column++;

@@ -46,17 +46,18 @@ static bool bound_is(const struct parquet_bound *bound, bool is_set, struct byte
     return bytes_equal(bytes_from(bound->data, bound->size), bytes);
 }
 
-/* The bounds of values begin .. end. */
-static void bounds_of(const struct check *check, size_t begin, size_t end,
-                      struct parquet_bound *ret_min, struct parquet_bound *ret_max)
+static enum parquet_kind kind_of(const struct check *check)
 {
-    const struct parquet_metadata_element *element =
-        &check->metadata->elements[check->metadata->leaves[check->column]];
+    return check->metadata->elements[check->metadata->leaves[check->column]].kind;
+}
+
+/* The range of values begin .. end. */
+static struct parquet_range range_of(const struct check *check, size_t begin, size_t end)
+{
     struct parquet_leaf leaf = leaf_of(&check->data);
     struct parquet_range range = {0};
-    parquet_range_add(&range, element->kind, &leaf, begin, end);
-    parquet_bound_min(ret_min, element->kind, &range);
-    parquet_bound_max(ret_max, element->kind, &range);
+    parquet_range_add(&range, kind_of(check), &leaf, begin, end);
+    return range;
 }
 
 static enum err check_statistics(const struct check *check)
@@ -64,9 +65,14 @@ static enum err check_statistics(const struct check *check)
     const struct parquet_metadata_chunk *chunk = chunk_of(check);
     struct parquet_bound min;
     struct parquet_bound max;
-    bounds_of(check, 0, check->data.value_count, &min, &max);
+    struct parquet_range range = range_of(check, 0, check->data.value_count);
+    parquet_bounds_of_chunk(&min, &max, kind_of(check), &range);
     if (!chunk->has_null_count)
         return wrong(check, check->metadata->footer_offset, "a chunk has no count of nulls");
+    if (range.has_nan && chunk->min.is_set) { /* older versions gave bounds besides NaN too */
+        parquet_bound_min(&min, kind_of(check), &range);
+        parquet_bound_max(&max, kind_of(check), &range);
+    }
     if (!bound_is(&min, chunk->min.is_set, chunk->min.bytes) ||
         !bound_is(&max, chunk->max.is_set, chunk->max.bytes))
         return wrong(check, chunk->begin, "a chunk's bounds are not those of its values");
@@ -108,7 +114,9 @@ static enum err check_page(const struct check *check, const struct parquet_reade
         return wrong(check, page->offset, "a page index has a page begin at the wrong row");
     if (!page->has_bounds)
         return ERR_OK;
-    bounds_of(check, begin->value, end->value, &min, &max);
+    struct parquet_range range = range_of(check, begin->value, end->value);
+    parquet_bound_min(&min, kind_of(check), &range);
+    parquet_bound_max(&max, kind_of(check), &range);
     if (page->is_all_null != (values == 0) ||
         page->null_count != end->level - begin->level - values)
         return wrong(check, page->offset, "a page index counts nulls that are not there");

@@ -6,7 +6,9 @@
 
 enum parquet_type {
     PARQUET_TYPE_BOOLEAN = 0,
+    PARQUET_TYPE_INT32 = 1, /* other writers' alone, as FLOAT */
     PARQUET_TYPE_INT64 = 2,
+    PARQUET_TYPE_FLOAT = 4,
     PARQUET_TYPE_DOUBLE = 5,
     PARQUET_TYPE_BYTE_ARRAY = 6,
 };
@@ -21,12 +23,18 @@ enum parquet_converted_type {
     PARQUET_CONVERTED_UTF8 = 0,
     PARQUET_CONVERTED_LIST = 3,
     PARQUET_CONVERTED_TIMESTAMP_MICROS = 10,
+    PARQUET_CONVERTED_UINT_8 = 11,
+    PARQUET_CONVERTED_UINT_32 = 13,
+    PARQUET_CONVERTED_INT_8 = 15,
+    PARQUET_CONVERTED_INT_64 = 18,
 };
 
 enum parquet_logical_type {
     PARQUET_LOGICAL_STRING = 1,
     PARQUET_LOGICAL_LIST = 3,
     PARQUET_LOGICAL_TIMESTAMP = 8,
+    PARQUET_LOGICAL_INTEGER = 10,
+    PARQUET_LOGICAL_UNKNOWN = 11, /* a column that never had a value */
 };
 
 enum parquet_encoding {

@@ -237,6 +237,9 @@ static enum err put_value(struct parquet_json *json, uint32_t index)
         memcpy(&number, values + leaf->value * 8, sizeof(number));
         put_double(json->out, number);
         break;
+    case PARQUET_INTEGER:
+        buf_printf(json->out, "%lld", (long long)(int64_t)load_u64(values + leaf->value * 8));
+        break;
     case PARQUET_TIMESTAMP_US:
         put_instant(json->out, (int64_t)load_u64(values + leaf->value * 8));
         break;

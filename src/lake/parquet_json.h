@@ -3,7 +3,9 @@
  * Rows of a Parquet file as JSON text: puts the columns of a row group together again (Dremel
  * assembly), every nesting of structs and lists. One thread; the reader must outlive it.
  *
- *   DOUBLE     shortest text that reads back as it; NaN and the infinities as texts
+ *   DOUBLE     shortest text that reads back as it; NaN and the infinities as texts; FLOAT as the
+ *              double that it is
+ *   INT32, 64  all digits
  *   TIMESTAMP  "2026-01-01T00:00:00.000000+00:00"; outside the years 1 to 9999 its number of µs
  *   BINARY     base64
  *   null       null: each row has every column of its file

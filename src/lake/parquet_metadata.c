@@ -274,6 +274,19 @@ static void read_footer(struct parser *parser)
     }
 }
 
+/* A whole number that fits int64_t: no date or decimal in disguise, and no UINT_64. */
+static bool is_integer(const struct parquet_metadata_element *element)
+{
+    int32_t converted = element->converted_type;
+    bool is_plain = converted == -1 && (element->logical_type == 0 ||
+                                        element->logical_type == PARQUET_LOGICAL_UNKNOWN);
+    bool is_sized =
+        (converted >= PARQUET_CONVERTED_UINT_8 && converted <= PARQUET_CONVERTED_UINT_32) ||
+        (converted >= PARQUET_CONVERTED_INT_8 && converted <= PARQUET_CONVERTED_INT_64);
+    return (element->type == PARQUET_TYPE_INT32 || element->type == PARQUET_TYPE_INT64) &&
+           (is_plain || is_sized);
+}
+
 static void kind_set(struct parquet_metadata_element *element)
 {
     int32_t converted = element->converted_type;
@@ -282,8 +295,10 @@ static void kind_set(struct parquet_metadata_element *element)
         element->kind = converted == PARQUET_CONVERTED_LIST ? PARQUET_LIST : PARQUET_STRUCT;
     else if (element->type == PARQUET_TYPE_BOOLEAN)
         element->kind = PARQUET_BOOLEAN;
-    else if (element->type == PARQUET_TYPE_DOUBLE)
+    else if (element->type == PARQUET_TYPE_DOUBLE || element->type == PARQUET_TYPE_FLOAT)
         element->kind = PARQUET_DOUBLE;
+    else if (is_integer(element))
+        element->kind = PARQUET_INTEGER;
     else if (element->type == PARQUET_TYPE_INT64 && converted == PARQUET_CONVERTED_TIMESTAMP_MICROS)
         element->kind = PARQUET_TIMESTAMP_US;
     else if (element->type == PARQUET_TYPE_BYTE_ARRAY && converted == PARQUET_CONVERTED_UTF8)

@@ -2,6 +2,14 @@
 
 #include <math.h>
 
+static bool any_nan(const double *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (isnan(values[i]))
+            return true;
+    return false;
+}
+
 /* Four chains, so that the comparisons do not wait for each other. NaN compares false and is passed
  * over. */
 static void add_numbers(struct parquet_range *range, const double *values, size_t count)
@@ -23,6 +31,8 @@ static void add_numbers(struct parquet_range *range, const double *values, size_
         min[0] = min[k] < min[0] ? min[k] : min[0];
         max[0] = max[k] > max[0] ? max[k] : max[0];
     }
+    if (min[0] >= max[0]) /* NaN can hide */
+        range->has_nan = range->has_nan || any_nan(values, count);
     if (min[0] > max[0]) /* all are NaN */
         return;
     if (!range->has_values || min[0] < range->u.numbers[0])
@@ -130,15 +140,9 @@ void parquet_range_add(struct parquet_range *range, enum parquet_kind kind,
     }
 }
 
-void parquet_range_merge(struct parquet_range *range, enum parquet_kind kind,
-                         const struct parquet_range *other)
+static void range_widen(struct parquet_range *range, enum parquet_kind kind,
+                        const struct parquet_range *other)
 {
-    if (!other->has_values)
-        return;
-    if (!range->has_values) {
-        *range = *other;
-        return;
-    }
     switch (kind) {
     case PARQUET_DOUBLE:
         add_numbers(range, other->u.numbers, 2);
@@ -161,6 +165,17 @@ void parquet_range_merge(struct parquet_range *range, enum parquet_kind kind,
     default:
         break;
     }
+}
+
+void parquet_range_merge(struct parquet_range *range, enum parquet_kind kind,
+                         const struct parquet_range *other)
+{
+    bool has_nan = range->has_nan || other->has_nan;
+    if (other->has_values && !range->has_values)
+        *range = *other;
+    else if (other->has_values)
+        range_widen(range, kind, other);
+    range->has_nan = has_nan;
 }
 
 static void bound_set(struct parquet_bound *bound, const void *data, size_t size)
@@ -294,6 +309,15 @@ void parquet_bound_max(struct parquet_bound *bound, enum parquet_kind kind,
                        const struct parquet_range *range)
 {
     bound_make(bound, kind, range, 1);
+}
+
+void parquet_bounds_of_chunk(struct parquet_bound *min, struct parquet_bound *max,
+                             enum parquet_kind kind, const struct parquet_range *range)
+{
+    parquet_bound_min(min, kind, range);
+    parquet_bound_max(max, kind, range);
+    if (kind == PARQUET_DOUBLE && range->has_nan && !(range->u.numbers[0] < range->u.numbers[1]))
+        min->is_usable = max->is_usable = false;
 }
 
 int parquet_bound_compare(enum parquet_kind kind, const struct parquet_bound *a,

@@ -4,6 +4,9 @@
  * statistics and page index: no NaN, zeros signed as the format asks (-0.0 below, +0.0 above),
  * texts cut to PARQUET_BOUND_BYTES with the upper one raised so that it stays a bound. Pure; views
  * into the leaf.
+ *
+ * A chunk of one number and NaN has no bounds: DataFusion takes "min = max and no nulls" for "all
+ * values are this one".
  */
 #include "lake/parquet_writer.h"
 
@@ -11,6 +14,7 @@
 
 struct parquet_range {
     bool has_values; /* min and max are set (false too when all values are NaN) */
+    bool has_nan;    /* sure only while min = max, or none is set */
     union {
         double numbers[2]; /* min, max */
         int64_t instants[2];
@@ -36,6 +40,9 @@ void parquet_bound_min(struct parquet_bound *bound, enum parquet_kind kind,
                        const struct parquet_range *range);
 void parquet_bound_max(struct parquet_bound *bound, enum parquet_kind kind,
                        const struct parquet_range *range);
+/* Both, for the statistics of a column chunk. */
+void parquet_bounds_of_chunk(struct parquet_bound *min, struct parquet_bound *max,
+                             enum parquet_kind kind, const struct parquet_range *range);
 /* The order that readers use: < 0, 0, > 0. */
 int parquet_bound_compare(enum parquet_kind kind, const struct parquet_bound *a,
                           const struct parquet_bound *b);

@@ -43,6 +43,28 @@ static void test_numbers(void **state)
     numbers(with_nan, 8, &min, &max);
     check_number(&min, 3);
     check_number(&max, 5);
+    const double constant_or_nan[] = {5, (double)NAN, 5};
+    struct parquet_range range = {0};
+    struct parquet_leaf leaf = {.values = constant_or_nan, .value_count = 3};
+    parquet_range_add(&range, PARQUET_DOUBLE, &leaf, 0, 3);
+    parquet_bounds_of_chunk(&min, &max, PARQUET_DOUBLE, &range);
+    assert_false(min.is_usable || max.is_usable);
+    struct parquet_range nan_first = {0}; /* page after page, as they are written */
+    for (size_t i = 1; i < 3; i++) {
+        struct parquet_range page = {0};
+        parquet_range_add(&page, PARQUET_DOUBLE, &leaf, i, i + 1);
+        parquet_range_merge(&nan_first, PARQUET_DOUBLE, &page);
+    }
+    parquet_bounds_of_chunk(&min, &max, PARQUET_DOUBLE, &nan_first);
+    assert_false(min.is_usable || max.is_usable);
+    parquet_bound_min(&min, PARQUET_DOUBLE, &nan_first);
+    assert_true(min.is_usable);
+    const double wider_than_nan[] = {5, (double)NAN, 6};
+    leaf.values = wider_than_nan;
+    range = (struct parquet_range){0};
+    parquet_range_add(&range, PARQUET_DOUBLE, &leaf, 0, 3);
+    parquet_bounds_of_chunk(&min, &max, PARQUET_DOUBLE, &range);
+    assert_true(min.is_usable && max.is_usable);
     const double all_nan[] = {(double)NAN, -(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     numbers(all_nan, 5, &min, &max);
     assert_false(min.is_usable || max.is_usable);

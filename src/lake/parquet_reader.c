@@ -273,17 +273,38 @@ static enum err read_booleans(const struct cursor *cursor, struct bytes input, s
     return ERR_OK;
 }
 
+/* INT32 and FLOAT of other writers, as int64_t and double. */
+static enum err read_narrow(const struct cursor *cursor, struct bytes input, size_t count,
+                            struct buf *values)
+{
+    bool is_unsigned = cursor->element->converted_type == PARQUET_CONVERTED_UINT_32;
+    enum err err = buf_reserve(values, count * 8);
+    for (size_t i = 0; i < count && !err; i++) {
+        uint32_t bits = load_u32(input.data + i * 4);
+        int64_t integer = is_unsigned ? (int64_t)bits : (int64_t)(int32_t)bits;
+        float number;
+        memcpy(&number, &bits, sizeof(number));
+        double wide = (double)number;
+        err = cursor->element->kind == PARQUET_DOUBLE ? buf_append(values, &wide, 8)
+                                                      : buf_append(values, &integer, 8);
+    }
+    return err;
+}
+
 static enum err read_plain(const struct cursor *cursor, struct bytes input, size_t count,
                            struct buf *values, struct buf *offsets, struct buf *data)
 {
     enum parquet_kind kind = cursor->element->kind;
+    bool is_narrow =
+        cursor->element->type == PARQUET_TYPE_INT32 || cursor->element->type == PARQUET_TYPE_FLOAT;
     if (is_text(kind))
         return read_texts(cursor, input, count, offsets, data);
     if (kind == PARQUET_BOOLEAN)
         return read_booleans(cursor, input, count, values);
-    if (count > input.size / 8)
+    if (count > input.size / (is_narrow ? 4 : 8))
         return page_damage(cursor, "a page holds fewer values than it says");
-    return buf_append(values, input.data, count * 8);
+    return is_narrow ? read_narrow(cursor, input, count, values)
+                     : buf_append(values, input.data, count * 8);
 }
 
 static enum err read_dictionary(struct cursor *cursor, const struct page_header *header)

@@ -1,8 +1,9 @@
 #pragma once
 /*
- * Reads Parquet files: all that our writer writes (and not much more: other encodings and page
- * kinds are ERR_UNSUPPORTED). One thread at a time. The file's bytes are the caller's and must
- * outlive the reader; what it hands out lives until parquet_reader_free.
+ * Reads Parquet files: all that our writer writes, and the integers and floats of the Python
+ * service's (other encodings, page kinds and types are ERR_UNSUPPORTED). One thread at a time. The
+ * file's bytes are the caller's and must outlive the reader; what it hands out lives until
+ * parquet_reader_free.
  *
  * Every file is taken for hostile: damage is ERR_CORRUPT with the offset in diag, never a crash,
  * and no more than memory_max bytes are allocated for the footer, and again for one column chunk
@@ -25,7 +26,7 @@ const char *parquet_reader_path(struct parquet_reader *reader, size_t column);
 struct parquet_column_data {
     struct buf definition_levels; /* empty when the maximum is 0, likewise repetition */
     struct buf repetition_levels;
-    struct buf values;  /* uint8_t, double or int64_t */
+    struct buf values;  /* uint8_t, double or int64_t; INT32 and FLOAT are widened */
     struct buf offsets; /* uint32_t, value_count + 1, of STRING and BINARY */
     struct buf data;
     size_t level_count;

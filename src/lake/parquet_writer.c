@@ -442,8 +442,7 @@ static enum err write_chunk(struct parquet_writer *writer, struct chunk *chunk,
         err = emit_pages(writer, chunk, &range);
     if (err)
         return err;
-    parquet_bound_min(&writer->totals.min, chunk->column->kind, &range);
-    parquet_bound_max(&writer->totals.max, chunk->column->kind, &range);
+    parquet_bounds_of_chunk(&writer->totals.min, &writer->totals.max, chunk->column->kind, &range);
     return finish_chunk(writer, chunk, record);
 }
 

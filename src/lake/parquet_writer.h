@@ -28,6 +28,7 @@ enum parquet_kind {
     PARQUET_BINARY,       /* BYTE_ARRAY */
     PARQUET_STRUCT,       /* optional group; children follow */
     PARQUET_LIST,         /* optional LIST, standard 3-level form; one child, the element */
+    PARQUET_INTEGER,      /* values: int64_t; read from other writers' files, never written */
 };
 
 /* A node of the schema, in depth-first order as in the footer: a struct or list is followed by its

@@ -105,7 +105,7 @@ def plain(value):
     if isinstance(value, datetime.datetime):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     return value
 
 
@@ -149,7 +149,13 @@ def check_ls(folder, environment):
     listed = json.loads(run("ls", DATASET, "--json", **environment).stdout)
     assert {entry["key"]: entry["rows"] for entry in listed} == {
         str(f.relative_to(folder)): parquet.read_metadata(f).num_rows for f in files}
-    assert DATASET in run("ls", **environment).stdout
+    head, line = run("ls", **environment).stdout.splitlines()
+    assert line.split("\t") == [str(dataset[k]) for k in head.split("\t")]
+    keys = [line.split("\t")[0] for line in run("ls", DATASET, **environment).stdout.splitlines()[1:]]
+    assert sorted(keys) == sorted(entry["key"] for entry in listed)
+    table = run("ls", "--table", **environment).stdout.splitlines()
+    assert table[1].split() == [DATASET, str(len(files)), "600", str(dataset["bytes"]), dataset["first"].split()[0],
+                                *dataset["last"].split()]
 
 
 def test_ls(lake):
@@ -220,6 +226,56 @@ def test_s3(lake, tmp_path):
         server.stop()
 
 
+def test_long_and_odd_ids(lake, tmp_path):
+    """What `ls` prints can be asked for: percent-encoded, and longer than any column."""
+    folder = tmp_path / "lake/bronze"
+    names = ["ingestion_id=" + "x" * 190, "ingestion_id=caf%C3%A9%20%3D1"]
+    for name in names:
+        shutil.copytree(files_of(lake)[0].parents[2], folder / name)
+    for words in ((), ("--table",)):
+        shown = [line.split()[0] for line in run("ls", *words, **in_folder(tmp_path / "lake")).stdout.splitlines()[1:]]
+        assert sorted(shown) == sorted(name.split("=", 1)[1] for name in names)
+    for dataset in (*shown, "café =1"):
+        assert len(lines(run("cat", dataset, "--json", **in_folder(tmp_path / "lake")).stdout)) == 600
+
+
+def test_files_of_the_python_service(tmp_path):
+    """SNAPPY, ingestion_id inside, integers below the top, INT32 where a field was always null."""
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = tmp_path / f"bronze/ingestion_id={DATASET}/date=2026-01-01/hour=00"
+    folder.mkdir(parents=True)
+    wide = [-(1 << 63), (1 << 63) - 1, None, 0, 7]
+    table = pa.table({
+        "temp": [21.5, None, float("nan"), -0.0, 1e300], "ingestion_id": [DATASET] * 5,
+        "at": pa.array([{"n": v, "list": [v, None, 1]} for v in wide]), "empty": pa.nulls(5),
+        "null32": pa.array([None] * 5, pa.int32()), "int32": pa.array([-(1 << 31), 1, None, 2, 3], pa.int32()),
+        "uint32": pa.array([(1 << 32) - 1, 0, None, 1, 2], pa.uint32()), "int8": pa.array([-128, 127, 0, 1, None], pa.int8()),
+        "real": pa.array([0.1, float("inf"), None, -0.0, 1.5], pa.float32()), "on": [True, None, False, True, True],
+        "text": ["é", "", None, "x", "x"], "blob": [b"\xff", b"", None, b"a", b"b"]})
+    for codec, dictionary in (("snappy", True), ("snappy", False), ("none", True), ("zstd", False)):
+        file = folder / f"part-{codec}-{dictionary}.parquet"
+        parquet.write_table(table, file, compression=codec, use_dictionary=dictionary, row_group_size=3)
+        rows = lines(run("cat", file, "--json").stdout)
+        assert rows == plain(table.to_pylist()), file.name
+        assert rows[0]["at"]["n"] == -(1 << 63) and rows[1]["at"]["list"][0] == (1 << 63) - 1  # no double has them
+    ours = pa.table({"temp": [1.0], "int32": [1.5], "null32": pa.array([{"now": "a struct"}]), "at": pa.array([{"n": 1.0}])})
+    parquet.write_table(ours, folder / "part-z.parquet")
+    kinds = {c["name"]: c for c in ask(tmp_path, "schema", DATASET)}
+    assert {name: kinds[name]["type"] for name in ("temp", "int32", "uint32", "real", "null32", "on", "blob")} == {
+        "temp": "DOUBLE", "int32": "DOUBLE", "uint32": "INT64", "real": "FLOAT", "null32": "STRUCT",
+        "on": "BOOLEAN", "blob": "BINARY"}
+    assert [(f["name"], f["type"]) for f in kinds["at"]["fields"]] == [("n", "DOUBLE"), ("list", "LIST")]
+    spark = run("ddl", DATASET, "--engine", "spark", **in_folder(tmp_path)).stdout
+    assert "`uint32` BIGINT," in spark and "`real` FLOAT" in spark and "`at` STRUCT<`n`: DOUBLE, `list`: ARRAY<BIGINT>>" in spark
+    trino = run("ddl", DATASET, "--engine", "trino", **in_folder(tmp_path)).stdout
+    assert '"uint32" BIGINT' in trino and '"real" REAL' in trino
+    found = ask(tmp_path, "verify")
+    assert found["faults"] == 0 and found["without_range"] == 5
+    parquet.write_table(pa.table({"t": pa.array([1], pa.timestamp("ns"))}), folder / "part-zz.parquet")
+    assert "part-zz.parquet" in run("cat", DATASET, "--json", expect=1, **in_folder(tmp_path)).stderr
+
+
 # --- damage ------------------------------------------------------------------------------------
 
 def test_damaged_files_are_told_and_the_others_read(copy):
@@ -252,6 +308,16 @@ def test_doubled_rows_are_found(copy):
     shutil.copy(file, other)
     found = ask(copy, "verify", expect=4)
     assert "belongs to another dataset" in found["found"][0]["what"]
+
+
+def test_rows_of_another_hour_are_found(copy):
+    file = files_of(copy)[0]
+    other = file.parents[1] / ("hour=03" if file.parent.name != "hour=03" else "hour=04")
+    other.mkdir(exist_ok=True)
+    file.rename(other / file.name)
+    found = ask(copy, "verify", expect=4)
+    assert [(f["file"], f["what"]) for f in found["found"]] == [
+        (str((other / file.name).relative_to(copy)), "row 0 is of another hour than its folder")]
 
 
 def test_missing_files_are_found(copy):

@@ -1,26 +1,11 @@
 """The lines of docs/lake.md, each run by its engine on a lake whose columns grow; what they read is
 compared value by value. An engine that is not installed is skipped, and says so."""
 
-import re
 import shutil
 
 import pytest
-from conftest import ROOT
+from lake_lines import line, run_python
 from test_lake_cli import DATASET, EARLY, LATE, lake  # noqa: F401 (a fixture)
-
-
-def line(engine, folder):
-    """The block of docs/lake.md whose first line names the engine, for this lake."""
-    text = (ROOT / "docs/lake.md").read_text()
-    (block,) = re.findall(rf"```(?:sql|python)\n(?:--|#) {engine}\b.*?\n(.*?)```", text, re.S)
-    assert "data/lake/" in block and "DATASET" in block
-    return block.replace("data/lake/", f"{folder}/").replace("DATASET", DATASET)
-
-
-def run_python(engine, folder):
-    names = {}
-    exec(line(engine, folder), names)  # pylint: disable=exec-used
-    return names
 
 
 def bare(value):
@@ -45,32 +30,30 @@ def check(rows):
 
 def test_duckdb(lake):  # noqa: F811
     duckdb = pytest.importorskip("duckdb")
-    result = duckdb.sql(line("DuckDB", lake))
+    result = duckdb.sql(line("DuckDB", lake, DATASET))
     check([dict(zip(result.columns, row)) for row in result.fetchall()])
 
 
 def test_polars(lake):  # noqa: F811
     pytest.importorskip("polars")
-    check(run_python("Polars", lake)["table"].to_dicts())
+    check(run_python("Polars", lake, DATASET)["table"].to_dicts())
 
 
 def test_pyarrow(lake):  # noqa: F811
     pytest.importorskip("pyarrow")
-    check(run_python("pyarrow", lake)["table"].to_pylist())
+    check(run_python("pyarrow", lake, DATASET)["table"].to_pylist())
 
 
 def test_datafusion(lake):  # noqa: F811
     pytest.importorskip("datafusion", reason="DataFusion (PyPI datafusion) is not installed")
-    check(run_python("DataFusion", lake)["table"].to_pylist())
+    check(run_python("DataFusion", lake, DATASET)["table"].to_pylist())
 
 
 def test_spark(lake):  # noqa: F811
     pytest.importorskip("pyspark", reason="Spark (PyPI pyspark, 450 MB) is not installed")
     if not shutil.which("java"):
         pytest.skip("Spark needs Java, which is not installed")
-    block = line("Spark", lake).replace(".toPandas()", "")  # needs pandas, which is one more thing
-    names = {}
-    exec(block, names)  # pylint: disable=exec-used
+    names = run_python("Spark", lake, DATASET, without=".toPandas()")  # needs pandas, which is one more thing
     try:
         check([row.asDict(recursive=True) for row in names["table"].collect()])
     finally:
