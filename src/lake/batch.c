@@ -153,13 +153,6 @@ static enum err row_add(const struct source *source)
     return ERR_OK;
 }
 
-static enum err defer(const struct source *source, struct bytes record)
-{
-    struct deferred_record waiting = {
-        .arrival_us = source->arrival_us, .position = source->position, .origin = source->origin};
-    return deferred_add(&source->batch->deferred, &waiting, record);
-}
-
 /* A record's text as it should have been: each key once. */
 static enum err record_unique(const struct source *source, struct bytes record,
                               struct decode_options *options)
@@ -207,6 +200,10 @@ static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
         return seen;
     struct decode_options options = {.time_field = source->route->timestamp_field,
                                      .depth_max = depth_max};
+    struct deferred_record waiting = {.arrival_us = source->arrival_us,
+                                      .position = source->position,
+                                      .origin = source->origin,
+                                      .before = (uint32_t)batch->rows.count};
     enum err err = ERR_AGAIN;
     const uint8_t *at = record.data;
     if (batch->schema.loaded)
@@ -217,7 +214,7 @@ static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
     if (err == ERR_OK)
         err = row_add(source);
     else if (err == ERR_AGAIN)
-        err = defer(source, record);
+        err = deferred_add(&batch->deferred, &waiting, record);
     else if (err != ERR_NO_MEMORY)
         err = ERR_BUG;
     batch->stats.rows += err == ERR_OK;
@@ -404,8 +401,10 @@ static enum err deferred_decode(struct batch *batch)
                                          .unique = true};
         struct bytes text = deferred_text(&batch->deferred, i);
         const uint8_t *at = text.data;
-        enum err err =
-            decode_record(&batch->decoder, &options, &at, text.data + text.size, batch->rows.count);
+        enum err err = rows_note_moved(&batch->rows, record->before);
+        if (err == ERR_OK)
+            err = decode_record(&batch->decoder, &options, &at, text.data + text.size,
+                                batch->rows.count);
         if (err == ERR_OK)
             err = row_add(&source);
         if (err != ERR_OK)

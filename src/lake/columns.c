@@ -234,6 +234,26 @@ enum err leaf_string_slow(struct leaf *leaf, size_t row, uint8_t repetition, str
     return ERR_OK;
 }
 
+void leaf_note_json(struct leaf *leaf, size_t row, uint8_t first)
+{
+    enum leaf_json kind = first == '{'                   ? LEAF_JSON_STRUCT
+                          : first == '['                 ? LEAF_JSON_LIST
+                          : first == 't' || first == 'f' ? LEAF_JSON_BOOLEAN
+                                                         : LEAF_JSON_NUMBER;
+    if (leaf->json_rows[kind] == 0)
+        leaf->json_rows[kind] = (uint32_t)row + 1;
+    leaf->json_leading += leaf->json_leading + 1 == leaf->value_count;
+}
+
+static void json_truncate(struct leaf *leaf)
+{
+    for (size_t i = 0; i < LEAF_JSON_KINDS; i++)
+        if (leaf->json_rows[i] > leaf->rows)
+            leaf->json_rows[i] = 0;
+    if (leaf->json_leading > leaf->value_count)
+        leaf->json_leading = leaf->value_count;
+}
+
 void leaf_truncate(struct leaf *leaf, size_t rows)
 {
     if (leaf->rows <= rows)
@@ -249,6 +269,7 @@ void leaf_truncate(struct leaf *leaf, size_t rows)
     }
     if (is_text(leaf) && leaf->offsets)
         leaf->data_size = leaf->offsets[leaf->value_count];
+    json_truncate(leaf);
 }
 
 enum err leaf_fill_from_sibling(struct leaf *leaf, const struct leaf *sibling, uint8_t definition,

@@ -16,6 +16,15 @@
 #include "base/err.h"
 #include "lake/parquet_writer.h"
 
+/* What a text's value was when it was no string. */
+enum leaf_json {
+    LEAF_JSON_NUMBER,
+    LEAF_JSON_BOOLEAN,
+    LEAF_JSON_LIST,
+    LEAF_JSON_STRUCT,
+    LEAF_JSON_KINDS,
+};
+
 struct leaf {
     /* one cache line: all that a value of the usual kind touches */
     union {
@@ -41,6 +50,10 @@ struct leaf {
     uint8_t definition_max;
     uint8_t repetition_max;
     size_t *memory_bytes; /* a sum that all leaves of a batch keep together */
+
+    /* A text takes any value as its JSON text, and does not show later that it was no string. */
+    size_t json_leading;                 /* so many of the first values were none */
+    uint32_t json_rows[LEAF_JSON_KINDS]; /* row + 1 of the first of each kind; 0: none */
 };
 
 void leaf_init(struct leaf *leaf, enum parquet_kind kind, uint8_t definition_max,
@@ -63,6 +76,9 @@ enum err leaf_string_slow(struct leaf *leaf, size_t row, uint8_t repetition,
 enum err leaf_string_begin(struct leaf *leaf, size_t row, uint8_t repetition, size_t size_max,
                            uint8_t **ret_text) ERR_MUST_USE;
 void leaf_string_end(struct leaf *leaf, size_t size);
+
+/* The value just appended was no string; first is its JSON text's first byte. */
+void leaf_note_json(struct leaf *leaf, size_t row, uint8_t first);
 
 /* Nulls for the rows up to this one. */
 enum err leaf_finish(struct leaf *leaf, size_t rows) ERR_MUST_USE;

@@ -175,13 +175,16 @@ static enum err decode_text(struct decoder *decoder, struct column *column, uint
     enum err err = value_skip(decoder, column->depth, &value);
     if (err != ERR_OK)
         return err;
-    if (first != '{' && first != '[')
-        return leaf_string(&column->leaf, decoder->row, repetition, value);
-    buf_clear(&decoder->scratch);
-    err = json_compact(&decoder->scratch, value, JSON_NAN_TEXT);
-    if (err != ERR_OK)
-        return err;
-    return leaf_string(&column->leaf, decoder->row, repetition, buf_bytes(&decoder->scratch));
+    if (first == '{' || first == '[') {
+        buf_clear(&decoder->scratch);
+        err = json_compact(&decoder->scratch, value, JSON_NAN_TEXT);
+        value = buf_bytes(&decoder->scratch);
+    }
+    if (err == ERR_OK)
+        err = leaf_string(&column->leaf, decoder->row, repetition, value);
+    if (err == ERR_OK)
+        leaf_note_json(&column->leaf, decoder->row, first);
+    return err;
 }
 
 static inline enum err decode_string(struct decoder *decoder, struct column *column,

@@ -12,6 +12,7 @@ struct deferred_record {
     int64_t arrival_us;
     struct position position;
     uint32_t origin;
+    uint32_t before; /* the row that came next */
 };
 
 struct deferred {

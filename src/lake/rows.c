@@ -26,9 +26,12 @@ void rows_clear(struct rows *rows)
     mem_free(rows->origin);
     mem_free(rows->partition);
     mem_free(rows->partitions);
+    mem_free(rows->moved);
     map_fini(&rows->by_hour);
     if (rows->memory_bytes)
-        *rows->memory_bytes -= rows->capacity * ROW_BYTES + rows->partition_count * PARTITION_BYTES;
+        *rows->memory_bytes -= rows->capacity * ROW_BYTES +
+                               rows->partition_count * PARTITION_BYTES +
+                               rows->moved_capacity * sizeof(*rows->moved);
     rows_init(rows, rows->memory_bytes);
 }
 
@@ -145,6 +148,37 @@ enum err rows_add(struct rows *rows, const struct row_time *time, uint32_t origi
     return ERR_OK;
 }
 
+enum err rows_note_moved(struct rows *rows, uint32_t before)
+{
+    if (rows->moved_count == rows->moved_capacity) {
+        size_t capacity = rows->moved_capacity ? rows->moved_capacity * 2 : 16;
+        struct rows_moved *grown = mem_realloc(rows->moved, capacity * sizeof(*grown));
+        if (!grown)
+            return ERR_NO_MEMORY;
+        *rows->memory_bytes += (capacity - rows->moved_capacity) * sizeof(*grown);
+        rows->moved = grown;
+        rows->moved_capacity = capacity;
+    }
+    rows->moved[rows->moved_count++] = (struct rows_moved){(uint32_t)rows->count, before};
+    return ERR_OK;
+}
+
+uint64_t rows_arrival_order(const struct rows *rows, size_t row)
+{
+    size_t low = 0;
+    size_t high = rows->moved_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (rows->moved[middle].row < row)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < rows->moved_count && rows->moved[low].row == row)
+        return (uint64_t)rows->moved[low].before << 32 | low;
+    return (uint64_t)row << 32 | UINT32_MAX;
+}
+
 void rows_truncate(struct rows *rows, size_t count, uint32_t partition_count)
 {
     if (rows->count > count)
@@ -153,6 +187,8 @@ void rows_truncate(struct rows *rows, size_t count, uint32_t partition_count)
         map_remove(&rows->by_hour, hour_key(&rows->partitions[--rows->partition_count].hour));
         *rows->memory_bytes -= PARTITION_BYTES;
     }
+    while (rows->moved_count > 0 && rows->moved[rows->moved_count - 1].row >= count)
+        rows->moved_count--;
     leaf_truncate(&rows->rescued, count);
 }
 

@@ -3,8 +3,9 @@
  * What a batch keeps for each row beside the payload's columns: times, origin, partition, and what
  * was rescued. One thread; lives with its batch.
  *
- * A partition is an hour of event time (or arrival); rows of all partitions stand together in order
- * of arrival, and are told apart at the cut, since nearly every cut has but one.
+ * A partition is an hour of event time (or arrival); rows of all partitions stand together, and are
+ * told apart at the cut, since nearly every cut has but one. They stand in the order of their
+ * arrival but for those that waited (rows_arrival_order).
  */
 #include "base/map.h"
 #include "journal/position.h"
@@ -21,6 +22,12 @@ struct partition {
     struct position first; /* of its first message */
 };
 
+/* A row whose record had to wait for its columns, and stands behind some that came after it. */
+struct rows_moved {
+    uint32_t row;
+    uint32_t before; /* the row that came next */
+};
+
 struct rows {
     int64_t *event_us;
     int64_t *arrival_us;
@@ -31,9 +38,12 @@ struct rows {
     struct partition *partitions;
     uint32_t partition_count;
     uint32_t partition_capacity;
-    uint32_t partition_last; /* found last */
-    struct map by_hour;      /* hour -> index + 1 */
-    struct leaf rescued;     /* top-level, optional text */
+    uint32_t partition_last;  /* found last */
+    struct map by_hour;       /* hour -> index + 1 */
+    struct leaf rescued;      /* top-level, optional text */
+    struct rows_moved *moved; /* by row */
+    size_t moved_count;
+    size_t moved_capacity;
     size_t *memory_bytes;
 };
 
@@ -49,6 +59,10 @@ void rows_clear(struct rows *rows);
 /* rescued: an object text, or empty. On failure the rows are as before. */
 enum err rows_add(struct rows *rows, const struct row_time *time, uint32_t origin,
                   struct position position, struct bytes rescued) ERR_MUST_USE;
+/* The next row that is added came before this one. */
+enum err rows_note_moved(struct rows *rows, uint32_t before) ERR_MUST_USE;
+/* Rows sorted by this stand in the order in which their records came. */
+uint64_t rows_arrival_order(const struct rows *rows, size_t row);
 /* Takes out rows and partitions from these counts on. */
 void rows_truncate(struct rows *rows, size_t count, uint32_t partition_count);
 

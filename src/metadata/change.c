@@ -38,6 +38,16 @@ bool dataset_type_rises(enum dataset_type a, enum dataset_type b)
     return type_ranks[b] > type_ranks[a];
 }
 
+uint8_t change_types_add(uint8_t types, enum dataset_type type)
+{
+    int highest = DATASET_TYPES - 1;
+    while (highest > 0 && !(types & (1u << highest)))
+        highest--;
+    if (types != 0 && !dataset_type_rises((enum dataset_type)highest, type))
+        return types;
+    return (uint8_t)(types | (1u << type));
+}
+
 void change_init(struct change *change)
 {
     *change = (struct change){0};
@@ -169,7 +179,9 @@ static enum err field_merge(struct change *into, const struct change_field *from
         return err;
     if (!known)
         field->missing_before = into->records + from->missing_before;
-    field->types |= from->types;
+    for (int type = 0; type < DATASET_TYPES; type++)
+        if (from->types & (1u << type))
+            field->types = change_types_add(field->types, (enum dataset_type)type);
     field->nullable |= from->nullable;
     for (uint8_t i = 0; i < from->sample_count && err == ERR_OK; i++)
         err = change_sample_add(into, field, from->samples[i]);

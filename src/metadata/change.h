@@ -31,10 +31,13 @@ enum dataset_type dataset_type_of(struct bytes name);
 /* Whether a value of type b changes a field of type a. */
 bool dataset_type_rises(enum dataset_type a, enum dataset_type b);
 
+/* A field's types, a bit each, with one more: only one that changes the field is. */
+uint8_t change_types_add(uint8_t types, enum dataset_type type);
+
 struct change_field {
     struct bytes name;
     uint64_t missing_before; /* records of this change before the field's first */
-    uint8_t types;           /* a bit for each type that was seen */
+    uint8_t types;           /* a bit for each type that it had, one after the other */
     bool nullable;           /* some record lacks it, or has null */
     uint8_t sample_count;
     struct bytes samples[LIMIT_SAMPLES];
@@ -51,6 +54,7 @@ struct change_quality {
     uint64_t duplicates;
 };
 
+/* Of a dataset; metadata of more is not kept. */
 #define CHANGE_FIELDS_MAX (LIMIT_COLUMNS_PER_DATASET + 1000)
 
 struct change {

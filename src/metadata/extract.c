@@ -1,53 +1,20 @@
 /*
  * Of a column that was seen before, a cut looks at the number of values it has (for nulls), at the
- * first value (for the type of a text), and at values only until LIMIT_SAMPLES different ones are
- * known, SAMPLED_MAX of them at most. Sensors are looked at record by record: a value that one of
- * the last few hundred records had costs its hash and a comparison.
- *
- * Values that did not fit their column are in the rows' _rescued_data: their types count too.
+ * first of each type, and at values only until LIMIT_SAMPLES different ones are known, SAMPLED_MAX
+ * of them at most. Values that did not fit their column are in the rows' _rescued_data: their types
+ * count too. Types are told in the order in which their records came, so that what a dataset's
+ * evolution says does not hang on where its cuts lie.
  */
-#include "metadata/extract.h"
-
 #include "base/alloc.h"
 #include "base/hash.h"
-#include "codec/json.h"
 #include "codec/timestamp.h"
+#include "metadata/extract_parts.h"
 #include "metadata/sample.h"
 
-#include <stdio.h>
-
-#define SAMPLED_MAX         256  /* values of a column and cut */
-#define SAMPLED_ROWS_MAX    8    /* of objects and arrays */
-#define RESCUED_ROWS_MAX    4096 /* of a cut */
-#define ORIGINS_MAX         64   /* of a cut, for the types of metadata fields */
-#define RECENT_SENSORS      512
-#define FIELD_NAME_BYTES    1024
+#define SAMPLED_MAX         256 /* values of a column and cut */
+#define SAMPLED_ROWS_MAX    8   /* of objects and arrays */
+#define ORIGINS_MAX         64  /* of a cut, for the types of metadata fields */
 #define SAMPLE_BUFFER_BYTES (4 * KIB)
-
-/* A field as it was told. */
-struct told_field {
-    uint64_t name_hash;
-    uint64_t samples[LIMIT_SAMPLES]; /* hashes */
-    uint8_t sample_count;
-    uint8_t types;
-    bool nullable;
-};
-
-struct told {
-    struct told_field *fields;
-    size_t field_count;
-    size_t field_capacity;
-    struct distinct sensors;
-    size_t sensors_listed;
-};
-
-struct extraction {
-    const struct cut_input *cut;
-    struct told *told;
-    struct change *change;
-    size_t place; /* where the next field was told last time, likely */
-    struct buf text;
-};
 
 void told_free(struct told *told)
 {
@@ -79,6 +46,12 @@ static enum err told_get(struct extraction *extraction, struct bytes name,
             *ret_field = &told->fields[at];
             return ERR_OK;
         }
+    }
+    if (told->field_count == CHANGE_FIELDS_MAX) {
+        told->beyond = (struct told_field){
+            .sample_count = LIMIT_SAMPLES, .types = UINT8_MAX, .nullable = true};
+        *ret_field = &told->beyond;
+        return ERR_OK;
     }
     if (told->field_count == told->field_capacity) {
         size_t capacity = told->field_capacity ? told->field_capacity * 2 : 8;
@@ -119,13 +92,30 @@ static struct change_field *news_of(struct finding *finding)
 
 static void tell_type(struct finding *finding, enum dataset_type type)
 {
-    uint8_t bit = (uint8_t)(1u << type);
-    if (finding->told->types & bit)
+    uint8_t types = change_types_add(finding->told->types, type);
+    if (types == finding->told->types)
         return;
-    finding->told->types |= bit;
+    finding->told->types = types;
     struct change_field *field = news_of(finding);
     if (field)
-        field->types |= bit;
+        field->types = change_types_add(field->types, type);
+}
+
+/* In the order in which they were seen. */
+static void tell_types(struct finding *finding, const struct sightings *sightings)
+{
+    uint64_t after = 0;
+    for (;;) {
+        int next = DATASET_TYPES;
+        for (int i = 0; i < DATASET_TYPES; i++)
+            if (sightings->order[i] > after &&
+                (next == DATASET_TYPES || sightings->order[i] < sightings->order[next]))
+                next = i;
+        if (next == DATASET_TYPES)
+            return;
+        after = sightings->order[next];
+        tell_type(finding, (enum dataset_type)next);
+    }
 }
 
 static void tell_nullable(struct finding *finding)
@@ -184,30 +174,55 @@ static size_t rows_present(const struct column *column, const struct leaf *leaf,
     return present;
 }
 
-static enum dataset_type text_type(const struct finding *finding, const struct leaf *leaf)
+/* Where the column's value number value is, or its first of all. */
+static size_t row_of(const struct column *column, const struct leaf *leaf, size_t value)
 {
-    if (finding->told->types & (1u << DATASET_UUID))
-        return DATASET_UUID;
-    if (finding->told->types & (1u << DATASET_STRING))
-        return DATASET_STRING;
-    return sample_is_uuid(bytes_from(leaf->data, leaf->offsets[1])) ? DATASET_UUID : DATASET_STRING;
+    size_t row = 0;
+    size_t values = 0;
+    if (!leaf->definition_levels)
+        return value;
+    for (size_t i = 0; i < leaf->level_count; i++) {
+        bool begins = !leaf->repetition_levels || leaf->repetition_levels[i] == 0;
+        row += begins && i > 0;
+        if (begins && leaf->definition_levels[i] >= column->definition && values++ == value)
+            break;
+    }
+    return row;
 }
 
-static enum dataset_type column_type(const struct finding *finding, const struct column *column,
-                                     const struct leaf *leaf)
+/* Beside its strings a text has values that were none. */
+static void text_sightings(const struct extraction *extraction, const struct column *column,
+                           struct sightings *sightings)
 {
-    switch (column->kind) {
-    case COLUMN_DOUBLE:
-        return DATASET_DOUBLE;
-    case COLUMN_BOOLEAN:
-        return DATASET_BOOLEAN;
-    case COLUMN_STRING:
-        return text_type(finding, leaf);
-    case COLUMN_LIST:
-        return DATASET_ARRAY;
-    default:
-        return DATASET_OBJECT;
-    }
+    static const enum dataset_type types[] = {[LEAF_JSON_NUMBER] = DATASET_DOUBLE,
+                                              [LEAF_JSON_BOOLEAN] = DATASET_BOOLEAN,
+                                              [LEAF_JSON_LIST] = DATASET_ARRAY,
+                                              [LEAF_JSON_STRUCT] = DATASET_OBJECT};
+    const struct rows *rows = extraction->cut->rows;
+    const struct leaf *leaf = &column->leaf;
+    for (int i = 0; i < LEAF_JSON_KINDS; i++)
+        if (leaf->json_rows[i] > 0)
+            sighting_add(sightings, types[i], rows_arrival_order(rows, leaf->json_rows[i] - 1));
+    if (leaf->json_leading >= leaf->value_count)
+        return;
+    const uint32_t *at = &leaf->offsets[leaf->json_leading];
+    bool is_uuid = sample_is_uuid(bytes_from(leaf->data + at[0], at[1] - at[0]));
+    sighting_add(sightings, is_uuid ? DATASET_UUID : DATASET_STRING,
+                 rows_arrival_order(rows, row_of(column, leaf, leaf->json_leading)));
+}
+
+static void column_sightings(const struct extraction *extraction, const struct column *column,
+                             const struct leaf *leaf, struct sightings *sightings)
+{
+    static const enum dataset_type types[] = {[COLUMN_DOUBLE] = DATASET_DOUBLE,
+                                              [COLUMN_BOOLEAN] = DATASET_BOOLEAN,
+                                              [COLUMN_STRUCT] = DATASET_OBJECT,
+                                              [COLUMN_LIST] = DATASET_ARRAY};
+    if (column->kind == COLUMN_STRING)
+        text_sightings(extraction, column, sightings);
+    else
+        sighting_add(sightings, types[column->kind],
+                     rows_arrival_order(extraction->cut->rows, row_of(column, leaf, 0)));
 }
 
 static void leaf_samples(struct finding *finding, const struct leaf *leaf)
@@ -227,8 +242,9 @@ static void leaf_samples(struct finding *finding, const struct leaf *leaf)
 }
 
 static enum err column_tell(struct extraction *extraction, const struct column *column,
-                            size_t rescued)
+                            const struct rescued_field *rescued)
 {
+    struct sightings sightings = rescued ? rescued->sightings : (struct sightings){0};
     struct finding finding;
     const struct leaf *leaf = first_leaf(column);
     size_t rows = extraction->cut->rows->count;
@@ -242,8 +258,9 @@ static enum err column_tell(struct extraction *extraction, const struct column *
     if (err != ERR_OK)
         return err;
     if (present > 0)
-        tell_type(&finding, column_type(&finding, column, leaf));
-    if (present + rescued < rows)
+        column_sightings(extraction, column, leaf, &sightings);
+    tell_types(&finding, &sightings);
+    if (present + (rescued ? rescued->absent : 0) < rows)
         tell_nullable(&finding);
     if (finding.told->sample_count < LIMIT_SAMPLES && column_is_leaf(column))
         leaf_samples(&finding, leaf);
@@ -255,93 +272,6 @@ static enum err column_tell(struct extraction *extraction, const struct column *
 
 /* --- what was rescued ---------------------------------------------------------------------- */
 
-struct rescued_field {
-    struct bytes name;
-    size_t count;
-    uint8_t types;
-};
-
-struct rescued {
-    struct arena arena;
-    struct map by_name; /* struct rescued_field */
-};
-
-static enum dataset_type json_type(struct bytes value)
-{
-    switch (value.size > 0 ? value.data[0] : 0) {
-    case '{':
-        return DATASET_OBJECT;
-    case '[':
-        return DATASET_ARRAY;
-    case '"':
-        return sample_is_uuid(bytes_from(value.data + 1, value.size - 2)) ? DATASET_UUID
-                                                                          : DATASET_STRING;
-    case 't':
-    case 'f':
-        return DATASET_BOOLEAN;
-    case 'n':
-        return DATASET_NULL;
-    default:
-        return DATASET_DOUBLE;
-    }
-}
-
-/* Names of fields inside of objects have dots (rescue_name.h): their object is what counts here,
- * and that has its column. */
-static enum err rescued_add(struct rescued *rescued, struct bytes raw_name, struct bytes value)
-{
-    uint8_t name[FIELD_NAME_BYTES];
-    if (raw_name.size > sizeof(name) || (raw_name.size > 0 && raw_name.data[0] == '/') ||
-        memchr(raw_name.data, '.', raw_name.size))
-        return ERR_OK;
-    struct bytes key = bytes_from(name, json_unescape(raw_name, name));
-    struct rescued_field *field = map_get(&rescued->by_name, key);
-    if (!field) {
-        if (rescued->by_name.live_count >= CHANGE_FIELDS_MAX)
-            return ERR_OK;
-        field = arena_zalloc(&rescued->arena, sizeof(*field));
-        const char *kept = field ? arena_dup(&rescued->arena, name, key.size) : NULL;
-        enum err err = kept ? map_put(&rescued->by_name, key, field) : ERR_NO_MEMORY;
-        if (err != ERR_OK)
-            return err;
-        field->name = bytes_from(kept, key.size);
-    }
-    field->count++;
-    field->types |= (uint8_t)(1u << json_type(value));
-    return ERR_OK;
-}
-
-/* An object of ours: {"name":value,…}. */
-static enum err rescued_row(struct rescued *rescued, struct bytes text)
-{
-    struct json_cursor cursor = {text.data, text.data + text.size, false};
-    enum err err = ERR_OK;
-    json_space(&cursor);
-    if (!json_take(&cursor, '{'))
-        return ERR_OK;
-    while (err == ERR_OK && json_peek(&cursor) == '"') {
-        struct json_string name;
-        struct bytes value;
-        if (json_string_scan(&cursor, &name) != ERR_OK || !json_take(&cursor, ':') ||
-            json_skip(&cursor, LIMIT_JSON_DEPTH, &value) != ERR_OK)
-            return ERR_OK;
-        err = rescued_add(rescued, name.raw, value);
-        if (!json_take(&cursor, ','))
-            break;
-    }
-    return err;
-}
-
-static enum err rescued_read(struct rescued *rescued, const struct leaf *leaf)
-{
-    enum err err = ERR_OK;
-    size_t count = leaf->value_count < RESCUED_ROWS_MAX ? leaf->value_count : RESCUED_ROWS_MAX;
-    for (size_t i = 0; i < count && err == ERR_OK; i++)
-        err = rescued_row(rescued, bytes_from(leaf->data + leaf->offsets[i],
-                                              leaf->offsets[i + 1] - leaf->offsets[i]));
-    return err;
-}
-
 /* A field whose name the service keeps for itself is the service's. */
 static enum err rescued_tell(struct extraction *extraction, const struct rescued *rescued)
 {
@@ -352,14 +282,12 @@ static enum err rescued_tell(struct extraction *extraction, const struct rescued
         const struct rescued_field *field = entry->value;
         const struct column *column = schema_child(extraction->cut->schema->root, field->name);
         struct finding finding;
-        if (column && column->kind == COLUMN_NONE)
-            continue;
+        if (column && (column->kind == COLUMN_NONE || first_leaf(column)))
+            continue; /* told with its column */
         err = finding_init(&finding, extraction, field->name);
-        for (int type = 0; type < DATASET_TYPES && err == ERR_OK; type++)
-            if (field->types & (1u << type))
-                tell_type(&finding, (enum dataset_type)type);
-        bool has_null = (field->types & (1u << DATASET_NULL)) != 0;
-        if (err == ERR_OK && !column && (has_null || field->count < extraction->cut->rows->count))
+        if (err == ERR_OK)
+            tell_types(&finding, &field->sightings);
+        if (err == ERR_OK && field->absent < extraction->cut->rows->count)
             tell_nullable(&finding);
         err = err == ERR_OK ? finding.err : err;
     }
@@ -390,19 +318,16 @@ static enum err payload_tell(struct extraction *extraction)
 {
     const struct column *root = extraction->cut->schema->root;
     struct rescued rescued;
-    arena_init(&rescued.arena, 64 * MIB);
-    map_init(&rescued.by_name);
-    enum err err = rescued_read(&rescued, &extraction->cut->rows->rescued);
-    for (uint32_t i = 0; i < root->child_count && err == ERR_OK; i++) {
-        const struct rescued_field *field = map_get(&rescued.by_name, root->children[i]->key);
-        err = column_tell(extraction, root->children[i], field ? field->count : 0);
-    }
+    rescued_init(&rescued);
+    enum err err = rescued_read(&rescued, extraction->cut, on_rescued_sensor, extraction);
+    for (uint32_t i = 0; i < root->child_count && err == ERR_OK; i++)
+        err = column_tell(extraction, root->children[i],
+                          map_get(&rescued.by_name, root->children[i]->key));
     if (err == ERR_OK)
         err = rescued_tell(extraction, &rescued);
     if (err == ERR_OK)
         err = nulls_tell(extraction);
-    map_fini(&rescued.by_name);
-    arena_fini(&rescued.arena);
+    rescued_fini(&rescued);
     return err;
 }
 
@@ -487,61 +412,6 @@ static enum err own_fields_tell(struct extraction *extraction)
     return err;
 }
 
-/* --- sensors ------------------------------------------------------------------------------- */
-
-static enum err sensor_tell(struct extraction *extraction, struct bytes sensor)
-{
-    struct told *told = extraction->told;
-    bool is_new;
-    sensor = change_text_cut(sensor, LIMIT_SAMPLE_BYTES);
-    enum err err = distinct_add(&told->sensors, distinct_hash(sensor), &is_new);
-    if (err != ERR_OK || !is_new)
-        return err;
-    if (told->sensors_listed >= LIMIT_SENSORS_LISTED)
-        return distinct_add(&extraction->change->beyond, distinct_hash(sensor), &is_new);
-    told->sensors_listed++;
-    return change_sensor_add(extraction->change, sensor);
-}
-
-static enum err sensors_in(struct extraction *extraction, struct bytes field)
-{
-    const struct column *column = schema_child(extraction->cut->schema->root, field);
-    uint64_t recent[RECENT_SENSORS] = {0};
-    struct buf *text = &extraction->text;
-    enum err err = ERR_OK;
-    if (!column || (column->kind != COLUMN_STRING && column->kind != COLUMN_DOUBLE))
-        return ERR_OK;
-    const struct leaf *leaf = &column->leaf;
-    for (size_t i = 0; i < leaf->value_count && err == ERR_OK; i++) {
-        struct bytes value = bytes_from(&leaf->doubles[i], sizeof(double));
-        if (column->kind == COLUMN_STRING)
-            value =
-                bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i]);
-        uint64_t hash = hash_bytes(value) | 1; /* 0: none */
-        if (recent[(hash >> 1) % RECENT_SENSORS] == hash)
-            continue;
-        recent[(hash >> 1) % RECENT_SENSORS] = hash;
-        if (column->kind == COLUMN_DOUBLE) {
-            buf_clear(text);
-            sample_number(text, leaf->doubles[i]);
-            value = buf_bytes(text);
-        }
-        err = sensor_tell(extraction, value);
-    }
-    return err;
-}
-
-static enum err sensors_tell(struct extraction *extraction)
-{
-    const struct origins *origins = extraction->cut->origins;
-    struct bytes own =
-        origins->route_count > 0 ? origins->routes[0].view.sensor_id_field : (struct bytes){0};
-    if (own.size > 0)
-        return sensors_in(extraction, own);
-    enum err err = sensors_in(extraction, BYTES_LITERAL("sensor_id"));
-    return err != ERR_OK ? err : sensors_in(extraction, BYTES_LITERAL("sensorId"));
-}
-
 /* --- a cut --------------------------------------------------------------------------------- */
 
 static void moments_tell(struct extraction *extraction)
@@ -578,6 +448,7 @@ enum err extract_change(const struct cut_input *cut, struct told **told, struct 
         return ERR_NO_MEMORY;
     extraction.told = *told;
     buf_init(&extraction.text, SAMPLE_BUFFER_BYTES);
+    buf_init(&extraction.sensor, LIMIT_MESSAGE_BYTES_MAX);
     change->records = cut->rows->count;
     change->payload_bytes = cut->stats.payload_bytes - cut->dead->payloads.size;
     enum err err = ERR_OK;
@@ -586,5 +457,6 @@ enum err extract_change(const struct cut_input *cut, struct told **told, struct 
     if (err == ERR_OK && cut->rows->count > 0)
         err = rows_tell(&extraction);
     buf_fini(&extraction.text);
+    buf_fini(&extraction.sensor);
     return err;
 }

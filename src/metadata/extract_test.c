@@ -151,6 +151,63 @@ static void test_only_null(void **state)
     observed_fini(&rig);
 }
 
+/* Types count as they come, in whichever column or none they end; a lower one is no news. */
+static void test_types_in_order(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"up\":true,\"down\":[1],\"text\":7,\"id\":\"x\",\"l\":[1]}",
+         "{\"up\":1,\"down\":{\"a\":1},\"text\":\"s\",\"l\":[\"s\"]}",
+         "{\"up\":1,\"down\":true,\"text\":\"s\","
+         "\"id\":\"123e4567-e89b-12d3-a456-426614174000\",\"l\":[1,{}]}",
+         "{\"up\":\"s\",\"down\":\"s\",\"text\":{\"a\":1}}", "{\"text\":[1],\"l\":null}");
+    json_decref(cut_rows(&rig));
+    check_field("up", BIT(BOOLEAN) | BIT(DOUBLE) | BIT(STRING), true, "1");
+    assert_int_equal(field_of("down")->types, BIT(ARRAY) | BIT(OBJECT));
+    check_field("text", BIT(DOUBLE) | BIT(STRING) | BIT(OBJECT), false, "7|s|{\"a\":1}|[1]");
+    assert_int_equal(field_of("id")->types, BIT(STRING));
+    assert_true(field_of("l")->nullable); /* the rescued lists are in their column too */
+    observed_fini(&rig);
+}
+
+/* A record that waits for its new field's column came before the one that does not. */
+static void test_types_of_records_that_wait(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"a\":1}");
+    json_decref(cut_rows(&rig));
+    SEND(&rig, "{\"a\":[1],\"new\":1}", "{\"a\":\"s\"}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(field_of("a")->types, BIT(ARRAY));
+    SEND(&rig, "{\"a\":true}", "{\"a\":{\"b\":1},\"newer\":1}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(field_of("a")->types, BIT(OBJECT));
+    observed_fini(&rig);
+}
+
+/* However many names there are, a dataset has CHANGE_FIELDS_MAX fields at most. */
+static void test_too_many_fields(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char text[64];
+    const char *const payload = text;
+    observed_setup(&rig);
+    for (int cut = 0; cut < 4; cut++) {
+        for (int i = 0; i < 1000; i++) {
+            snprintf(text, sizeof(text), "{\"name %d\":{},\"a\":1}", cut * 1000 + i);
+            assert_int_equal(rig_send(&rig, &payload, 1), ERR_OK);
+        }
+        json_decref(cut_rows(&rig));
+        assert_int_equal(change.records, 1000);
+        assert_true(change.field_count < (cut < 3 ? 1100 : 1));
+    }
+    observed_fini(&rig);
+}
+
 static void sensors_send(struct rig *rig, int from, int to, const char *before, const char *after)
 {
     char text[64];
@@ -179,6 +236,28 @@ static void test_sensors(void **state)
     sensors_send(&rig, 0, 900, "{\"sensorId\":", "}");
     assert_int_equal(change.sensor_count, 0);
     assert_true(distinct_is_empty(&change.beyond));
+    observed_fini(&rig);
+}
+
+static void test_odd_sensors(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char texts[2][1100];
+    observed_setup(&rig);
+    SEND(&rig, "{\"sensor_id\":1}", "{\"sensor_id\":2}", "{\"sensor_id\":\"\\u00fc\"}",
+         "{\"sensor_id\":{\"a\":1}}", "{\"sensor_id\":[1]}", "{\"sensor_id\":null}",
+         "{\"sensor_id\":false}", "{\"sensor_id\":\"2\"}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.sensor_count, 3);
+    assert_true(bytes_equal_text(change.sensors[0], "1") ||
+                bytes_equal_text(change.sensors[0], "\u00fc"));
+    for (int i = 0; i < 2; i++)
+        snprintf(texts[i], sizeof(texts[i]), "{\"sensorId\":\"%01000d\"}", i);
+    SEND(&rig, texts[0], texts[1], texts[0], "{\"sensorId\":{\"a\":1}}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.sensor_count, 2); /* they begin alike */
+    assert_int_equal(change.sensors[0].size, LIMIT_SAMPLE_BYTES);
     observed_fini(&rig);
 }
 
@@ -233,8 +312,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),    cmocka_unit_test(test_only_null),
-        cmocka_unit_test(test_sensors),   cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_fields),          cmocka_unit_test(test_only_null),
+        cmocka_unit_test(test_types_in_order),  cmocka_unit_test(test_types_of_records_that_wait),
+        cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_quality),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,7 @@ static enum err field_make(struct metadata_row *row, const struct change_field *
     return json_array_append_new(row->fields, field) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
-/* Types in the order of their ranks, as if the lower ones had come first. */
+/* Types in the order of their ranks, which is that in which they came. */
 static enum err types_merge(json_t *field, const struct change_field *from, bool is_new,
                             enum err (*on_evolution)(void *ctx,
                                                      const struct metadata_evolution *evolution),
@@ -137,8 +137,8 @@ field_merge(struct metadata_row *row, struct map *by_name, const struct change_f
     json_t *field = map_get(by_name, from->name);
     bool is_new = !field;
     enum err err = ERR_OK;
-    if (is_new && from->types == 0)
-        return ERR_OK; /* a column that never had a value here */
+    if (is_new && (from->types == 0 || json_array_size(row->fields) >= CHANGE_FIELDS_MAX))
+        return ERR_OK; /* a column that never had a value here, or one too many */
     if (is_new)
         err = field_make(row, from, &field);
     if (err == ERR_OK && is_new)
