@@ -5,9 +5,9 @@
  */
 #include <stdint.h>
 
-/* What the kernel is asked for (it gives at most net.core.rmem_max unless we may force it): 10,000
- * notifications a second for half a second. By itself it gives 208 KiB, which are 277 notifications
- * of 200 bytes, as each costs some 768 bytes there. */
+/* What the kernel is asked for (it gives at most net.core.rmem_max unless we may force it, and
+ * twice that as it counts itself): some 6,500 notifications of 200 bytes, which cost it 1,280 each.
+ * By itself it gives 208 KiB, for 166. */
 #define COAP_SOCKET_BYTES (4 * 1024 * 1024)
 
 /* The socket that an epoll descriptor watches; -1: none is found. */
