@@ -1,13 +1,13 @@
 /*
- * The ring holds FLOOD_RING_COUNT encoded PUBLISH packets. What changes stands at fixed places from
- * each payload's start, so that sending message n is: store the digits of its sequence number, a
- * few of its value, the time, its packet identifier; then one send() for up to BATCH_MESSAGES of
- * them.
+ * The ring holds some rounds of all topics as encoded PUBLISH packets (ring_count). What changes
+ * stands at fixed places from each payload's start, so that sending message n is: store the digits
+ * of its sequence number, a few of its value, the time, its packet identifier; then one send() for
+ * up to BATCH_MESSAGES of them.
  *
  *   {"seq":1000000000,"timestamp":"2026-11-24T12:00:00.000Z","value":21.537,"sensor_id":...
  *          ^7                      ^32                               ^70 (fraction)
  *
- * Message n lies in slot n % FLOOD_RING_COUNT and has packet identifier n % 65535 + 1. The window
+ * Message n lies in slot n % ring.count and has packet identifier n % 65535 + 1. The window
  * is smaller than the ring, so what is not acknowledged still stands there and can be sent again.
  */
 #include "support/broker_flood.h"
@@ -40,6 +40,7 @@
 struct ring {
     struct buf bytes;
     uint32_t *ends;        /* of each packet, in bytes */
+    uint32_t count;        /* of packets: FLOOD_RING_MIN or a little more, whole rounds */
     uint16_t payload_size; /* the same for all */
 };
 
@@ -133,7 +134,7 @@ static enum err fill_ring(struct flood *flood)
         return ERR_NO_MEMORY;
     buf_clear(&flood->ring.bytes);
     enum err err = ERR_OK;
-    for (uint32_t slot = 0; slot < FLOOD_RING_COUNT && err == ERR_OK; slot++)
+    for (uint32_t slot = 0; slot < flood->ring.count && err == ERR_OK; slot++)
         err = encode_slot(flood, slot, payload);
     mem_free(payload);
     return err;
@@ -153,7 +154,7 @@ static uint16_t identifier_of(uint64_t message)
 static void make_message(struct flood *flood, uint64_t message, const char *timestamp)
 {
     struct ring *ring = &flood->ring;
-    uint32_t slot = (uint32_t)(message % FLOOD_RING_COUNT);
+    uint32_t slot = (uint32_t)(message % ring->count);
     uint8_t *payload = ring->bytes.data + ring->ends[slot] - ring->payload_size;
     put_digits(payload + SEQ_AT, FLOOD_SEQ_FIRST + message, 10);
     memcpy(payload + TIMESTAMP_AT, timestamp, 23);
@@ -200,15 +201,15 @@ static void next_region(struct flood *flood)
         end = flood->options->message_count;
     uint64_t allowed = rate_end(flood);
     end = end > allowed ? allowed : end;
-    uint64_t lap_end = (flood->next / FLOOD_RING_COUNT + 1) * FLOOD_RING_COUNT;
+    uint64_t lap_end = (flood->next / flood->ring.count + 1) * flood->ring.count;
     end = end > lap_end ? lap_end : end;
     if (end <= flood->next)
         return;
     format_timestamp(timestamp, sizeof(timestamp));
     for (; flood->made < end; flood->made++)
         make_message(flood, flood->made, timestamp);
-    flood->region_at = slot_start(&flood->ring, (uint32_t)(flood->next % FLOOD_RING_COUNT));
-    flood->region_end = flood->ring.ends[(end - 1) % FLOOD_RING_COUNT];
+    flood->region_at = slot_start(&flood->ring, (uint32_t)(flood->next % flood->ring.count));
+    flood->region_end = flood->ring.ends[(end - 1) % flood->ring.count];
     flood->next = end;
 }
 
@@ -257,7 +258,7 @@ static enum err send_region(struct flood *flood)
 static void resume(struct flood *flood)
 {
     for (uint64_t message = flood->acknowledged; message < flood->next; message++) {
-        uint32_t slot = (uint32_t)(message % FLOOD_RING_COUNT);
+        uint32_t slot = (uint32_t)(message % flood->ring.count);
         flood->ring.bytes.data[slot_start(&flood->ring, slot)] |= 8;
     }
     flood->again_count += flood->next - flood->acknowledged;
@@ -476,6 +477,11 @@ static enum err serve(struct flood *flood, FILE *out)
     }
 }
 
+static uint32_t ring_count(uint32_t topic_count)
+{
+    return (FLOOD_RING_MIN + topic_count - 1) / topic_count * topic_count;
+}
+
 enum err flood_run(const struct flood_options *options, FILE *out)
 {
     struct flood flood = {.options = options, .listener = -1, .client = -1};
@@ -483,8 +489,9 @@ enum err flood_run(const struct flood_options *options, FILE *out)
         options->topic_count == 0 || options->topic_count > FLOOD_TOPICS_MAX ||
         options->message_count > 9 * FLOOD_SEQ_FIRST)
         return ERR_INVALID;
-    buf_init(&flood.ring.bytes, (size_t)FLOOD_RING_COUNT * (FLOOD_PAYLOAD_MAX + 512));
-    flood.ring.ends = mem_zalloc(FLOOD_RING_COUNT, sizeof(*flood.ring.ends));
+    flood.ring.count = ring_count(options->topic_count);
+    buf_init(&flood.ring.bytes, (size_t)flood.ring.count * (FLOOD_PAYLOAD_MAX + 512));
+    flood.ring.ends = mem_zalloc(flood.ring.count, sizeof(*flood.ring.ends));
     flood.in = mem_alloc(READ_BYTES);
     enum err err = flood.ring.ends && flood.in ? listen_on(&flood, out) : ERR_NO_MEMORY;
     if (err == ERR_OK)

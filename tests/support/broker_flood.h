@@ -4,8 +4,9 @@
  * what it measures. Own thread of control: flood_run returns when the run is over.
  *
  * Messages are sensor readings with "seq" from FLOOD_SEQ_FIRST on, one more each, so that a reader
- * of the lake can tell what is missing or double. With QoS 1, a client that comes back (clean start
- * 0) gets what it has not acknowledged again with DUP, then the rest.
+ * of the lake can tell what is missing or double. The topics take turns, one message each. With QoS
+ * 1, a client that comes back (clean start 0) gets what it has not acknowledged again with DUP,
+ * then the rest.
  */
 #include "base/err.h"
 
@@ -14,9 +15,9 @@
 #include <stdio.h>
 
 #define FLOOD_SEQ_FIRST   1000000000ULL /* ten digits, and the last message's must have them too */
-#define FLOOD_RING_COUNT  65536u
+#define FLOOD_RING_MIN    65536u
 #define FLOOD_PAYLOAD_MAX 16384u
-#define FLOOD_TOPICS_MAX  10000u
+#define FLOOD_TOPICS_MAX  100000u
 
 struct flood_options {
     uint16_t port; /* 0: any */
