@@ -94,7 +94,11 @@ void *arena_zalloc_line(struct arena *arena, size_t size_bytes)
 {
     if (size_bytes > SIZE_MAX - CACHE_LINE_BYTES)
         return NULL;
-    uint8_t *block = arena_zalloc(arena, size_bytes + CACHE_LINE_BYTES);
+    const struct arena_chunk *chunk = arena->chunks;
+    size_t skip = chunk ? -(uintptr_t)(chunk->data + chunk->used) & (CACHE_LINE_BYTES - 1) : 0;
+    if (!chunk || size_bytes + skip > chunk->size - chunk->used)
+        skip = CACHE_LINE_BYTES; /* in a new chunk */
+    uint8_t *block = arena_zalloc(arena, size_bytes + skip);
     return block ? block + (-(uintptr_t)block & (CACHE_LINE_BYTES - 1)) : NULL;
 }
 

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
+#define MAP_ENTRIES_MIN 2 /* there are very many maps of one entry */
 #define MAP_ENTRIES_MAX ((size_t)1 << 30)
 
 void map_init(struct map *map)
@@ -51,10 +52,10 @@ static void slot_fill(uint32_t *slots, size_t slot_count, uint64_t hash, size_t 
 /* Drops removed entries and makes room for twice the live ones. */
 static enum err map_rebuild(struct map *map)
 {
-    size_t capacity = map->live_count * 2 < 8 ? 8 : map->live_count * 2;
+    size_t capacity = map->live_count < 1 ? MAP_ENTRIES_MIN : map->live_count * 2;
     if (capacity > MAP_ENTRIES_MAX)
         return ERR_TOO_MANY;
-    size_t slot_count = 16;
+    size_t slot_count = 2 * MAP_ENTRIES_MIN;
     while (slot_count < capacity * 2)
         slot_count *= 2;
     struct map_entry *entries = mem_zalloc(capacity, sizeof(*entries));

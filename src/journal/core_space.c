@@ -142,6 +142,7 @@ void core_stats(const struct core *core, struct journal_stats *ret_stats)
         .sync_ns_total = core->sync_ns_total,
         .failures = core->failures,
         .damaged_blocks = core->damaged_blocks,
+        .memory_bytes = ledger_memory_bytes(&core->ledger),
         .paused = core->paused,
         .past_half = core->past_half,
     };

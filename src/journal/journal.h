@@ -153,10 +153,11 @@ struct journal_stats {
     uint64_t sync_ns_total;
     uint64_t failures; /* write and sync errors met */
     uint64_t damaged_blocks;
-    bool paused;      /* JOURNAL_MAX_BYTES or the file system's room: intake must stop */
-    bool past_half;   /* datasets that hold the oldest segment should be cut */
-    bool failing;     /* the last write or sync failed; being tried again */
-    char reason[256]; /* why paused or failing */
+    uint64_t memory_bytes; /* what is known of each dataset, about */
+    bool paused;           /* JOURNAL_MAX_BYTES or the file system's room: intake must stop */
+    bool past_half;        /* datasets that hold the oldest segment should be cut */
+    bool failing;          /* the last write or sync failed; being tried again */
+    char reason[256];      /* why paused or failing */
     /* When the journal thread last went round (monotonic); 0: it is not running. It does every
      * second or so, also while it tries again and again to write. */
     int64_t alive_ns;

@@ -427,7 +427,7 @@ static void state_apply(struct ledger *ledger, struct bytes body)
      * ledger_trim takes it away later. */
     struct buf *value = source ? map_get(&source->states, state.key) : NULL;
     if (value && state.value.size == 0) {
-        buf_clear(value);
+        buf_fini(value);
     } else if (value) {
         struct buf swapped = *value;
         *value = *item->value;

@@ -85,6 +85,8 @@ void ledger_unprepare(struct ledger *ledger);
  * applied_through + 1. */
 uint64_t ledger_oldest_needed(struct ledger *ledger);
 
+/* What its datasets hold, about. */
+size_t ledger_memory_bytes(const struct ledger *ledger);
 const struct ledger_dataset *ledger_dataset(const struct ledger *ledger, struct bytes dataset_id);
 struct ledger_pending *ledger_pending_find(const struct ledger *ledger, uint64_t cut_id);
 const struct buf *ledger_state(const struct ledger *ledger, struct bytes source_id,

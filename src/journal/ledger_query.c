@@ -29,6 +29,15 @@ uint64_t ledger_oldest_needed(struct ledger *ledger)
     return ledger->oldest_cached;
 }
 
+/* Each has an entry here, and one in the states for its metadata (journal_metadata.c). */
+#define STATE_BYTES (2 * sizeof(struct map_entry) + 64 + sizeof(struct buf) + 16)
+
+size_t ledger_memory_bytes(const struct ledger *ledger)
+{
+    return map_memory_bytes(&ledger->datasets) +
+           ledger->datasets.live_count * (sizeof(struct ledger_dataset) + STATE_BYTES + 16);
+}
+
 const struct ledger_dataset *ledger_dataset(const struct ledger *ledger, struct bytes dataset_id)
 {
     return map_get(&ledger->datasets, dataset_id);

@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-#define VALUES_MIN    16
+#define VALUES_MIN    4
 #define DATA_MIN      64
 #define DATA_SIZE_MAX ((size_t)UINT32_MAX)
 #define LEVELS_MAX    ((size_t)1 << 40)

@@ -28,7 +28,7 @@ enum err deferred_add(struct deferred *deferred, const struct deferred_record *r
                       struct bytes text)
 {
     if (deferred->count == deferred->capacity) {
-        size_t capacity = deferred->capacity ? deferred->capacity * 2 : 8;
+        size_t capacity = deferred->capacity ? deferred->capacity * 2 : 1;
         struct deferred_record *grown = mem_realloc(deferred->records, capacity * sizeof(*grown));
         if (!grown)
             return ERR_NO_MEMORY;

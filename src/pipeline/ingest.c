@@ -26,7 +26,9 @@
 #define INGEST_LINGER_MS       20
 #define INGEST_PRESSURE_MS     50
 #define INGEST_ROUTE_BYTES_MAX (1 * MIB)
-#define INGEST_ACKS_MAX        100000
+/* What its owner finds it by, and the allocator. */
+#define INGEST_ROUTE_OWNER_BYTES 192
+#define INGEST_ACKS_MAX          100000
 
 static void source_unref(struct ingest_source *source)
 {
@@ -301,6 +303,22 @@ void ingest_source_close(struct ingest_source *source)
     source_unref(source);
 }
 
+/* Not a byte more than needed: a source may have a hundred thousand of them. */
+static enum err route_bytes_make(struct ingest_route *route, const struct route_view *view)
+{
+    struct buf encoded;
+    buf_init(&encoded, INGEST_ROUTE_BYTES_MAX);
+    enum err err = route_encode(view, &encoded);
+    buf_init(&route->encoded, encoded.size);
+    buf_init(&route->dataset_id, view->dataset_id.size);
+    if (err == ERR_OK)
+        err = buf_append(&route->encoded, encoded.data, encoded.size);
+    if (err == ERR_OK)
+        err = buf_append(&route->dataset_id, view->dataset_id.data, view->dataset_id.size);
+    buf_fini(&encoded);
+    return err;
+}
+
 enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
                           struct ingest_route **ret_route)
 {
@@ -316,23 +334,35 @@ enum err ingest_route_new(struct ingest_source *source, const struct route_view 
         return ERR_NO_MEMORY;
     route->source = source;
     route->dataset_hash = hash_bytes(whole.dataset_id);
-    buf_init(&route->encoded, INGEST_ROUTE_BYTES_MAX);
-    buf_init(&route->dataset_id, LIMIT_DATASET_ID_BYTES);
-    enum err err = route_encode(&whole, &route->encoded);
-    if (err == ERR_OK)
-        err = buf_append(&route->dataset_id, whole.dataset_id.data, whole.dataset_id.size);
+    enum err err = route_bytes_make(route, &whole);
     if (err != ERR_OK) {
         ingest_route_free(route);
         return err;
     }
+    route->loop = source->loop;
+    route->held_bytes = sizeof(*route) + route->encoded.capacity + route->dataset_id.capacity +
+                        whole.topic.size + INGEST_ROUTE_OWNER_BYTES;
+    route->loop->routes_bytes += route->held_bytes;
     *ret_route = route;
     return ERR_OK;
+}
+
+bool ingest_routes_full(const struct ingest_source *source)
+{
+    return source->loop->routes_bytes > source->loop->routes_max_bytes;
+}
+
+void ingest_loop_limit_routes(struct ingest_loop *loop, size_t size_max_bytes)
+{
+    loop->routes_max_bytes = size_max_bytes;
 }
 
 void ingest_route_free(struct ingest_route *route)
 {
     if (!route)
         return;
+    if (route->loop)
+        route->loop->routes_bytes -= route->held_bytes;
     buf_fini(&route->encoded);
     buf_fini(&route->dataset_id);
     mem_free(route);
@@ -503,8 +533,12 @@ enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
     struct ingest_loop *ingest = mem_zalloc(1, sizeof(*ingest));
     if (!ingest)
         return ERR_NO_MEMORY;
-    *ingest = (struct ingest_loop){
-        .loop = loop, .sink = *sink, .rule = *rule, .book = book, .in_flight = in_flight};
+    *ingest = (struct ingest_loop){.loop = loop,
+                                   .sink = *sink,
+                                   .rule = *rule,
+                                   .book = book,
+                                   .in_flight = in_flight,
+                                   .routes_max_bytes = SIZE_MAX};
     loop_call(loop, loop_set_up, ingest);
     *ret_loop = ingest;
     return ERR_OK;

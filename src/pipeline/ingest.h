@@ -43,6 +43,9 @@ void ingest_source_close(struct ingest_source *source);
 enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
                           struct ingest_route **ret_route) ERR_MUST_USE;
 void ingest_route_free(struct ingest_route *route);
+/* The routes of all sources of the loop hold their share of the memory: who keeps many, so as not
+ * to encode them again, gives his up before he adds one. */
+bool ingest_routes_full(const struct ingest_source *source);
 
 /* Appends "<source id>_<topic>" with / -> _, # -> wildcard, + -> plus to out (contract/data.md
  * "DataMessage"); levels > 0: only that many leading levels. Over 200 bytes: cut and ended by a

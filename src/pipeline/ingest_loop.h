@@ -48,6 +48,8 @@ enum err ingest_loop_new(struct loop *loop, const struct ingest_sink *sink,
                          _Atomic uint64_t *in_flight, struct ingest_loop **ret_loop) ERR_MUST_USE;
 /* Where repetitions are counted besides the account, under their dataset; before sources open. */
 void ingest_loop_metrics(struct ingest_loop *loop, struct service_metrics *metrics);
+/* From where on ingest_routes_full is true; before sources open. Not called: never. */
+void ingest_loop_limit_routes(struct ingest_loop *loop, size_t size_max_bytes);
 /* Submits what is open; sources should be closed by now. Acknowledgements still on their way keep
  * the loop's memory until they came. */
 void ingest_loop_close(struct ingest_loop *loop);

@@ -32,6 +32,8 @@ struct ingest_source {
 
 struct ingest_route {
     struct ingest_source *source;
+    struct ingest_loop *loop;
+    size_t held_bytes; /* as the loop counts it */
     struct buf encoded;
     struct buf dataset_id;
     uint64_t dataset_hash;
@@ -64,6 +66,8 @@ struct ingest_loop {
     uv_timer_t linger;
     uv_timer_t pressure;
     struct ingest_source *sources;
+    size_t routes_bytes; /* about, with what their owners keep of each */
+    size_t routes_max_bytes;
 };
 
 static inline struct bytes source_id(const struct ingest_source *source)

@@ -20,6 +20,9 @@
  *                         +--------+--> route             (shared as long as it stays the same)
  */
 
+/* In the map, and what the allocator adds. */
+#define DATASET_PLACE_BYTES (2 * sizeof(struct map_entry) + 64)
+
 struct dataset {
     struct dataset *colder; /* got its last clump before */
     struct dataset *warmer;
@@ -27,6 +30,7 @@ struct dataset {
     struct clump *youngest;
     uint64_t count;
     uint64_t size_bytes;
+    uint64_t fixed_bytes; /* beside the clumps, with the youngest's route */
     int64_t touched_ns;
     size_t id_size;
     uint8_t id[];
@@ -38,8 +42,8 @@ struct recent {
     struct map datasets;
     struct dataset *coldest;
     struct dataset *warmest;
-    uint64_t rows; /* the sum of rows_shown */
-    uint64_t size_bytes;
+    uint64_t rows;       /* the sum of rows_shown */
+    uint64_t size_bytes; /* all that is held, about */
     uint64_t size_max_bytes;
     int64_t ttl_ns;
     _Atomic uint32_t rows_max;
@@ -163,7 +167,18 @@ static void dataset_evict(struct recent *recent, struct dataset *dataset, struct
         clump_drop(recent, dataset, dropped);
     list_unlink(recent, dataset);
     map_remove(&recent->datasets, bytes_from(dataset->id, dataset->id_size));
+    recent->size_bytes -= dataset->fixed_bytes;
     mem_free(dataset);
+}
+
+/* Of a dataset with one message this is more than the message. Its clumps have mostly one route. */
+static void fixed_settle(struct recent *recent, struct dataset *dataset)
+{
+    const struct route_copy *route = dataset->youngest->route;
+    uint64_t fixed_bytes = sizeof(*dataset) + 2 * dataset->id_size + DATASET_PLACE_BYTES +
+                           sizeof(*route) + route->size;
+    recent->size_bytes += fixed_bytes - dataset->fixed_bytes;
+    dataset->fixed_bytes = fixed_bytes;
 }
 
 static void bytes_limit(struct recent *recent, struct clump **dropped)
@@ -185,6 +200,7 @@ static void clump_link(struct recent *recent, struct dataset *dataset, struct cl
     recent->rows += rows_shown(recent, dataset);
     dataset->size_bytes += clump->size_bytes;
     recent->size_bytes += clump->size_bytes;
+    fixed_settle(recent, dataset);
     dataset_trim(recent, dataset, dropped);
     bytes_limit(recent, dropped);
 }

@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "os/thread.h"
+#include "pipeline/clump.h"
 #include "pipeline/recent.h"
 
 #include <setjmp.h>
@@ -279,12 +280,34 @@ static void test_threads(void **state)
     recent_free(recent);
 }
 
+/* Of datasets with one short message each, most of what is held is not the message. */
+static void test_many_datasets_are_counted(void **state)
+{
+    (void)state;
+    struct recent *recent;
+    struct recent_stats stats;
+    assert_int_equal(recent_new(100, 0, &fake_clock, &recent), ERR_OK);
+    recent_limit(recent, MIB);
+    for (int i = 0; i < 3000; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "d%04d", i);
+        add(recent, id, "t", i, 1);
+        recent_stats_get(recent, &stats);
+        assert_true(stats.bytes <= MIB);
+    }
+    size_t least = sizeof(struct clump) + sizeof(struct message_view) + sizeof(struct route_copy);
+    assert_true(stats.datasets > 100 && stats.datasets < MIB / least);
+    expect_rows(recent, "d2999", 0, "2999 ");
+    recent_free(recent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ring),        cmocka_unit_test(test_evict),
-        cmocka_unit_test(test_bytes_limit), cmocka_unit_test(test_dead_letters),
-        cmocka_unit_test(test_no_memory),   cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_ring),         cmocka_unit_test(test_evict),
+        cmocka_unit_test(test_bytes_limit),  cmocka_unit_test(test_many_datasets_are_counted),
+        cmocka_unit_test(test_dead_letters), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 #pragma once
 /*
- * The other half of mqtt_pipeline.h: identities and state, kept as the journal does, and durable(),
- * which calls messages durable when a test says so. One thread.
+ * The other half of mqtt_pipeline.h: identities and state, kept as the journal does, room for
+ * routes, and durable(), which calls messages durable when a test says so. One thread.
  */
 #include "support/mqtt_pipeline.h"
 
@@ -14,6 +14,12 @@ void ingest_identities(struct ingest_source *source,
     for (uint32_t i = 0; i < 65536; i++)
         if (pipeline.known[i])
             on_identity(ctx, (uint16_t)i, &pipeline.identities[i]);
+}
+
+bool ingest_routes_full(const struct ingest_source *source)
+{
+    (void)source;
+    return false;
 }
 
 enum err ingest_session_new(struct ingest_source *source)

@@ -120,7 +120,8 @@ static enum err route_add(struct mqtt_routes *routes, const struct mqtt_route *k
 {
     size_t size = sizeof(struct mqtt_route) + topic.size + content_type.size;
     if (routes->count >= MQTT_ROUTES_MAX ||
-        routes->size_bytes + size + topic.size + ROUTE_COST_BYTES > MQTT_ROUTES_BYTES_MAX)
+        routes->size_bytes + size + topic.size + ROUTE_COST_BYTES > MQTT_ROUTES_BYTES_MAX ||
+        ingest_routes_full(routes->source))
         routes_flush(routes);
     if (routes->count * 2 >= routes->slot_count) {
         enum err err = slots_grow(routes);
