@@ -313,7 +313,8 @@ static enum err loops_begin(struct service *service)
             return err;
         service->loop_count++;
         service->loop_list[i] = &service->loops[i];
-        err = pipeline_ingest_loop(service->pipeline, &service->loops[i], &service->ingests[i]);
+        err = pipeline_ingest_loop(service->pipeline, &service->loops[i], wanted,
+                                   &service->ingests[i]);
         if (err != ERR_OK)
             return err;
     }
@@ -483,6 +484,7 @@ enum err service_start(const struct config *config, struct service **ret_service
     if (!service)
         return diag_set(diag, ERR_NO_MEMORY, "no memory to start");
     service->config = config;
+    mem_tune_limit(config->memory_limit_bytes);
     mutex_init(&service->lock);
     enum err err = service_begin(service, ret_exit_code, diag);
     if (err != ERR_OK) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SMALL_LIMIT_BYTES (512ULL * 1024 * 1024)
+
 static _Atomic uint64_t fail_countdown;
 static _Atomic int fail_happened;
 
@@ -22,6 +24,15 @@ void mem_tune(void)
 {
     mallopt(M_MMAP_THRESHOLD, 4 * 1024 * 1024);
     mallopt(M_TRIM_THRESHOLD, 32 * 1024 * 1024);
+}
+
+void mem_tune_limit(uint64_t limit_bytes)
+{
+    if (limit_bytes > SMALL_LIMIT_BYTES)
+        return;
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
+    mallopt(M_TOP_PAD, 64 * 1024);
 }
 
 void mem_fail_at(uint64_t k)

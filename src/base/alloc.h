@@ -25,6 +25,9 @@ void *mem_dup(const void *data, size_t size_bytes) __attribute__((warn_unused_re
  * which costs more than all else that happens to the messages in it (measured: 177 ns a message, 17
  * with this). Up to 32 MiB stay with the process. */
 void mem_tune(void);
+/* The same for a process that is to stay within so many bytes: with few of them, the allocator
+ * keeps less for each thread. Before there are threads. */
+void mem_tune_limit(uint64_t limit_bytes);
 
 /* Gives what is free and can be given back to the kernel. Takes milliseconds, and other threads
  * wait for some of them. */

@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-#define DATASETS_POSTPONE_NS NS_PER_S /* the first time; then twice as long, up to 8 times */
+/* The first time, for a look at the lake takes milliseconds; then twice as long, up to 64 times. */
+#define DATASETS_POSTPONE_NS (NS_PER_S / 8)
 /* Of cuts that are due, in one go: what is in the queue cannot be read in /api/data before. */
 #define DATASETS_CUT_SLICE_NS (10 * NS_PER_MS)
 #define DATASETS_MEMORY_CUTS  32
@@ -394,6 +395,15 @@ static enum err open_cut_due(struct datasets *datasets, int64_t now, int64_t *wa
     return ERR_OK;
 }
 
+static size_t memory_max(const struct datasets *datasets)
+{
+    const struct worker_options *options = datasets->options;
+    uint64_t less_bytes =
+        options->memory ? memory_gauge_batches_less(options->memory) / options->count : 0;
+    size_t max = options->memory_max_bytes;
+    return less_bytes < max / 4 * 3 ? max - less_bytes : max / 4;
+}
+
 /* Whether a postponed cut is to be tried now; if not, *ret_left_ns says when to ask again. Pace is
  * for the store's sake; it is not kept when memory is what is short. */
 static bool is_retry_due(struct datasets *datasets, const struct dataset *dataset, int64_t now,
@@ -406,7 +416,7 @@ static bool is_retry_due(struct datasets *datasets, const struct dataset *datase
     *ret_left_ns = DATASETS_POSTPONE_NS;
     if (!datasets_may_cut(datasets, dataset))
         return false;
-    if (datasets->memory_bytes > datasets->options->memory_max_bytes / 2)
+    if (datasets->memory_bytes > memory_max(datasets) / 2)
         flush_pace_charge(pace, 1, now);
     else
         return flush_pace_take(pace, dataset->opened_ns, now, ret_left_ns);
@@ -476,7 +486,7 @@ struct dataset *datasets_largest(struct datasets *datasets)
 /* What can be cut has a share of its own, however much waits: it would be cut to pieces else. */
 static bool is_too_much(const struct datasets *datasets)
 {
-    size_t max = datasets->options->memory_max_bytes;
+    size_t max = memory_max(datasets);
     size_t cuttable = datasets->memory_bytes - datasets->waiting_bytes;
     return datasets->memory_bytes > max && cuttable > max / DATASETS_CUTTABLE_SHARE;
 }
@@ -484,7 +494,7 @@ static bool is_too_much(const struct datasets *datasets)
 /* A few at a time, so that the worker goes on and looks at the clock between them. */
 bool datasets_cut_for_memory(struct datasets *datasets)
 {
-    size_t max = datasets->options->memory_max_bytes;
+    size_t max = memory_max(datasets);
     if (is_too_much(datasets))
         datasets_sweep(datasets, 0, max);
     for (int i = 0; i < DATASETS_MEMORY_CUTS && is_too_much(datasets); i++) {

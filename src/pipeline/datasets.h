@@ -10,7 +10,7 @@
 /* A dataset stands in one of these lists: closed and kept for its schema, by the time of its last
  * use; open, oldest first; or open with a cut that failed, by the time of its next try (one list
  * for each length of the wait, so that each is in order). */
-#define DATASETS_WAITS 4
+#define DATASETS_WAITS 7
 enum dataset_place {
     DATASET_IDLE,
     DATASET_OPEN,

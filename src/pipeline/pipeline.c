@@ -19,6 +19,7 @@
 #define PIPELINE_RECOVER_WAIT_NS (2 * NS_PER_MS)
 #define PIPELINE_EVICT_NS        NS_PER_S
 #define PIPELINE_TRIM_NS         (2 * NS_PER_S)
+#define PIPELINE_TRIM_NEAR_NS    (250 * NS_PER_MS)
 /* From this share of JOURNAL_MAX_BYTES the source with the most pending bytes is paused first. */
 #define PIPELINE_FIRST_PAUSE_PERCENT 80
 
@@ -142,7 +143,7 @@ static void sink_identities(void *ctx, struct bytes source_id,
     journal_identities(pipeline->options.journal, source_id, on_identity, identity_ctx);
 }
 
-enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
+enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop, uint32_t loop_count,
                               struct ingest_loop **ret_loop)
 {
     const struct ingest_sink sink = {
@@ -156,9 +157,11 @@ enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
     };
     enum err err = ingest_loop_new(loop, &sink, &pipeline->options.rule, pipeline->options.book,
                                    &pipeline->memory.in_flight_bytes, ret_loop);
-    if (err == ERR_OK)
-        ingest_loop_metrics(*ret_loop, pipeline->options.metrics);
-    return err;
+    if (err != ERR_OK)
+        return err;
+    ingest_loop_metrics(*ret_loop, pipeline->options.metrics);
+    ingest_loop_limit_routes(*ret_loop, pipeline->memory.routes_max_bytes / loop_count);
+    return ERR_OK;
 }
 
 /* --- recovery --- */
@@ -366,11 +369,16 @@ static enum err on_holder(void *ctx, struct bytes dataset_id)
 /* The allocator keeps what was freed; near the limit that is what is given back first. */
 static void memory_trim(struct pipeline *pipeline, int64_t now_ns)
 {
-    if (now_ns - pipeline->trimmed_ns < PIPELINE_TRIM_NS)
-        return;
-    pipeline->trimmed_ns = now_ns;
-    if (process_resident_bytes() > pipeline->options.memory_limit_bytes / 4 * 3)
+    uint64_t resident_bytes = process_resident_bytes();
+    bool is_near = memory_gauge_is_near(&pipeline->memory, resident_bytes);
+    int64_t pause_ns = is_near ? PIPELINE_TRIM_NEAR_NS : PIPELINE_TRIM_NS;
+    if (now_ns - pipeline->trimmed_ns >= pause_ns &&
+        resident_bytes > pipeline->options.memory_limit_bytes / 4 * 3) {
+        pipeline->trimmed_ns = now_ns;
         mem_trim();
+        resident_bytes = process_resident_bytes();
+    }
+    memory_gauge_resident(&pipeline->memory, resident_bytes);
 }
 
 void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
@@ -379,6 +387,7 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
     struct most_pending most = {0};
     journal_stats_get(pipeline->options.journal, &journal);
     atomic_store(&pipeline->journal_paused, journal.paused);
+    atomic_store(&pipeline->memory.fixed_bytes, journal.memory_bytes);
     if (journal.used_bytes >= journal.size_max_bytes / 100 * PIPELINE_FIRST_PAUSE_PERCENT)
         account_each(pipeline->options.book, on_account, &most);
     atomic_store(&pipeline->paused_first, most.account);
@@ -390,6 +399,7 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
         struct recent_stats recent;
         recent_stats_get(pipeline->options.recent, &recent);
         atomic_store(&pipeline->memory.recent_bytes, recent.bytes);
+        recent_limit(pipeline->options.recent, memory_gauge_recent_max(&pipeline->memory));
     }
 
     int64_t now_ns = clock_monotonic_ns(pipeline->options.clock);

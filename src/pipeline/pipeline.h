@@ -48,8 +48,8 @@ void pipeline_cancel_recovery(struct pipeline *pipeline);
 bool pipeline_stop(struct pipeline *pipeline, int64_t deadline_ns);
 void pipeline_free(struct pipeline *pipeline);
 
-/* An I/O loop's entrance. The caller closes and frees it (ingest_loop.h). */
-enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop,
+/* The entrance of one of loop_count I/O loops. The caller closes and frees it (ingest_loop.h). */
+enum err pipeline_ingest_loop(struct pipeline *pipeline, struct loop *loop, uint32_t loop_count,
                               struct ingest_loop **ret_loop) ERR_MUST_USE;
 
 /* Looks at the journal and the uploads and adjusts pressure and pace. Every 100 ms or so, by one

@@ -54,9 +54,7 @@ struct worker {
     struct visits visits;
     int64_t swept_ns;
     int64_t published_ns;
-    size_t told_bytes; /* as the memory gauge knows it */
-    size_t told_waiting_bytes;
-    size_t told_redo_bytes;
+    struct memory_told told; /* as the memory gauge knows it */
 };
 
 void land_job_free(struct land_job *job)
@@ -88,12 +86,17 @@ static bool must_leave(struct worker *worker)
     return leave;
 }
 
-static void pause_a_moment(struct worker *worker)
+static void pause_for(struct worker *worker, int64_t wait_ns)
 {
     datasets_beat(&worker->datasets);
     mutex_lock(&worker->lock);
-    condition_wait_for(&worker->wake, &worker->lock, WORKER_RETRY_NS);
+    condition_wait_for(&worker->wake, &worker->lock, wait_ns);
     mutex_unlock(&worker->lock);
+}
+
+static void pause_a_moment(struct worker *worker)
+{
+    pause_for(worker, WORKER_RETRY_NS);
 }
 
 /* Before a range to be made again begins or ends, what the batch holds is cut apart. */
@@ -286,38 +289,13 @@ static void bucket_work(struct worker *worker, struct shipment *const *group, si
         worker->datasets.left_something = true;
 }
 
-static void tell(_Atomic uint64_t *sum, size_t *told, size_t now)
-{
-    atomic_fetch_add_explicit(sum, (uint64_t)now - *told, memory_order_relaxed);
-    *told = now;
-}
-
 static void memory_tell(struct worker *worker)
 {
-    struct memory_gauge *gauge = worker->options.memory;
-    if (!gauge)
-        return;
-    tell(&gauge->batches_bytes, &worker->told_bytes, worker->datasets.memory_bytes);
-    tell(&gauge->waiting_bytes, &worker->told_waiting_bytes, worker->datasets.waiting_bytes);
-    tell(&gauge->redo_bytes, &worker->told_redo_bytes, worker->datasets.redo_bytes);
-}
-
-static void group_work(struct worker *worker, struct shipment *const *group)
-{
-    visits_order(&worker->visits);
-    datasets_beat(&worker->datasets);
-    for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
-        size_t end = worker->visits.ends[bucket];
-        if (begin < end) {
-            bucket_work(worker, group, begin, end);
-            (void)datasets_cut_for_memory(&worker->datasets); /* a group may touch thousands */
-        }
-        begin = end;
-    }
-    (void)datasets_cut_for_memory(&worker->datasets);
-    memory_tell(worker);
-    if (worker->datasets.postponed == 0)
-        worker->datasets.postponed_reason[0] = '\0';
+    const struct datasets *datasets = &worker->datasets;
+    if (worker->options.memory)
+        memory_gauge_tell(worker->options.memory, &worker->told,
+                          &(struct memory_told){datasets->memory_bytes, datasets->waiting_bytes,
+                                                datasets->redo_bytes});
 }
 
 static void stats_publish(struct worker *worker, int64_t now)
@@ -334,6 +312,51 @@ static void stats_publish(struct worker *worker, int64_t now)
     memcpy(worker->stats.postponed_reason, worker->datasets.postponed_reason,
            sizeof(worker->datasets.postponed_reason));
     mutex_unlock(&worker->lock);
+}
+
+/* Sources were told to stop long before, at what all batches of all workers may hold. */
+static bool is_stuck(struct worker *worker)
+{
+    const struct memory_gauge *gauge = worker->options.memory;
+    if (!gauge || worker->datasets.waiting_bytes <= worker->options.memory_max_bytes / 2)
+        return false;
+    memory_tell(worker);
+    mutex_lock(&worker->lock);
+    bool stopping = worker->stopping;
+    mutex_unlock(&worker->lock);
+    return memory_gauge_stuck(gauge) && !stopping;
+}
+
+/* While what waits for the lake or the database holds all that batches may, nothing more is taken
+ * in: blocks of new topics come to many times their size. Mostly it waits for moments only. */
+static void wait_for_others(struct worker *worker)
+{
+    int64_t wait_ns = 0;
+    while (worker->thread.started && is_stuck(worker)) {
+        datasets_cut_due(&worker->datasets, &wait_ns);
+        stats_publish(worker, now_ns(worker));
+        if (wait_ns > 0 && is_stuck(worker))
+            pause_for(worker, wait_ns < WORKER_RETRY_NS ? wait_ns : WORKER_RETRY_NS);
+    }
+}
+
+static void group_work(struct worker *worker, struct shipment *const *group)
+{
+    visits_order(&worker->visits);
+    datasets_beat(&worker->datasets);
+    for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
+        size_t end = worker->visits.ends[bucket];
+        if (begin < end) {
+            bucket_work(worker, group, begin, end);
+            (void)datasets_cut_for_memory(&worker->datasets); /* a group may touch thousands */
+            wait_for_others(worker);
+        }
+        begin = end;
+    }
+    (void)datasets_cut_for_memory(&worker->datasets);
+    memory_tell(worker);
+    if (worker->datasets.postponed == 0)
+        worker->datasets.postponed_reason[0] = '\0';
 }
 
 /* --- the thread --- */

@@ -114,6 +114,7 @@ static int set_up(void **state)
     struct fixture *fixture = mem_zalloc(1, sizeof(*fixture));
     assert_non_null(fixture);
     fake_catalog_init(&fixture->catalog);
+    fixture->memory.batches_max_bytes = 64 * MIB;
     assert_int_equal(account_book_new(&fixture->book), ERR_OK);
     mutex_init(&fixture->lock);
     condition_init(&fixture->landed);
@@ -301,6 +302,29 @@ static void test_database_away_loses_nothing(void **state)
     assert_true(stop(fixture));
     assert_int_equal(messages_of(fixture, two[0]), 20);
     assert_int_equal(messages_of(fixture, two[1]), 20);
+}
+
+/* Each message opens a batch that waits: what is still in the queue stays there. */
+static void test_what_waits_keeps_more_from_coming_in(void **state)
+{
+    struct fixture *fixture = *state;
+    struct worker_stats stats;
+    fixture->catalog.away = true;
+    fixture->memory.batches_max_bytes = 64 * KIB;
+    start(fixture, 3600, 64 * MIB, 64 * KIB);
+    for (int i = 0; i < 200; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "source_%d", i);
+        deliver(fixture, (const char *[]){name}, 1, 1, false);
+    }
+    for (int i = 0; i < 100 || !memory_gauge_stuck(&fixture->memory); i++)
+        a_moment(fixture); /* it would be through in the first of them */
+    worker_stats_get(fixture->worker, &stats);
+    assert_true(stats.queue_blocks > 100 && stats.postponed > 0);
+    assert_true(atomic_load(&fixture->memory.batches_bytes) < 256 * KIB);
+    fixture->catalog.away = false;
+    assert_true(stop(fixture));
+    assert_int_equal(fixture->job_count, 200);
 }
 
 static uint64_t account_waiting(struct fixture *fixture)
@@ -560,6 +584,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_force_closes_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_the_largest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_database_away_loses_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_waits_keeps_more_from_coming_in, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_what_waits_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_others_than_what_waits, set_up,
                                         tear_down),
