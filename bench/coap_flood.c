@@ -384,5 +384,11 @@ int main(int argc, char **argv)
            ", \"unobserved\": %" PRIu64 "}\n",
            counts.sent, (double)(last_ns - first_ns) / NS_PER_S, counts.registrations, counts.asked,
            counts.resets, counts.refused, counts.unobserved);
+    for (uint32_t i = 0; i < options.servers; i++)
+        close(sockets[i]);
+    free(polled);
+    free(message_ids);
+    free(sockets);
+    free(resources);
     return 0;
 }
