@@ -357,7 +357,7 @@ static const struct api_route routes[] = {
      .summary = "Datasets summed up by topic, most records first", .answer_schema = TOPICS_SCHEMA,
      .error_statuses = unavailable},
     {ROUTE("GET", "current", current_get),
-     .summary = "All datasets with what is not in the metadata database yet",
+     .summary = "All datasets with what is not in the metadata database yet, open batches too",
      .answer_schema = CURRENT_SCHEMA, .error_statuses = unavailable},
     {ROUTE("GET", "stats", stats_get), .summary = "Sums over all datasets",
      .answer_schema = STATS_SCHEMA, .error_statuses = unavailable},

@@ -12,6 +12,7 @@
 #include "lake/batch.h"
 
 #include "base/alloc.h"
+#include "lake/batch_watch.h"
 #include "lake/cut.h"
 #include "lake/dead_letter.h"
 #include "lake/decode.h"
@@ -64,8 +65,7 @@ struct batch {
     struct told told;
     size_t resolve_at;   /* waiting records, after a failure */
     size_t memory_bytes; /* of rows and leaves */
-    void *observed;      /* the observer's */
-    size_t observed_bytes;
+    struct batch_watch watch;
 };
 
 enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
@@ -101,8 +101,7 @@ void batch_free(struct batch *batch)
 {
     if (!batch)
         return;
-    if (batch->options.observer)
-        batch->options.observer->forget(batch->observed);
+    batch_watch_end(&batch->watch, &batch->options);
     rows_clear(&batch->rows);
     deferred_fini(&batch->deferred);
     dead_letters_fini(&batch->dead);
@@ -151,6 +150,16 @@ static enum err row_add(const struct source *source)
     }
     batch->stats.bad_timestamp += !decoder->has_time;
     return ERR_OK;
+}
+
+static void record_count(const struct source *source)
+{
+    struct batch_stats *stats = &source->batch->stats;
+    stats->rows++;
+    if (stats->first_us == 0 || source->arrival_us < stats->first_us)
+        stats->first_us = source->arrival_us;
+    if (source->arrival_us > stats->last_us)
+        stats->last_us = source->arrival_us;
 }
 
 /* A record's text as it should have been: each key once. */
@@ -217,7 +226,8 @@ static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
         err = deferred_add(&batch->deferred, &waiting, record);
     else if (err != ERR_NO_MEMORY)
         err = ERR_BUG;
-    batch->stats.rows += err == ERR_OK;
+    if (err == ERR_OK)
+        record_count(source);
     return err;
 }
 
@@ -241,7 +251,8 @@ static enum err object_add(const struct source *source, struct bytes payload)
         return ERR_AGAIN;
     }
     err = row_add(source);
-    batch->stats.rows += err == ERR_OK;
+    if (err == ERR_OK)
+        record_count(source);
     return err;
 }
 
@@ -479,6 +490,8 @@ void batch_end_block(struct batch *batch, const struct block *block)
     dedupe_settle(batch->dedupe);
     resolve_if_many(batch);
     tell(batch);
+    batch_watch_block(&batch->watch, &batch->options, batch->dataset_id, &batch->origins,
+                      &batch->stats, batch->dead.payloads.size);
 }
 
 /* --- out ----------------------------------------------------------------------------------- */
@@ -494,7 +507,7 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         batch->decoder.rescued.capacity + batch->decoder.scratch.capacity +
         dedupe_memory_bytes(batch->dedupe) + origins_memory_bytes(&batch->origins) +
         schema_memory_bytes(&batch->schema) + null_names_memory_bytes(&batch->decoder.nulls) +
-        batch->observed_bytes;
+        batch->watch.state_bytes;
 }
 
 uint64_t batch_rejected(const struct batch *batch)
@@ -544,13 +557,14 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
         if (err == ERR_OK)
             err = dedupe_save(batch->dedupe, diag); /* before it is landed, see dedupe.h */
         if (err == ERR_OK)
-            err = cut_observe(&input, &batch->observed, &batch->observed_bytes);
+            err = cut_observe(&input, &batch->watch.state, &batch->watch.state_bytes);
     }
     if (err != ERR_OK) {
         cut_fini(ret_cut);
         return err;
     }
     tell(batch); /* what waited until now */
+    batch_watch_clear(&batch->watch);
     batch_clear(batch);
     return err;
 }

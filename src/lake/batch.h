@@ -16,7 +16,19 @@
 #include "lake/dedupe.h"
 #include "lake/parquet_writer.h"
 
+#include <stdatomic.h>
+
 struct cut_input;
+
+/* What a batch holds, for other threads to read at any moment: all blocks up to block_last, or one
+ * less of them. Only ever more, until a cut has been shown to the observer: then nothing. */
+struct batch_open {
+    _Atomic uint64_t block_last; /* 0: nothing */
+    _Atomic uint64_t records;
+    _Atomic uint64_t payload_bytes; /* without dead letters */
+    _Atomic int64_t first_us;       /* arrivals of the records; 0: none */
+    _Atomic int64_t last_us;
+};
 
 /* Looks at each cut before the batch is emptied: for metadata. On the worker's thread. */
 struct batch_observer_ops {
@@ -25,6 +37,10 @@ struct batch_observer_ops {
     enum err (*cut)(void *ctx, const struct cut_input *cut, void **state);
     void (*forget)(void *state); /* the batch goes; NULL is fine */
     size_t (*memory_bytes)(const void *state);
+    /* After the first block, and again after the next one if it fails: open may be read until
+     * forget returns. May be NULL. */
+    enum err (*watch)(void *ctx, struct bytes dataset_id, struct bytes topic,
+                      const struct batch_open *open, void **state);
 };
 
 struct batch_options {
@@ -68,6 +84,8 @@ struct batch_stats {
     size_t memory_bytes;    /* held by the builders, about */
     struct position first;  /* of the first message; block 0 when empty */
     uint64_t block_last;    /* number of the last block appended */
+    int64_t first_us;       /* arrivals of the records; 0: none */
+    int64_t last_us;
 };
 void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats);
 /* Two of them, for the hot path. */

@@ -414,21 +414,10 @@ static enum err own_fields_tell(struct extraction *extraction)
 
 /* --- a cut --------------------------------------------------------------------------------- */
 
-static void moments_tell(struct extraction *extraction)
-{
-    const struct rows *rows = extraction->cut->rows;
-    int64_t first = rows->arrival_us[0], last = first;
-    for (size_t i = 1; i < rows->count; i++) {
-        first = rows->arrival_us[i] < first ? rows->arrival_us[i] : first;
-        last = rows->arrival_us[i] > last ? rows->arrival_us[i] : last;
-    }
-    extraction->change->first_us = first;
-    extraction->change->last_us = last;
-}
-
 static enum err rows_tell(struct extraction *extraction)
 {
-    moments_tell(extraction);
+    extraction->change->first_us = extraction->cut->stats.first_us;
+    extraction->change->last_us = extraction->cut->stats.last_us;
     enum err err = payload_tell(extraction);
     if (err == ERR_OK)
         err = own_fields_tell(extraction);

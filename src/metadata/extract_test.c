@@ -41,7 +41,8 @@ static size_t observer_bytes(const void *state)
     return told_memory_bytes(state);
 }
 
-static const struct batch_observer_ops observer = {observer_cut, observer_forget, observer_bytes};
+static const struct batch_observer_ops observer = {
+    .cut = observer_cut, .forget = observer_forget, .memory_bytes = observer_bytes};
 
 static void observed_setup(struct rig *rig)
 {

@@ -128,34 +128,6 @@ static struct segment *segment_find(struct metadata *metadata, struct bytes id, 
 
 /* --- from the cuts ------------------------------------------------------------------------- */
 
-struct observed {
-    struct told *told;
-    uint64_t generation;
-};
-
-static void observer_forget(void *state)
-{
-    struct observed *observed = state;
-    if (observed)
-        told_free(observed->told);
-    mem_free(observed);
-}
-
-static enum err observed_get(struct metadata *metadata, void **state)
-{
-    struct observed *observed = *state ? *state : mem_zalloc(1, sizeof(*observed));
-    uint64_t generation = atomic_load(&metadata->generation);
-    if (!observed)
-        return ERR_NO_MEMORY;
-    *state = observed;
-    if (observed->generation != generation) {
-        told_free(observed->told);
-        observed->told = NULL;
-        observed->generation = generation;
-    }
-    return ERR_OK;
-}
-
 static enum err change_register(struct metadata *metadata, struct bytes id, uint64_t through,
                                 const struct change *change)
 {
@@ -194,14 +166,10 @@ static enum err observer_cut(void *ctx, const struct cut_input *cut, void **stat
     return err;
 }
 
-static size_t observer_memory_bytes(const void *state)
-{
-    const struct observed *observed = state;
-    return observed ? sizeof(*observed) + told_memory_bytes(observed->told) : 0;
-}
-
-const struct batch_observer_ops metadata_observer = {
-    .cut = observer_cut, .forget = observer_forget, .memory_bytes = observer_memory_bytes};
+const struct batch_observer_ops metadata_observer = {.cut = observer_cut,
+                                                     .forget = observer_forget,
+                                                     .memory_bytes = observer_memory_bytes,
+                                                     .watch = observer_watch};
 
 /* --- through the journal ------------------------------------------------------------------- */
 
@@ -309,7 +277,9 @@ enum err metadata_new(const struct metadata_options *options, struct metadata **
         return ERR_NO_MEMORY;
     metadata->options = *options;
     mutex_init(&metadata->lock);
-    mutex_init(&metadata->reader_lock);
+    mutex_init(&metadata->open_lock);
+    for (size_t i = 0; i < READERS; i++)
+        mutex_init(&metadata->readers[i].lock);
     condition_init(&metadata->wake);
     map_init(&metadata->pending);
     snprintf(metadata->trouble, sizeof(metadata->trouble), "not opened yet");
@@ -357,12 +327,16 @@ void metadata_free(struct metadata *metadata)
         mem_free(pending);
     }
     map_fini(&metadata->pending);
-    database_close(metadata->reader);
     database_close(metadata->writer);
     metrics_cap_free(metadata->ids);
     metrics_cap_free(metadata->names);
     condition_fini(&metadata->wake);
-    mutex_fini(&metadata->reader_lock);
+    for (size_t i = 0; i < READERS; i++) {
+        database_close(metadata->readers[i].database);
+        mutex_fini(&metadata->readers[i].lock);
+    }
+    mem_free(metadata->open_batches); /* the batches have gone */
+    mutex_fini(&metadata->open_lock);
     mutex_fini(&metadata->lock);
     mem_free(metadata->url);
     mem_free(metadata);

@@ -54,7 +54,7 @@ enum err metadata_quality(struct metadata *metadata, struct bytes id, struct buf
 enum err metadata_topics(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
                          struct diag *diag) ERR_MUST_USE;
 enum err metadata_stats(struct metadata *metadata, struct buf *out, struct diag *diag) ERR_MUST_USE;
-/* With what has not reached the database yet. */
+/* With what has not reached the database yet: cuts, and the counts of open batches. */
 enum err metadata_current(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
                           struct diag *diag) ERR_MUST_USE;
 /* A metric that somebody else measured. */

@@ -185,10 +185,13 @@ static void round_end(struct round *round, enum err err)
 
 static void handles_close(struct metadata *metadata)
 {
-    mutex_lock(&metadata->reader_lock);
-    database_close(metadata->reader);
-    metadata->reader = NULL;
-    mutex_unlock(&metadata->reader_lock);
+    for (size_t i = 0; i < READERS; i++) {
+        struct reader *reader = &metadata->readers[i];
+        mutex_lock(&reader->lock);
+        database_close(reader->database);
+        reader->database = NULL;
+        mutex_unlock(&reader->lock);
+    }
     database_close(metadata->writer);
     metadata->writer = NULL;
     mutex_lock(&metadata->lock);
@@ -247,26 +250,28 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     return err;
 }
 
-enum err reader_get(struct metadata *metadata, struct database **ret_database, struct diag *diag)
+enum err reader_get(struct metadata *metadata, enum reader_use use, struct database **ret_database,
+                    struct diag *diag)
 {
+    struct reader *reader = &metadata->readers[use];
     enum err err = ERR_OK;
-    mutex_lock(&metadata->reader_lock);
+    mutex_lock(&reader->lock);
     mutex_lock(&metadata->lock);
     if (!metadata->open)
         err = diag_set(diag, ERR_AGAIN, "the metadata database cannot be read now: %s",
                        metadata->trouble);
     mutex_unlock(&metadata->lock);
-    if (err == ERR_OK && !metadata->reader)
-        err = database_open(metadata->url, &metadata->reader, diag);
-    *ret_database = metadata->reader;
+    if (err == ERR_OK && !reader->database)
+        err = database_open(metadata->url, &reader->database, diag);
+    *ret_database = reader->database;
     if (err != ERR_OK)
-        mutex_unlock(&metadata->reader_lock);
+        mutex_unlock(&reader->lock);
     return err;
 }
 
-void reader_put(struct metadata *metadata)
+void reader_put(struct metadata *metadata, enum reader_use use)
 {
-    mutex_unlock(&metadata->reader_lock);
+    mutex_unlock(&metadata->readers[use].lock);
 }
 
 /* --- rounds -------------------------------------------------------------------------------- */

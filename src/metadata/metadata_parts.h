@@ -1,8 +1,9 @@
 #pragma once
 /* What the metadata's files share. Locks: `lock` guards what is named under it and is held for some
- * lines; `reader_lock` keeps the reader's handle from being closed under a query. Lock order:
- * reader_lock, lock. The journal's locks are taken inside `lock`, never the other way round: the
- * journal holds none while it calls back. */
+ * lines; a reader's lock keeps its handle from being closed under a query; `open_lock` guards the
+ * list of the batches that are open. Lock order: readers in their order, lock. The journal's locks
+ * are taken inside `lock`, never the other way round: the journal holds none while it calls back.
+ */
 #include "base/map.h"
 #include "database/database.h"
 #include "metadata/change.h"
@@ -33,6 +34,41 @@ struct pending {
     struct segment *first; /* by through */
 };
 
+/* What is open of a batch; through: its last block. */
+struct open_counts {
+    uint64_t through;
+    uint64_t records;
+    uint64_t payload_bytes;
+    int64_t first_us; /* 0: none */
+    int64_t last_us;
+};
+
+/* A batch as it is observed: its state (lake/batch.h). */
+struct observed {
+    struct told *told;
+    uint64_t generation;
+    struct metadata *metadata;
+    const struct batch_open *open; /* NULL: not among the open ones yet */
+    size_t place;                  /* among them */
+    uint8_t *id;
+    size_t id_size;
+    uint8_t *topic;
+    size_t topic_size;
+};
+
+/* Handles of their own, so that what is quick never waits for what is long, nor for a write. */
+enum reader_use {
+    READER_ONE,  /* of one dataset */
+    READER_LIST, /* of all */
+    READER_WRITE,
+    READERS
+};
+
+struct reader {
+    struct mutex lock;
+    struct database *database;
+};
+
 struct metadata {
     struct metadata_options options;
     char *url;
@@ -55,8 +91,12 @@ struct metadata {
     int64_t retry_ns;
     int64_t measured_ns;
 
-    struct mutex reader_lock;
-    struct database *reader;
+    struct reader readers[READERS];
+
+    struct mutex open_lock;
+    struct observed **open_batches; /* in no order */
+    size_t open_count;
+    size_t open_capacity;
 
     struct metrics_cap *ids; /* that have series of their own */
     struct metrics_cap *names;
@@ -68,9 +108,22 @@ enum err segments_merge(struct segment *first, const struct segment *end) ERR_MU
 /* Lets the thread look at once. */
 void metadata_wake(struct metadata *metadata);
 /* For queries, with the reader's lock held until reader_put. */
-enum err reader_get(struct metadata *metadata, struct database **ret_database,
+enum err reader_get(struct metadata *metadata, enum reader_use use, struct database **ret_database,
                     struct diag *diag) ERR_MUST_USE;
-void reader_put(struct metadata *metadata);
+void reader_put(struct metadata *metadata, enum reader_use use);
+
+/* metadata_open.c */
+enum err observed_get(struct metadata *metadata, void **state) ERR_MUST_USE;
+void observer_forget(void *state);
+size_t observer_memory_bytes(const void *state);
+enum err observer_watch(void *ctx, struct bytes id, struct bytes topic,
+                        const struct batch_open *open, void **state) ERR_MUST_USE;
+/* Calls on_open, which may not block, for each batch that holds something. To be read before the
+ * segments, and these before the database. */
+enum err open_each(struct metadata *metadata,
+                   enum err (*on_open)(void *ctx, struct bytes id, struct bytes topic,
+                                       const struct open_counts *counts),
+                   void *ctx) ERR_MUST_USE;
 
 /* metadata_commit.c: the thread. */
 void metadata_run(void *ctx);

@@ -231,7 +231,7 @@ enum err metadata_quality_post(struct metadata *metadata, struct bytes id, struc
     metadata_second(clock_realtime_us(metadata->options.clock), at);
     struct database_value values[] = {database_text(id), database_text(name),
                                       database_number(value), database_text(bytes_from_text(at))};
-    enum err err = reader_get(metadata, &database, diag);
+    enum err err = reader_get(metadata, READER_WRITE, &database, diag);
     if (err != ERR_OK)
         return err;
     err = database_query(
@@ -239,7 +239,7 @@ enum err metadata_quality_post(struct metadata *metadata, struct bytes id, struc
         "INSERT INTO data_quality (ingestion_id, metric_name, metric_value, measurement_time) "
         "VALUES ($1, $2, $3, $4)",
         values, 4, NULL, NULL, NULL, diag);
-    reader_put(metadata);
+    reader_put(metadata, READER_WRITE);
     if (err == ERR_OK)
         gauge_show(metadata, id, name, value);
     return err;
@@ -257,11 +257,11 @@ enum err metadata_cleanup(struct metadata *metadata, int64_t days_to_keep, int64
         return ERR_OK; /* nothing is so old */
     metadata_second(now_us - keep_us, before);
     struct database_value values[] = {database_text(bytes_from_text(before))};
-    enum err err = reader_get(metadata, &database, diag);
+    enum err err = reader_get(metadata, READER_WRITE, &database, diag);
     if (err != ERR_OK)
         return err;
     err = database_query(database, "DELETE FROM data_quality WHERE measurement_time < $1", values,
                          1, NULL, NULL, ret_deleted, diag);
-    reader_put(metadata);
+    reader_put(metadata, READER_WRITE);
     return err;
 }

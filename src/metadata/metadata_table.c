@@ -113,8 +113,7 @@ static enum err progress_set(struct database_transaction *transaction, const cha
 
 /* --- the row ------------------------------------------------------------------------------- */
 
-/* What is no array, or cannot be read, begins anew. */
-static json_t *array_read(const struct database_value *value)
+json_t *metadata_array_read(const struct database_value *value)
 {
     json_t *array = NULL;
     if (value->kind == DATABASE_TEXT)
@@ -140,7 +139,7 @@ static int64_t moment_read(const struct database_value *value)
     return us;
 }
 
-enum err metadata_row_read(struct metadata_row *row, const struct database_value *columns)
+enum err metadata_row_counts(struct metadata_row *row, const struct database_value *columns)
 {
     row->exists = true;
     row->record_count = integer_read(&columns[0]);
@@ -153,9 +152,20 @@ enum err metadata_row_read(struct metadata_row *row, const struct database_value
         if (!row->topic)
             return ERR_NO_MEMORY;
     }
-    row->sensors = array_read(&columns[6]);
-    row->fields = array_read(&columns[7]);
+    return ERR_OK;
+}
+
+enum err metadata_row_trees(struct metadata_row *row, const struct database_value *columns)
+{
+    row->sensors = metadata_array_read(&columns[METADATA_ROW_SENSORS]);
+    row->fields = metadata_array_read(&columns[METADATA_ROW_FIELDS]);
     return row->sensors && row->fields ? ERR_OK : ERR_NO_MEMORY;
+}
+
+enum err metadata_row_read(struct metadata_row *row, const struct database_value *columns)
+{
+    enum err err = metadata_row_counts(row, columns);
+    return err == ERR_OK ? metadata_row_trees(row, columns) : err;
 }
 
 static enum err on_row(void *ctx, const struct database_value *columns, size_t count)

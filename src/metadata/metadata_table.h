@@ -42,11 +42,20 @@ struct metadata_row {
 void metadata_row_fini(struct metadata_row *row);
 /* From these columns of dataset_metadata. */
 #define METADATA_ROW_COLUMNS 8
+#define METADATA_ROW_SENSORS 6
+#define METADATA_ROW_FIELDS  7
 #define METADATA_ROW_SQL                                                                           \
     "record_count, data_size_bytes, unique_sensor_count, first_seen, last_seen, topic, "           \
     "unique_sensor_ids, schema_fields"
 enum err metadata_row_read(struct metadata_row *row,
                            const struct database_value *columns) ERR_MUST_USE;
+/* Its two halves: all but sensors and fields, and these. */
+enum err metadata_row_counts(struct metadata_row *row,
+                             const struct database_value *columns) ERR_MUST_USE;
+enum err metadata_row_trees(struct metadata_row *row,
+                            const struct database_value *columns) ERR_MUST_USE;
+/* What is no array, or cannot be read, is an empty one; NULL: no memory. */
+json_t *metadata_array_read(const struct database_value *value);
 
 /* What was added to a field, for the schema evolution. */
 struct metadata_evolution {
