@@ -125,6 +125,41 @@ static void test_parameter_numbers(void **state)
     database_close(database);
 }
 
+static enum err on_two(void *ctx, const struct database_value *columns, size_t count)
+{
+    ((int64_t *)ctx)[0] = columns[0].integer;
+    ((int64_t *)ctx)[1] = (int64_t)count;
+    return ERR_STOPPED;
+}
+
+/* More statements than are kept prepared, each several times; one that ended in the middle, and
+ * one whose table has changed. */
+static void test_statements_again(void **state)
+{
+    (void)state;
+    struct database *database = open_ok("again.db");
+    char sql[128];
+    struct diag diag = {0};
+    int64_t seen[2];
+    assert_int_equal(
+        database_exec(database, "CREATE TABLE t (a INTEGER); INSERT INTO t VALUES (3), (4)", &diag),
+        ERR_OK);
+    for (int i = 0; i < 200; i++) {
+        struct database_value value = database_integer(i);
+        snprintf(sql, sizeof(sql), "SELECT %d + $1, * FROM t", i % 50);
+        assert_int_equal(database_query(database, sql, &value, 1, on_two, seen, NULL, &diag),
+                         ERR_STOPPED);
+        assert_int_equal(seen[0], i % 50 + i);
+        assert_int_equal(seen[1], i < 150 ? 2 : 3);
+        if (i == 149) /* nothing that was not read to its end stands in the way */
+            assert_int_equal(database_exec(database, "ALTER TABLE t ADD COLUMN b INTEGER", &diag),
+                             ERR_OK);
+    }
+    assert_int_equal(database_query(database, sql, NULL, 0, on_two, seen, NULL, &diag),
+                     ERR_INVALID); /* no parameter of before is left */
+    database_close(database);
+}
+
 static void test_wrong_sql(void **state)
 {
     (void)state;
@@ -291,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_parameter_numbers),
+        cmocka_unit_test(test_statements_again),
         cmocka_unit_test(test_wrong_sql),
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_failures_are_told_apart),

@@ -1,6 +1,7 @@
 #include "database/sqlite.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/fs.h"
@@ -16,10 +17,20 @@
 #define SETTLE_NS        (500 * NS_PER_MS)
 #define SETTLE_STEP_MS   10
 #define PROBE_TIMEOUT_MS 1000
+#define STATEMENTS_MAX   32
+
+/* One that was prepared, between its uses: reset, so that it holds no lock. */
+struct statement {
+    uint64_t hash; /* of its text */
+    sqlite3_stmt *handle;
+    uint64_t used; /* when; 0: none is here */
+};
 
 struct sqlite {
     struct database base;
     sqlite3 *handle;
+    struct statement statements[STATEMENTS_MAX];
+    uint64_t uses;
 };
 
 static enum err err_from_sqlite(int code)
@@ -181,6 +192,47 @@ static enum err run(struct sqlite *sqlite, sqlite3_stmt *statement, database_on_
     }
 }
 
+/* The place of the statement, or of the one that was not used for longest. */
+static struct statement *statement_place(struct sqlite *sqlite, const char *sql, uint64_t hash)
+{
+    struct statement *oldest = &sqlite->statements[0];
+    for (size_t i = 0; i < STATEMENTS_MAX; i++) {
+        struct statement *at = &sqlite->statements[i];
+        if (at->handle && at->hash == hash && strcmp(sqlite3_sql(at->handle), sql) == 0)
+            return at;
+        if (at->used < oldest->used)
+            oldest = at;
+    }
+    (void)sqlite3_finalize(oldest->handle);
+    *oldest = (struct statement){.hash = hash};
+    return oldest;
+}
+
+/* Prepared once, and again by SQLite itself when the tables have changed. */
+static enum err statement_get(struct sqlite *sqlite, const char *sql, sqlite3_stmt **ret_statement,
+                              struct diag *diag)
+{
+    struct statement *statement = statement_place(sqlite, sql, hash_bytes(bytes_from_text(sql)));
+    if (!statement->handle) {
+        int code = sqlite3_prepare_v3(sqlite->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                      &statement->handle, NULL);
+        if (code != SQLITE_OK)
+            return fail(sqlite, code, "prepare a statement", diag);
+        if (!statement->handle)
+            return diag_set(diag, ERR_INVALID, "an empty SQL statement");
+    }
+    statement->used = ++sqlite->uses;
+    *ret_statement = statement->handle;
+    return ERR_OK;
+}
+
+/* The parameters are the caller's, and gone soon. */
+static void statement_put(sqlite3_stmt *statement)
+{
+    (void)sqlite3_reset(statement); /* says again what step said */
+    (void)sqlite3_clear_bindings(statement);
+}
+
 static enum err sqlite_query(struct database *database, const char *sql,
                              const struct database_value *parameters, size_t parameter_count,
                              database_on_row on_row, void *ctx, int64_t *ret_changes,
@@ -188,15 +240,13 @@ static enum err sqlite_query(struct database *database, const char *sql,
 {
     struct sqlite *sqlite = (struct sqlite *)database;
     sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(sqlite->handle, sql, -1, &statement, NULL);
-    if (code != SQLITE_OK)
-        return fail(sqlite, code, "prepare a statement", diag);
-    if (!statement)
-        return diag_set(diag, ERR_INVALID, "an empty SQL statement");
-    code = bind_all(statement, parameters, parameter_count);
-    enum err err = code == SQLITE_OK ? run(sqlite, statement, on_row, ctx, diag)
-                                     : fail(sqlite, code, "bind parameters", diag);
-    (void)sqlite3_finalize(statement); /* says again what step said */
+    enum err err = statement_get(sqlite, sql, &statement, diag);
+    if (err != ERR_OK)
+        return err;
+    int code = bind_all(statement, parameters, parameter_count);
+    err = code == SQLITE_OK ? run(sqlite, statement, on_row, ctx, diag)
+                            : fail(sqlite, code, "bind parameters", diag);
+    statement_put(statement);
     if (!err && ret_changes)
         *ret_changes = sqlite3_changes64(sqlite->handle);
     return err;
@@ -256,8 +306,10 @@ static enum err sqlite_probe(struct database *database, struct diag *diag)
 static void sqlite_close(struct database *database)
 {
     struct sqlite *sqlite = (struct sqlite *)database;
+    for (size_t i = 0; i < STATEMENTS_MAX; i++)
+        (void)sqlite3_finalize(sqlite->statements[i].handle);
     int code = sqlite3_close(sqlite->handle);
-    assert(code == SQLITE_OK); /* no statement outlives its query */
+    assert(code == SQLITE_OK); /* all statements are in the list */
     mutex_fini(&database->mutex);
     mem_free(sqlite);
 }
