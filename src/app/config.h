@@ -87,6 +87,7 @@ struct config {
     char *database_path; /* worked out from database_url: the SQLite file, or "" */
     char *metadata_db_path;
     uint64_t metadata_quality_seconds;
+    uint64_t metadata_quality_days;
 
     /* Journal and memory */
     char *journal_dir;

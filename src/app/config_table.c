@@ -88,6 +88,8 @@ const struct config_variable config_table[] = {
      .check = config_rules_path, .help = "metadata of the datasets"},
     {"METADATA_QUALITY_SECONDS", INTEGER(metadata_quality_seconds, 1, 31536000), .fallback = "3600",
      .help = "a dataset's data quality is measured this often"},
+    {"METADATA_QUALITY_DAYS", INTEGER(metadata_quality_days, 0, 36500), .fallback = "30",
+     .help = "these measurements are deleted when they are so old; 0 = never"},
     {"JOURNAL_DIR", TEXT(journal_dir), .fallback = "./data/journal", .check = config_rules_path,
      .help = "the journal, and the spool inside it"},
     {"JOURNAL_MAX_BYTES", BYTES(journal_max_bytes, 128 * MIB, 1024 * 1024 * GIB),

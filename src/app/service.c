@@ -122,6 +122,7 @@ static enum err metadata_begin(struct service *service)
             .metrics = service->metrics,
             .series_max = config->metrics_partitions_max,
             .quality_seconds = (uint32_t)config->metadata_quality_seconds,
+            .quality_days = (uint32_t)config->metadata_quality_days,
         },
         &service->metadata);
 }

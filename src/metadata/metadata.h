@@ -26,6 +26,7 @@ struct metadata_options {
     struct metrics *metrics;  /* may be NULL */
     size_t series_max;        /* datasets that have metrics of their own */
     uint32_t quality_seconds; /* between two measurements of a dataset */
+    uint32_t quality_days;    /* measurements are kept; 0: for ever */
 };
 
 enum err metadata_new(const struct metadata_options *options,

@@ -18,6 +18,8 @@
 #define COMMIT_WAIT_NS      NS_PER_S
 #define RETRY_NS            (2 * NS_PER_S)
 #define MEASURE_NS          (2 * NS_PER_S)
+#define FRESHEN_NS          (10 * NS_PER_S)
+#define EXPIRE_NS           (3600 * NS_PER_S) /* and not in the first hour */
 #define WRITER_PATIENCE_MS  2000
 
 /* A dataset's segments in the transaction at hand. */
@@ -308,20 +310,36 @@ static enum err round_commit(struct metadata *metadata, size_t *ret_count, struc
     return err;
 }
 
+/* What has its time. */
+static enum err quality_work(struct metadata *metadata, struct diag *diag)
+{
+    int64_t now_ns = clock_monotonic_ns(metadata->options.clock);
+    bool more = false;
+    enum err err = ERR_OK;
+    if (now_ns - metadata->measured_ns < MEASURE_NS)
+        return ERR_OK;
+    metadata->measured_ns = now_ns;
+    err = quality_measure(metadata, metadata->writer, diag);
+    if (err == ERR_OK && now_ns - metadata->freshened_ns >= FRESHEN_NS) {
+        metadata->freshened_ns = now_ns;
+        err = quality_freshen(metadata, metadata->writer, diag);
+    }
+    if (err == ERR_OK && now_ns - metadata->expired_ns >= EXPIRE_NS) {
+        err = quality_expire(metadata, metadata->writer, &more, diag);
+        metadata->expired_ns = more ? metadata->expired_ns : now_ns;
+    }
+    return err;
+}
+
 /* *ret_more: there is more to commit now. */
 static enum err work(struct metadata *metadata, bool *ret_more, struct diag *diag)
 {
     size_t count = 0;
-    int64_t now_ns = clock_monotonic_ns(metadata->options.clock);
     enum err err = writer_open(metadata, diag);
     if (err == ERR_OK)
         err = round_commit(metadata, &count, diag);
     *ret_more = err == ERR_OK && count == COMMIT_DATASETS_MAX;
-    if (err == ERR_OK && now_ns - metadata->measured_ns >= MEASURE_NS) {
-        metadata->measured_ns = now_ns;
-        err = quality_measure(metadata, metadata->writer, diag);
-    }
-    return err;
+    return err == ERR_OK ? quality_work(metadata, diag) : err;
 }
 
 static bool wait_for_work(struct metadata *metadata, bool more)
@@ -352,6 +370,7 @@ void metadata_run(void *ctx)
 {
     struct metadata *metadata = ctx;
     bool more = true;
+    metadata->expired_ns = clock_monotonic_ns(metadata->options.clock);
     for (;;) {
         bool stopping = wait_for_work(metadata, more);
         bool good = true;

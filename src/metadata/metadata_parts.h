@@ -90,6 +90,8 @@ struct metadata {
     struct database *writer;
     int64_t retry_ns;
     int64_t measured_ns;
+    int64_t freshened_ns;
+    int64_t expired_ns;
 
     struct reader readers[READERS];
 
@@ -131,6 +133,13 @@ void metadata_run(void *ctx);
 /* metadata_quality.c */
 enum err quality_measure(struct metadata *metadata, struct database *database,
                          struct diag *diag) ERR_MUST_USE;
+/* Sets the gauges of freshness as it is now: between two measurements it goes on. */
+enum err quality_freshen(struct metadata *metadata, struct database *database,
+                         struct diag *diag) ERR_MUST_USE;
+/* Deletes some of our measurements that are older than they are to be kept; what others posted
+ * stays until somebody cleans up. *ret_more: there may be more. */
+enum err quality_expire(struct metadata *metadata, struct database *database, bool *ret_more,
+                        struct diag *diag) ERR_MUST_USE;
 /* Sets the gauges as they were measured last. */
 enum err quality_load(struct metadata *metadata, struct database *database,
                       struct diag *diag) ERR_MUST_USE;

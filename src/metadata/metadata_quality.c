@@ -2,6 +2,9 @@
  * Data quality: what the changes counted since a dataset's last measurement (table dataset_quality)
  * becomes rows of data_quality, and gauges. A new dataset is measured at once, then each
  * quality_seconds; one that gets nothing has only its freshness measured, for FORGET_US.
+ *
+ * Freshness goes by the last arrival that is known here: in the database, or in an open batch,
+ * which may stay open for long.
  */
 #include "base/alloc.h"
 #include "metadata/metadata_parts.h"
@@ -13,6 +16,8 @@
 #define LOADED_MAX   20000
 #define FORGET_US    (7 * 86400 * US_PER_S)
 #define GAUGE_NAME   "ingestor_data_quality"
+#define FRESHNESS    "freshness_seconds"
+#define EXPIRED_MAX  5000 /* rows at once */
 
 /* --- gauges -------------------------------------------------------------------------------- */
 
@@ -51,6 +56,64 @@ enum err quality_load(struct metadata *metadata, struct database *database, stru
                           "WHERE id IN (SELECT max(id) FROM data_quality "
                           "GROUP BY ingestion_id, metric_name LIMIT $1)",
                           &limit, 1, on_loaded, metadata, NULL, diag);
+}
+
+/* --- arrivals ------------------------------------------------------------------------------ */
+
+/* Dataset id -> the last arrival in its open batch, as a pointer. */
+
+static enum err on_open_arrival(void *ctx, struct bytes id, struct bytes topic,
+                                const struct open_counts *counts)
+{
+    (void)topic;
+    return counts->last_us > 0 ? map_put(ctx, id, (void *)(uintptr_t)counts->last_us) : ERR_OK;
+}
+
+static int64_t last_arrival_us(const struct map *open, struct bytes id, int64_t stored_us)
+{
+    int64_t open_us = (int64_t)(uintptr_t)map_get(open, id);
+    return open_us > stored_us ? open_us : stored_us;
+}
+
+static double freshness(int64_t now_us, int64_t last_us)
+{
+    return now_us > last_us ? (double)(now_us - last_us) / (double)US_PER_S : 0;
+}
+
+struct freshening {
+    struct metadata *metadata;
+    struct map open;
+    int64_t now_us;
+};
+
+static enum err on_arrival(void *ctx, const struct database_value *columns, size_t count)
+{
+    struct freshening *freshening = ctx;
+    if (count != 2 || columns[0].kind != DATABASE_TEXT)
+        return ERR_OK;
+    int64_t last_us = last_arrival_us(&freshening->open, columns[0].bytes, columns[1].integer);
+    gauge_show(freshening->metadata, columns[0].bytes, bytes_from_text(FRESHNESS),
+               freshness(freshening->now_us, last_us));
+    return ERR_OK;
+}
+
+enum err quality_freshen(struct metadata *metadata, struct database *database, struct diag *diag)
+{
+    struct freshening freshening = {.metadata = metadata,
+                                    .now_us = clock_realtime_us(metadata->options.clock)};
+    struct database_value values[] = {database_integer(freshening.now_us - FORGET_US),
+                                      database_integer((int64_t)metadata->options.series_max)};
+    if (!metadata->options.metrics)
+        return ERR_OK;
+    map_init(&freshening.open);
+    enum err err = open_each(metadata, on_open_arrival, &freshening.open);
+    if (err == ERR_OK) /* the first ones have the series */
+        err = database_query(database,
+                             "SELECT ingestion_id, last_us FROM dataset_quality "
+                             "WHERE measured_us > 0 AND last_us > $1 ORDER BY rowid LIMIT $2",
+                             values, 2, on_arrival, &freshening, NULL, diag);
+    map_fini(&freshening.open);
+    return err;
 }
 
 /* --- measuring ----------------------------------------------------------------------------- */
@@ -137,8 +200,7 @@ static enum err due_values(const struct due *due, int64_t now_us,
                            (double)sums[ratios[i].of] / (double)sums[ratios[i].in]);
     if (err == ERR_OK && sums[RECORDS] > 0)
         err = on_value(ctx, due, "schema_changes", (double)sums[SCHEMA_CHANGES]);
-    double fresh = (double)(now_us - sums[LAST_US]) / (double)US_PER_S;
-    return err == ERR_OK ? on_value(ctx, due, "freshness_seconds", fresh > 0 ? fresh : 0) : err;
+    return err == ERR_OK ? on_value(ctx, due, FRESHNESS, freshness(now_us, sums[LAST_US])) : err;
 }
 
 struct writing {
@@ -201,6 +263,21 @@ static enum err due_find(struct measuring *measuring, struct database *database,
         values, 3, on_due, measuring, NULL, diag);
 }
 
+static enum err due_arrivals(struct measuring *measuring)
+{
+    struct map open;
+    map_init(&open);
+    enum err err = ERR_OK;
+    if (measuring->count > 0)
+        err = open_each(measuring->metadata, on_open_arrival, &open);
+    for (size_t i = 0; i < measuring->count; i++) {
+        struct due *due = &measuring->due[i];
+        due->sums[LAST_US] = last_arrival_us(&open, due->id, due->sums[LAST_US]);
+    }
+    map_fini(&open);
+    return err;
+}
+
 /* The sums are read by the only thread that changes them. */
 enum err quality_measure(struct metadata *metadata, struct database *database, struct diag *diag)
 {
@@ -210,6 +287,8 @@ enum err quality_measure(struct metadata *metadata, struct database *database, s
     measuring->metadata = metadata;
     measuring->now_us = clock_realtime_us(metadata->options.clock);
     enum err err = due_find(measuring, database, diag);
+    if (err == ERR_OK)
+        err = due_arrivals(measuring);
     if (err == ERR_OK && measuring->count > 0)
         err = database_transact(database, measure_run, measuring, diag);
     for (size_t i = 0; i < measuring->count; i++) {
@@ -218,6 +297,31 @@ enum err quality_measure(struct metadata *metadata, struct database *database, s
         mem_free((void *)(uintptr_t)measuring->due[i].id.data);
     }
     mem_free(measuring);
+    return err;
+}
+
+/* --- the end of a measurement -------------------------------------------------------------- */
+
+enum err quality_expire(struct metadata *metadata, struct database *database, bool *ret_more,
+                        struct diag *diag)
+{
+    char before[METADATA_MOMENT_BYTES];
+    int64_t keep_us = (int64_t)metadata->options.quality_days * 86400 * US_PER_S;
+    int64_t deleted = 0;
+    *ret_more = false;
+    if (keep_us == 0)
+        return ERR_OK;
+    metadata_second(clock_realtime_us(metadata->options.clock) - keep_us, before);
+    struct database_value values[] = {database_text(bytes_from_text(before)),
+                                      database_integer(EXPIRED_MAX)};
+    enum err err = database_query(
+        database,
+        "DELETE FROM data_quality WHERE id IN (SELECT id FROM data_quality "
+        "WHERE measurement_time < $1 AND metric_name IN ('completeness', "
+        "'missing_timestamp_ratio', 'late_ratio', 'rescued_ratio', 'duplicate_ratio', "
+        "'schema_changes', '" FRESHNESS "') LIMIT $2)",
+        values, 2, NULL, NULL, &deleted, diag);
+    *ret_more = deleted == EXPIRED_MAX;
     return err;
 }
 

@@ -8,6 +8,12 @@
 
 #define DATASET_SQL                                                                                \
     "SELECT " METADATA_ROW_SQL ", ingestion_id, created_at, updated_at FROM dataset_metadata "
+/* Sorts the places and not the rows, which are long; the limit keeps SQLite from leaving the order
+ * out. */
+#define LIST_SQL                                                                                   \
+    "SELECT " METADATA_ROW_SQL ", d.ingestion_id, created_at, updated_at FROM "                    \
+    "(SELECT rowid AS place FROM dataset_metadata ORDER BY last_seen DESC, ingestion_id "          \
+    "LIMIT -1) CROSS JOIN dataset_metadata d ON d.rowid = place"
 #define DATASET_COLUMNS (METADATA_ROW_COLUMNS + 3)
 #define ACTIVE_US       (3600 * US_PER_S)
 
@@ -59,8 +65,7 @@ enum err metadata_datasets(struct metadata *metadata, struct buf *out, uint64_t 
 {
     struct answer answer = {.out = out};
     buf_text(out, "{\"datasets\":[");
-    enum err err = query(metadata, READER_LIST, DATASET_SQL "ORDER BY last_seen DESC, ingestion_id",
-                         NULL, 0, on_dataset, &answer, diag);
+    enum err err = query(metadata, READER_LIST, LIST_SQL, NULL, 0, on_dataset, &answer, diag);
     buf_printf(out, "],\"total\":%llu}", (unsigned long long)answer.count);
     *ret_count = answer.count;
     return err;
