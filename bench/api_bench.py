@@ -32,14 +32,15 @@ TOPIC = "smartcity/sensors"
 
 
 class Service:
-    def __init__(self, options, folder, source=None):
+    def __init__(self, options, folder, source=None, databases=None):
+        databases = databases or folder
         config = folder / "ingestor.yaml"
         config.write_text(json.dumps({"sources": [source] if source else []}))
         environment = dict(
             os.environ, PORT="0", HOST="127.0.0.1", AUTO_REGISTER="false", LOG_FORMAT="text",
             JOURNAL_DIR=str(folder / "journal"), OBJECT_STORE_URL=f"file://{folder}/lake",
             METADATA_DB_PATH=str(folder / "metadata.db"),
-            INGESTOR_DATABASE_URL=f"sqlite:///{folder}/ingestor.db")
+            INGESTOR_DATABASE_URL=f"sqlite:///{databases}/ingestor.db")
         self.lines = []
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
@@ -77,7 +78,7 @@ class Client:
 
 
 @contextlib.contextmanager
-def flood(options, folder, rate, topics, messages):
+def flood(options, folder, rate, topics, messages, databases=None):
     """A broker at that rate and a service that reads from it."""
     broker = subprocess.Popen(
         [options.build / "scripted_broker", "--flood", "--qos", "1", "--rate", str(rate), "--topics",
@@ -89,7 +90,9 @@ def flood(options, folder, rate, topics, messages):
         threading.Thread(target=drain, args=(broker.stdout, []), daemon=True).start()
         service = Service(options, folder, {
             "name": "flood", "type_name": "mqtt",
-            "config": {"broker": "127.0.0.1", "port": port, "qos": 1, "topics": [TOPIC + "/#"]}})
+            "config": {"broker": "127.0.0.1", "port": port, "qos": 1, "topics": [TOPIC + "/#"]}},
+            databases)
+        service.broker, service.broker_port = broker, port
         service.ready_s()
         while received(service) == 0:
             time.sleep(0.05)
