@@ -93,11 +93,26 @@ static enum err topics_get(const struct api_services *services, struct api_reque
     return list_answer(services, response, metadata_topics, "topics");
 }
 
+static enum err recent_each(void *ctx, struct bytes id, uint32_t row_limit,
+                            enum err (*on_row)(void *ctx, struct bytes json), void *row_ctx)
+{
+    return recent_rows(ctx, id, row_limit, on_row, row_ctx);
+}
+
 static enum err current_get(const struct api_services *services, struct api_request *request,
                             struct api_response *response)
 {
+    uint64_t count = 0;
+    struct diag diag = {0};
+    char message[MESSAGE_BYTES];
+    const struct metadata_rows rows = {recent_each, services->recent};
     (void)request;
-    return list_answer(services, response, metadata_current, "datasets");
+    if (!services->metadata)
+        return no_metadata(response);
+    api_data_begin(&response->body);
+    enum err err = metadata_current(services->metadata, &rows, &response->body, &count, &diag);
+    snprintf(message, sizeof(message), "Retrieved %llu datasets", (unsigned long long)count);
+    return finished(response, err, (struct bytes){0}, &diag, message);
 }
 
 static enum err stats_get(const struct api_services *services, struct api_request *request,

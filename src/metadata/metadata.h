@@ -55,9 +55,16 @@ enum err metadata_quality(struct metadata *metadata, struct bytes id, struct buf
 enum err metadata_topics(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
                          struct diag *diag) ERR_MUST_USE;
 enum err metadata_stats(struct metadata *metadata, struct buf *out, struct diag *diag) ERR_MUST_USE;
-/* With what has not reached the database yet: cuts, and the counts of open batches. */
-enum err metadata_current(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
-                          struct diag *diag) ERR_MUST_USE;
+/* Gives a dataset's newest rows, at most row_limit of them, as JSON objects. */
+struct metadata_rows {
+    enum err (*each)(void *ctx, struct bytes id, uint32_t row_limit,
+                     enum err (*on_row)(void *ctx, struct bytes json), void *row_ctx);
+    void *ctx;
+};
+/* With what has not reached the database yet: cuts, and the counts of open batches. Of a dataset
+ * that has been cut never, fields and sensors are those of its newest rows. */
+enum err metadata_current(struct metadata *metadata, const struct metadata_rows *rows,
+                          struct buf *out, uint64_t *ret_count, struct diag *diag) ERR_MUST_USE;
 /* A metric that somebody else measured. */
 enum err metadata_quality_post(struct metadata *metadata, struct bytes id, struct bytes name,
                                double value, struct diag *diag) ERR_MUST_USE;

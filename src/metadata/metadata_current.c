@@ -6,10 +6,14 @@
 #include "base/alloc.h"
 #include "metadata/metadata_json.h"
 #include "metadata/metadata_parts.h"
+#include "metadata/row_fields.h"
 
 #include <string.h>
 
 #define NOTED_BYTES_MAX (1024 * MIB)
+/* Of datasets that were never cut: more are shown with their counts only. */
+#define LOOKED_AT_MAX      200
+#define LOOKED_AT_ROWS_MAX 20
 
 /* A segment's copy. */
 struct waiting {
@@ -27,8 +31,10 @@ struct noted {
 
 /* All but the map's own lives in the arena. */
 struct current {
+    const struct metadata_rows *rows;
     struct buf *out;
     uint64_t count;
+    uint32_t looked_at;
     struct arena arena;
     struct map noted; /* dataset id -> struct noted */
 };
@@ -209,14 +215,34 @@ static enum err on_current(void *ctx, const struct database_value *columns, size
     return err;
 }
 
+static enum err rows_merge(struct current *current, struct bytes id, struct metadata_row *row)
+{
+    struct row_fields fields;
+    if (current->looked_at == LOOKED_AT_MAX)
+        return ERR_OK;
+    current->looked_at++;
+    row_fields_init(&fields);
+    enum err err =
+        current->rows->each(current->rows->ctx, id, LOOKED_AT_ROWS_MAX, row_fields_add, &fields);
+    row_fields_end(&fields);
+    if (err == ERR_OK)
+        err = metadata_row_merge(row, &fields.change, ignore_evolution, NULL);
+    row_fields_fini(&fields);
+    return err;
+}
+
 static enum err put_newcomer(struct current *current, const struct map_entry *entry)
 {
+    const struct noted *noted = entry->value;
+    struct bytes id = bytes_from(entry->key, entry->key_size);
     struct metadata_row row = {.sensors = json_array(), .fields = json_array()};
     enum err err = row.sensors && row.fields ? ERR_OK : ERR_NO_MEMORY;
+    if (err == ERR_OK && !noted->first)
+        err = rows_merge(current, id, &row);
     if (err == ERR_OK)
-        err = noted_merge(&row, entry->value, 0, NULL);
+        err = noted_merge(&row, noted, 0, NULL);
     if (err == ERR_OK)
-        err = put_current(current, bytes_from(entry->key, entry->key_size), &row, NULL);
+        err = put_current(current, id, &row, NULL);
     if (err == ERR_OK) {
         buf_byte(current->out, ',');
         put_moment(current->out, "updated_at", 0);
@@ -243,10 +269,10 @@ static enum err put_rows(struct metadata *metadata, struct current *current, str
     return err;
 }
 
-enum err metadata_current(struct metadata *metadata, struct buf *out, uint64_t *ret_count,
-                          struct diag *diag)
+enum err metadata_current(struct metadata *metadata, const struct metadata_rows *rows,
+                          struct buf *out, uint64_t *ret_count, struct diag *diag)
 {
-    struct current current = {.out = out};
+    struct current current = {.rows = rows, .out = out};
     size_t cursor = 0;
     const struct map_entry *entry;
     arena_init(&current.arena, NOTED_BYTES_MAX);

@@ -56,6 +56,11 @@ def test_open_batches_show_and_count_once(make_service):
     assert time.strftime("%Y-%m-%dT%H", time.gmtime(before)) <= found["first_seen"] <= \
         found["last_seen"] <= found["updated_at"]
     assert dataset(api, ident) is None
+    fields = {field["name"]: field for field in found["schema_fields"]}
+    assert fields["v"]["type"] == "double" and fields["sensor_id"]["type"] == "string"
+    assert fields["ingestion_id"]["sample_values"] == [ident]
+    assert sorted(found["unique_sensor_ids"]) == ["s0", "s1", "s2"]
+    assert found["unique_sensor_count"] == 3
     size += post(api, path, [{"v": 1}])
     size += post(api, path, [{"v": 2}])
     found = wait_current(api, ident, 42)

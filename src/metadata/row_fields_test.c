@@ -1,0 +1,66 @@
+#include "metadata/row_fields.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define BIT(type) (1u << DATASET_##type)
+
+static void check_field(const struct row_fields *fields, const char *name, unsigned types,
+                        bool nullable, const char *samples)
+{
+    const struct change_field *field = change_field_find(&fields->change, bytes_from_text(name));
+    char text[1024] = "";
+    if (!field)
+        fail_msg("no field %s", name);
+    for (uint8_t i = 0; i < field->sample_count; i++) {
+        size_t at = strlen(text);
+        snprintf(text + at, sizeof(text) - at, "%s%.*s", i > 0 ? "|" : "",
+                 (int)field->samples[i].size, (const char *)field->samples[i].data);
+    }
+    if (field->types != types || field->nullable != nullable || strcmp(text, samples) != 0)
+        fail_msg("%s: types %x, nullable %d, samples %s", name, field->types, field->nullable,
+                 text);
+}
+
+static void test_fields_and_sensors(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {
+        "{\"n\":1,\"s\":\"x\",\"b\":true,\"x\":null,\"o\":{\"k\":1,\"l\":[null]},"
+        "\"u\":\"123e4567-e89b-12d3-a456-426614174000\",\"sensor_id\":\"s1\",\"_rescued_data\":\"{}"
+        "\"}",
+        "{\"n\":1.5,\"s\":\"x\",\"b\":\"no\",\"x\":null,\"sensor_id\":\"s1\",\"sensorId\":7}",
+        "[1]", "no JSON"};
+    struct row_fields fields;
+    row_fields_init(&fields);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(row_fields_add(&fields, bytes_from_text(rows[i])), ERR_OK);
+    row_fields_end(&fields);
+    check_field(&fields, "n", BIT(DOUBLE), false, "1|1.5");
+    check_field(&fields, "s", BIT(STRING), false, "x");
+    check_field(&fields, "b", BIT(BOOLEAN) | BIT(STRING), false, "true|no");
+    check_field(&fields, "x", BIT(NULL), true, "");
+    check_field(&fields, "o", BIT(OBJECT), true, "{\"k\": 1, \"l\": [null]}");
+    check_field(&fields, "u", BIT(UUID), true, "123e4567-e89b-12d3-a456-426614174000");
+    assert_null(change_field_find(&fields.change, BYTES_LITERAL("_rescued_data")));
+    assert_int_equal(fields.change.sensor_count, 2);
+    for (size_t i = 2; i < 4; i++)
+        assert_int_equal(row_fields_add(&fields, bytes_from_text(rows[i])), ERR_OK);
+    row_fields_end(&fields);
+    check_field(&fields, "s", BIT(STRING), true, "x");
+    assert_int_equal(fields.change.records, 0);
+    row_fields_fini(&fields);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fields_and_sensors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
