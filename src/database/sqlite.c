@@ -83,8 +83,13 @@ static enum err fail(struct sqlite *sqlite, int code, const char *doing, struct 
     if (err == ERR_IO && (system_error == ENOSPC || system_error == EDQUOT))
         err = ERR_NO_SPACE;
     const char *path = sqlite3_db_filename(sqlite->handle, "main");
-    return diag_set(diag, err, "the SQLite database %s cannot %s: %s",
-                    path && *path ? path : ":memory:", doing, sqlite3_errmsg(sqlite->handle));
+    const char *why = NULL;
+    /* That a log cannot be kept beside it, SQLite tells by no reason. */
+    if ((code & 0xff) == SQLITE_CANTOPEN && path && *path && access(path, W_OK) != 0)
+        why = strerrordesc_np(errno);
+    return diag_set(diag, err, "the SQLite database %s cannot %s: %s%s%s",
+                    path && *path ? path : ":memory:", doing, sqlite3_errmsg(sqlite->handle),
+                    why ? ": " : "", why ? why : "");
 }
 
 static enum err sqlite_exec(struct database *database, const char *sql, struct diag *diag)

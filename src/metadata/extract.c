@@ -7,6 +7,7 @@
  */
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "codec/json.h"
 #include "codec/timestamp.h"
 #include "metadata/extract_parts.h"
 #include "metadata/sample.h"
@@ -15,6 +16,7 @@
 #define SAMPLED_ROWS_MAX    8   /* of objects and arrays */
 #define ORIGINS_MAX         64  /* of a cut, for the types of metadata fields */
 #define SAMPLE_BUFFER_BYTES (4 * KIB)
+#define PAYLOAD_FIELDS_MAX  (CHANGE_FIELDS_MAX - SCHEMA_SYSTEM_MAX)
 
 void told_free(struct told *told)
 {
@@ -47,7 +49,7 @@ static enum err told_get(struct extraction *extraction, struct bytes name,
             return ERR_OK;
         }
     }
-    if (told->field_count == CHANGE_FIELDS_MAX) {
+    if (told->field_count >= extraction->fields_max) {
         told->beyond = (struct told_field){
             .sample_count = LIMIT_SAMPLES, .types = UINT8_MAX, .nullable = true};
         *ret_field = &told->beyond;
@@ -272,6 +274,24 @@ static enum err column_tell(struct extraction *extraction, const struct column *
 
 /* --- what was rescued ---------------------------------------------------------------------- */
 
+/* Texts without their quotes. */
+static void rescued_samples(struct finding *finding, const struct rescued_field *field)
+{
+    struct buf *text = &finding->extraction->unescaped;
+    for (uint8_t i = 0; i < field->sample_count; i++) {
+        struct bytes value = field->samples[i];
+        if (value.data[0] == '"') {
+            buf_clear(text);
+            if (buf_reserve(text, value.size) != ERR_OK)
+                return;
+            struct bytes raw = bytes_from(value.data + 1, value.size - 2);
+            value = bytes_from(text->data, json_unescape(raw, text->data));
+        }
+        if (tell_sample(finding, value))
+            return;
+    }
+}
+
 /* A field whose name the service keeps for itself is the service's. */
 static enum err rescued_tell(struct extraction *extraction, const struct rescued *rescued)
 {
@@ -287,6 +307,8 @@ static enum err rescued_tell(struct extraction *extraction, const struct rescued
         err = finding_init(&finding, extraction, field->name);
         if (err == ERR_OK)
             tell_types(&finding, &field->sightings);
+        if (err == ERR_OK)
+            rescued_samples(&finding, field);
         if (err == ERR_OK && field->absent < extraction->cut->rows->count)
             tell_nullable(&finding);
         err = err == ERR_OK ? finding.err : err;
@@ -319,6 +341,7 @@ static enum err payload_tell(struct extraction *extraction)
     const struct column *root = extraction->cut->schema->root;
     struct rescued rescued;
     rescued_init(&rescued);
+    extraction->fields_max = PAYLOAD_FIELDS_MAX;
     enum err err = rescued_read(&rescued, extraction->cut, on_rescued_sensor, extraction);
     for (uint32_t i = 0; i < root->child_count && err == ERR_OK; i++)
         err = column_tell(extraction, root->children[i],
@@ -328,6 +351,7 @@ static enum err payload_tell(struct extraction *extraction)
     if (err == ERR_OK)
         err = nulls_tell(extraction);
     rescued_fini(&rescued);
+    extraction->fields_max = CHANGE_FIELDS_MAX;
     return err;
 }
 
@@ -437,7 +461,7 @@ enum err extract_change(const struct cut_input *cut, struct told **told, struct 
         return ERR_NO_MEMORY;
     extraction.told = *told;
     buf_init(&extraction.text, SAMPLE_BUFFER_BYTES);
-    buf_init(&extraction.sensor, LIMIT_MESSAGE_BYTES_MAX);
+    buf_init(&extraction.unescaped, LIMIT_MESSAGE_BYTES_MAX);
     change->records = cut->rows->count;
     change->payload_bytes = cut->stats.payload_bytes - cut->dead->payloads.size;
     enum err err = ERR_OK;
@@ -446,6 +470,6 @@ enum err extract_change(const struct cut_input *cut, struct told **told, struct 
     if (err == ERR_OK && cut->rows->count > 0)
         err = rows_tell(&extraction);
     buf_fini(&extraction.text);
-    buf_fini(&extraction.sensor);
+    buf_fini(&extraction.unescaped);
     return err;
 }

@@ -27,9 +27,10 @@ struct extraction {
     const struct cut_input *cut;
     struct told *told;
     struct change *change;
-    size_t place; /* where the next field was told last time, likely */
+    size_t fields_max; /* that may be told: some are left for the service's own */
+    size_t place;      /* where the next field was told last time, likely */
     struct buf text;
-    struct buf sensor;
+    struct buf unescaped;
 };
 
 /* When a field first had a value of each type: an order as rows_arrival_order's, plus 1; 0: never.
@@ -49,6 +50,8 @@ struct rescued_field {
     struct bytes name;
     size_t absent; /* records with such a value, and nothing in the column */
     struct sightings sightings;
+    struct bytes samples[LIMIT_SAMPLES]; /* JSON, of the first records; lives with the rows */
+    uint8_t sample_count;
 };
 
 struct rescued {

@@ -43,12 +43,14 @@ static enum dataset_type json_type(struct bytes value)
     }
 }
 
-/* NULL in *ret_field when there are too many. */
-static enum err field_get(struct rescued *rescued, struct bytes name,
+/* NULL in *ret_field when there are too many; those with a column always find room. */
+static enum err field_get(const struct reading *reading, struct bytes name,
                           struct rescued_field **ret_field)
 {
+    struct rescued *rescued = reading->rescued;
     struct rescued_field *field = *ret_field = map_get(&rescued->by_name, name);
-    if (field || rescued->by_name.live_count >= CHANGE_FIELDS_MAX)
+    if (field || (rescued->by_name.live_count >= CHANGE_FIELDS_MAX &&
+                  !schema_child(reading->cut->schema->root, name)))
         return ERR_OK;
     field = arena_zalloc(&rescued->arena, sizeof(*field));
     const char *kept = field ? arena_dup(&rescued->arena, name.data, name.size) : NULL;
@@ -99,11 +101,13 @@ static enum err value_add(struct reading *reading, struct bytes raw_name, struct
     enum dataset_type type = json_type(value);
     enum err err = reading->on_value(reading->ctx, key, value);
     if (err == ERR_OK)
-        err = field_get(reading->rescued, key, &field);
+        err = field_get(reading, key, &field);
     if (err != ERR_OK || !field)
         return err;
     field->absent += type != DATASET_NULL && !is_in_column(reading->cut, key, type);
     sighting_add(&field->sightings, type, reading->order);
+    if (type != DATASET_NULL && field->sample_count < LIMIT_SAMPLES)
+        field->samples[field->sample_count++] = value;
     return ERR_OK;
 }
 

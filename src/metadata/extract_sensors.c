@@ -82,7 +82,7 @@ static enum err sensors_in(struct extraction *extraction, struct bytes field)
 
 static enum err text_tell(struct extraction *extraction, struct bytes raw)
 {
-    struct buf *text = &extraction->sensor;
+    struct buf *text = &extraction->unescaped;
     buf_clear(text);
     if (buf_reserve(text, raw.size + 1) != ERR_OK) /* longer than any payload, or no memory */
         return ERR_NO_MEMORY;

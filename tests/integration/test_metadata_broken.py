@@ -1,0 +1,234 @@
+"""A metadata database that is read-only, full, locked before the start or for long, damaged at its
+head or in its middle while the service runs, and one that stays away while gigabytes go by; and
+input that no metadata can hold whole. Ingestion goes on, health and /api/metadata say what is
+wrong, and afterwards the metadata is that of a model (test_metadata.Model)."""
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import uuid
+
+import pytest
+from conftest import free_port, wait_until
+from test_bad_environment import fill, small_disk
+from test_data_sources_api import Api, push_source
+from test_metadata import (OWN, Model, check, data, dataset, metadata_health, reading, settings,
+                           wait_counted)
+
+__all__ = ["small_disk"]  # a fixture
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+class Fed:
+    """A service with one push source, and the model of what it got."""
+
+    def __init__(self, make_service, **environment):
+        self.api = Api(make_service(free_port(), environment=settings(**environment)))
+        self.service = self.api.service
+        self.api.wait_ready()
+        self.source, self.path = push_source(self.api)
+        self.ident, self.model = self.source["ingestion_id"], Model()
+        self.rng = random.Random(9)
+
+    def send(self, *records):
+        for record in records:
+            self.model.add(record)
+        self.api.json("POST", self.path, "\n".join(map(json.dumps, records)), 202, NDJSON)
+
+    def feed(self, count=20):
+        self.send(*(reading(self.rng, self.model.records + i) for i in range(count)))
+
+    def start(self):
+        self.service.start()
+        self.api.wait_ready()
+        wait_until(lambda: self.api.status(self.source["id"]) == "active", "the source to run")
+
+    def stored(self):
+        accounts = json.loads(self.service.get("/api/health"))["metrics"]["accounting"].values()
+        return sum(a["stored"] for a in accounts)
+
+    def wait_told(self, *words):
+        """Health says what is wrong, and is no worse than degraded."""
+        wait_until(lambda: any(word in metadata_health(self.api).lower() for word in words),
+                   lambda: f"{words} in {metadata_health(self.api)}")
+        report = json.loads(self.service.get("/api/health"))
+        assert report["status"] == "degraded" and report["components"]["journal"] == "healthy"
+        assert json.loads(self.service.get("/api/ready"))["ready"]
+
+    def check(self, others=0):
+        wait_counted(self.api, self.ident, self.model)
+        wait_until(lambda: metadata_health(self.api) == "healthy",
+                   lambda: metadata_health(self.api))
+        check(self.api, self.ident, self.model)
+        assert len(self.service.rows()) == self.model.records + others
+
+
+def refused(api):
+    """What /api/metadata says when it cannot be read."""
+    status, headers, text = api.call("GET", "/api/metadata/datasets")
+    assert (status, headers["Retry-After"]) == (503, "5"), (status, text)
+    return json.loads(text)["error"]
+
+
+def mount(*arguments):
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be mounted here: {done.stderr}")
+
+
+def test_read_only(make_service, small_disk):
+    disk = small_disk("8m")
+    fed = Fed(make_service, METADATA_DB_PATH=str(disk / "metadata.db"))
+    fed.feed()
+    fed.check()
+    fed.service.stop()
+    mount("-o", "remount,ro", disk)
+    fed.start()
+    fed.feed()
+    fed.wait_told("read-only", "readonly")
+    wait_until(lambda: fed.stored() == 20, "what came since to be stored")
+    fed.service.kill()  # the journal has what the database lacks
+    fed.start()
+    fed.feed()
+    fed.wait_told("read-only", "readonly")
+    mount("-o", "remount,rw", disk)
+    fed.check()
+
+
+def test_full(make_service, small_disk):
+    disk = small_disk("6m")
+    fed = Fed(make_service, METADATA_DB_PATH=str(disk / "metadata.db"))
+    fed.feed()
+    fed.check()
+    filler = fill(disk)
+    for part in range(4):
+        fed.send({f"{part}-{i}": "x" * 300 for i in range(100)}, {"sensor_id": "x" * 200})
+    fed.wait_told("full", "space")
+    assert dataset(fed.api, fed.ident)["record_count"] < fed.model.records
+    filler.unlink()
+    fed.check()
+
+
+def test_locked_before_the_start(make_service):
+    """By a transaction, and by a process that lets nobody in; for longer than anybody waits."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    fed.service.stop()
+    other = sqlite3.connect(fed.service.folder / "metadata.db", isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    fed.start()
+    fed.feed()
+    fed.wait_told("locked")
+    assert "locked" in refused(fed.api)
+    wait_until(lambda: fed.stored() == 20, "what came since to be stored")
+    fed.service.kill()
+    fed.start()
+    fed.feed()
+    fed.wait_told("locked")
+    other.execute("ROLLBACK")
+    other.close()
+    fed.check()
+
+
+def test_the_journal_is_not_held(make_service, tmp_path):
+    """While the database is locked far more goes by than the journal may hold; what a dataset that
+    got nothing since waits to tell is in the checkpoints."""
+    fed = Fed(make_service, JOURNAL_MAX_BYTES=str(128 << 20))
+    fed.feed()
+    fed.check()
+    other = sqlite3.connect(fed.service.folder / "metadata.db", timeout=30, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    quiet, path = push_source(fed.api, "Quiet")
+    fed.api.json("POST", path, [{"v": 1, "sensor_id": "q"}] * 7, 202)
+    pads = [os.urandom(60000).hex() for _ in range(8)]
+    for part in range(20):
+        fed.send(*({"sensor_id": f"{part}-{i}", "pad": pads[i % 8], f"f{part}": i}
+                   for i in range(80)))
+    wait_until(lambda: fed.stored() == fed.model.records + 7, "all to be stored")
+    fed.wait_told("locked")
+    size = sum(f.stat().st_blocks * 512 for f in (fed.service.folder / "journal").rglob("*")
+               if f.is_file())
+    assert fed.model.size > 180 << 20 > 128 << 20 >= size
+    fed.service.kill()
+    fed.start()
+    other.execute("ROLLBACK")
+    other.close()
+    wait_until(lambda: dataset(fed.api, quiet["ingestion_id"]), "the quiet one's metadata")
+    assert dataset(fed.api, quiet["ingestion_id"])["record_count"] == 7
+    fed.check(others=7)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+def test_ten_thousand_fields(make_service):
+    """Of a record a thousand leaves get columns, of a dataset two thousand; the metadata has three
+    thousand fields at most, whatever names come."""
+    fed = Fed(make_service)
+    wide = {f"field_{i}": i for i in range(10000)}
+    fed.send({"sensor_id": "a", **wide})
+    fed.send({"sensor_id": "b", **{f"other_{i}": "x" for i in range(10000)}})
+    fed.send({"sensor_id": "c", "field_3": "text"})
+    wait_counted(fed.api, fed.ident, fed.model)
+    found = dataset(fed.api, fed.ident)
+    names = {field["name"] for field in found["schema_fields"]} - OWN
+    assert 2000 <= len(names) < 3000 and names <= set(fed.model.types)
+    assert found["record_count"] == 3 and found["data_size_bytes"] == fed.model.size
+    assert set(found["unique_sensor_ids"]) == {"a", "b", "c"}
+    assert {f["name"]: f["type"] for f in found["schema_fields"]}["field_3"] == "string"
+    evolution = data(fed.api, f"datasets/{fed.ident}/evolution")["evolution"]
+    assert len(evolution) <= 3000 + 1 and OWN <= {e["field_name"] for e in evolution}
+    assert len(fed.service.rows()) == 3 and metadata_health(fed.api) == "healthy"
+
+
+def test_names_that_are_alike_or_ours(make_service):
+    fed = Fed(make_service)
+    collide = {"Temp": 1, "temp": "x", "TEMP": True, "a.b": 1, "a": {"b": 2}, "/a/b": [1],
+               "": "empty", "x" * 900: 1, "übung": 1, "date": "d", "hour": 3, "record_count": "r"}
+    fed.send(collide, {**collide, "Temp": "late", "a.b": "late", "/a/b": "late"})
+    fed.check()
+    # ours stand as ours, whatever a device sends under their names
+    fed.send(*({"ingestion_id": {"x": 1}, "source_type": 7, "_rescued_data": "r", "remote": [1],
+                "_event_time": True, "sensor_id": "s"} for _ in range(2)))
+    wait_counted(fed.api, fed.ident, fed.model)
+    types = {f["name"]: f["type"] for f in dataset(fed.api, fed.ident)["schema_fields"]}
+    assert {name: types[name] for name in ("ingestion_id", "source_type", "remote")} == {
+        "ingestion_id": "string", "source_type": "string", "remote": "string"}
+    assert dataset(fed.api, fed.ident)["unique_sensor_ids"] == ["s"]
+
+
+def test_odd_sensor_ids(make_service):
+    """Objects, arrays and booleans are none; long ones differ at their end."""
+    fed = Fed(make_service)
+    long = "é" * 524000  # a megabyte
+    for ids in (["a", 1, 2.5, None, {"deep": [1]}, [1, 2], True, "", "1"],
+                [long + "1", long + "2", long + "1", {"deep": 2}, 10**17]):
+        fed.api.json("POST", fed.path, "\n".join(json.dumps({"sensor_id": i}) for i in ids), 202,
+                     NDJSON)
+        fed.model.records += len(ids)
+        wait_counted(fed.api, fed.ident, fed.model)
+    found = dataset(fed.api, fed.ident)
+    short = {i for i in found["unique_sensor_ids"] if len(i) < 30}
+    assert short - {"True", "true"} == {"a", "1", "2.5", "", "100000000000000000"}
+    assert found["unique_sensor_count"] == len(found["unique_sensor_ids"]) == len(short) + 2
+    for sensor in set(found["unique_sensor_ids"]) - short:
+        assert len(sensor.encode()) <= 256 and sensor.startswith("é" * 100)
+    assert metadata_health(fed.api) == "healthy"
+
+
+def test_endless_new_names(make_service):
+    """What is one name too many for one dataset is no trouble to another."""
+    fed = Fed(make_service)
+    other, path = push_source(fed.api, "Other")
+    for _ in range(2):
+        fed.send(*({uuid.UUID(int=fed.rng.getrandbits(128)).hex + "x" * 400: {}
+                    for _ in range(1000)} for _ in range(3)))
+        fed.api.json("POST", path, {"v": 1, "sensor_id": "s"}, 202)
+        wait_counted(fed.api, fed.ident, fed.model)
+    wait_until(lambda: (dataset(fed.api, other["ingestion_id"]) or {}).get("record_count") == 2,
+               "the other's counts")
+    assert len(dataset(fed.api, fed.ident)["schema_fields"]) <= 3000
+    assert metadata_health(fed.api) == "healthy"
