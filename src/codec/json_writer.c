@@ -1,5 +1,6 @@
 #include "codec/json_writer.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,23 @@ enum err json_writer_double(struct json_writer *writer, double number)
     return quotes ? buf_byte(writer->out, '"') : err;
 }
 
+/* digits / 10^decimals; at least one decimal. Returns the length. */
+static size_t decimal_text(uint64_t digits, int decimals, bool negative, char text[NUMBER_BYTES])
+{
+    char *end = text + NUMBER_BYTES;
+    char *at = end;
+    for (int i = 0; i < decimals; i++, digits /= 10)
+        *--at = (char)('0' + digits % 10);
+    *--at = '.';
+    do {
+        *--at = (char)('0' + digits % 10);
+    } while ((digits /= 10) > 0);
+    if (negative)
+        *--at = '-';
+    memmove(text, at, (size_t)(end - at));
+    return (size_t)(end - at);
+}
+
 /* Readings have few decimals: mantissa and power of ten are exact, and so is their quotient's
  * rounding, which is how the reader takes the text. Returns the length, or 0. */
 static size_t few_decimals(double number, char text[NUMBER_BYTES])
@@ -136,28 +154,63 @@ static size_t few_decimals(double number, char text[NUMBER_BYTES])
     for (size_t i = 0; i < sizeof(powers) / sizeof(powers[0]); i++) {
         double scaled = magnitude * powers[i];
         uint64_t mantissa = (uint64_t)(scaled + 0.5);
-        if ((double)mantissa / powers[i] < magnitude || (double)mantissa / powers[i] > magnitude)
-            continue;
-        char *end = text + NUMBER_BYTES;
-        char *at = end;
-        for (size_t k = 0; k <= i; k++, mantissa /= 10)
-            *--at = (char)('0' + mantissa % 10);
-        *--at = '.';
-        do {
-            *--at = (char)('0' + mantissa % 10);
-        } while ((mantissa /= 10) > 0);
-        if (signbit(number))
-            *--at = '-';
-        memmove(text, at, (size_t)(end - at));
-        return (size_t)(end - at);
+        if ((double)mantissa / powers[i] >= magnitude && (double)mantissa / powers[i] <= magnitude)
+            return decimal_text(mantissa, (int)i + 1, signbit(number), text);
     }
     return 0;
+}
+
+/*
+ * The decimal with the given decimals that is nearest to mantissa * 2^-shift, or 0 when it does not
+ * read back as that: the reader takes what is within half a unit of the last bit of mantissa.
+ */
+static uint64_t nearest_decimal(uint64_t mantissa, int shift, unsigned __int128 power)
+{
+    unsigned __int128 scaled = mantissa * power; /* below 2^53 * 10^21, which is below 2^123 */
+    unsigned __int128 rest = scaled & (((unsigned __int128)1 << shift) - 1);
+    uint64_t decimal = (uint64_t)(scaled >> shift);
+    unsigned __int128 half = (unsigned __int128)1 << (shift - 1);
+    bool goes_up = rest > half || (rest == half && decimal % 2 == 1);
+    unsigned __int128 distance = goes_up ? 2 * half - rest : rest;
+    return 2 * distance < power ? decimal + goes_up : 0;
+}
+
+/*
+ * What has more decimals, single precision for one: of 15 to 17 digits the least that read back,
+ * exactly, in integers. Returns the length, or 0 for what is too small or too large for them.
+ */
+static size_t many_decimals(double number, char text[NUMBER_BYTES])
+{
+    int exponent, decimals = 14; /* 15 digits of what is below 10 */
+    double magnitude = fabs(number), limit = 10;
+    if (magnitude < 1e-4 || magnitude >= 1e7)
+        return 0;
+    uint64_t mantissa = (uint64_t)ldexp(frexp(magnitude, &exponent), DBL_MANT_DIG);
+    int shift = DBL_MANT_DIG - exponent;
+    if (mantissa == 1ULL << (DBL_MANT_DIG - 1))
+        return 0; /* a power of two, whose neighbour below is nearer */
+    for (; magnitude >= limit; limit *= 10)
+        decimals--;
+    for (limit = 1; magnitude < limit; limit /= 10)
+        decimals++;
+    unsigned __int128 power = 1;
+    for (int i = 0; i < decimals; i++)
+        power *= 10;
+    uint64_t decimal = 0;
+    for (int digits = 15; digits <= 17 && decimal == 0; digits++, decimals++, power *= 10)
+        decimal = nearest_decimal(mantissa, shift, power);
+    decimals--;
+    for (; decimal > 0 && decimal % 10 == 0 && decimals > 1; decimal /= 10)
+        decimals--;
+    return decimal > 0 ? decimal_text(decimal, decimals, signbit(number), text) : 0;
 }
 
 enum err json_double_append(struct buf *out, double number)
 {
     char text[NUMBER_BYTES];
     size_t size = few_decimals(number, text);
+    if (size == 0)
+        size = many_decimals(number, text);
     if (size > 0)
         return buf_append(out, text, size);
     for (int digits = 15; digits <= 17; digits++) {

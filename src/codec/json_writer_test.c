@@ -2,10 +2,12 @@
 
 #include "codec/json_number.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 /* cmocka wants those four first */
 #include <cmocka.h>
@@ -62,6 +64,41 @@ static void test_many_doubles(void **state)
     }
 }
 
+/* The fewest digits of 15 and more that read back, as printf finds them. */
+static void check_shortest(double number)
+{
+    char expected[64];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(expected, sizeof(expected), "%.*g", digits, number);
+        if (strtod(expected, NULL) == number) // NOLINT
+            break;
+    }
+    if (!strpbrk(expected, ".e"))
+        snprintf(expected + strlen(expected), 8, ".0");
+    check_double(number, expected);
+}
+
+static void test_shortest(void **state)
+{
+    (void)state;
+    uint32_t mixed = 1;
+    for (int i = 0; i < 200000; i++) {
+        mixed = mixed * 1664525u + 1013904223u;
+        double single = (double)(float)(mixed / 4294967296.0 * pow(10, i % 11 - 3));
+        check_shortest(i % 2 ? single : -single);
+        check_shortest(single * 1.1);
+        check_shortest(single + 1e-9);
+    }
+    for (int power = -20; power < 30; power++) {
+        double two = ldexp(1, power);
+        check_shortest(two);
+        check_shortest(nextafter(two, 0));
+        check_shortest(-nextafter(two, 1e300));
+        check_shortest(nextafter(pow(10, power / 3), 0));
+        check_shortest(nextafter(pow(10, power / 3), 1e300));
+    }
+}
+
 static void test_keys(void **state)
 {
     (void)state;
@@ -96,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_many_doubles),
+        cmocka_unit_test(test_shortest),
         cmocka_unit_test(test_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
