@@ -61,11 +61,13 @@ struct rescued {
 
 void rescued_init(struct rescued *rescued);
 void rescued_fini(struct rescued *rescued);
-/* on_value gets each top-level value with its name. */
+/* on_value gets each top-level value with its row and name. */
 enum err rescued_read(struct rescued *rescued, const struct cut_input *cut,
-                      enum err (*on_value)(void *ctx, struct bytes name, struct bytes value),
+                      enum err (*on_value)(void *ctx, size_t row, struct bytes name,
+                                           struct bytes value),
                       void *ctx) ERR_MUST_USE;
 
 /* extract_sensors.c */
 enum err sensors_tell(struct extraction *extraction) ERR_MUST_USE;
-enum err on_rescued_sensor(void *ctx, struct bytes name, struct bytes value) ERR_MUST_USE;
+enum err on_rescued_sensor(void *ctx, size_t row, struct bytes name,
+                           struct bytes value) ERR_MUST_USE;

@@ -6,8 +6,9 @@
 struct reading {
     struct rescued *rescued;
     const struct cut_input *cut;
-    enum err (*on_value)(void *ctx, struct bytes name, struct bytes value);
+    enum err (*on_value)(void *ctx, size_t row, struct bytes name, struct bytes value);
     void *ctx;
+    size_t row;
     uint64_t order; /* of the row */
 };
 
@@ -99,7 +100,7 @@ static enum err value_add(struct reading *reading, struct bytes raw_name, struct
     if (!name_read(raw_name, name, &key))
         return ERR_OK;
     enum dataset_type type = json_type(value);
-    enum err err = reading->on_value(reading->ctx, key, value);
+    enum err err = reading->on_value(reading->ctx, reading->row, key, value);
     if (err == ERR_OK)
         err = field_get(reading, key, &field);
     if (err != ERR_OK || !field)
@@ -132,16 +133,18 @@ static enum err row_read(struct reading *reading, struct bytes text)
 }
 
 enum err rescued_read(struct rescued *rescued, const struct cut_input *cut,
-                      enum err (*on_value)(void *ctx, struct bytes name, struct bytes value),
+                      enum err (*on_value)(void *ctx, size_t row, struct bytes name,
+                                           struct bytes value),
                       void *ctx)
 {
     const struct leaf *leaf = &cut->rows->rescued;
-    struct reading reading = {rescued, cut, on_value, ctx, 0};
+    struct reading reading = {rescued, cut, on_value, ctx, 0, 0};
     enum err err = ERR_OK;
     size_t row = 0;
     for (size_t i = 0; i < leaf->value_count && err == ERR_OK; i++, row++) {
         while (leaf->definition_levels && leaf->definition_levels[row] < leaf->definition_max)
             row++;
+        reading.row = row;
         reading.order = rows_arrival_order(cut->rows, row);
         err = row_read(&reading, bytes_from(leaf->data + leaf->offsets[i],
                                             leaf->offsets[i + 1] - leaf->offsets[i]));

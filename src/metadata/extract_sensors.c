@@ -1,7 +1,9 @@
 /*
  * Sensors are looked at record by record: a value that one of the last few hundred records had
  * costs its hash and a comparison. A sensor is a text or a number, in its column or rescued from
- * it; objects, arrays and booleans are none.
+ * it; objects, arrays and booleans are none. Its field is what the record's route says, or
+ * sensor_id and sensorId: routes of one dataset may say different ones (of several sources, or
+ * before and after a change of one).
  */
 #include "base/hash.h"
 #include "codec/json.h"
@@ -11,7 +13,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define RECENT_SENSORS 512
+#define RECENT_SENSORS    512
+#define SENSOR_FIELDS_MAX 16 /* different ones in a cut */
+
+/* The fields that the routes of a cut say. */
+struct sensor_fields {
+    struct bytes names[SENSOR_FIELDS_MAX];
+    uint32_t count;
+    bool differ; /* not the same for all records */
+};
 
 /* A longer one is told by its beginning and its hash. */
 static struct bytes sensor_name(struct bytes sensor, char room[LIMIT_SAMPLE_BYTES + 1])
@@ -55,7 +65,34 @@ static bool is_sensor(const struct leaf *leaf, struct bytes text)
            !(first == '[' && leaf->json_rows[LEAF_JSON_LIST] > 0);
 }
 
-static enum err sensors_in(struct extraction *extraction, struct bytes field)
+static bool row_says(const struct extraction *extraction, size_t row, struct bytes field)
+{
+    const struct origins *origins = extraction->cut->origins;
+    const struct origin *origin = &origins->origins[extraction->cut->rows->origin[row]];
+    struct bytes own = origins->routes[origin->route].view.sensor_id_field;
+    if (own.size > 0)
+        return bytes_equal(field, own);
+    return bytes_equal_text(field, "sensor_id") || bytes_equal_text(field, "sensorId");
+}
+
+static enum err column_tell(struct extraction *extraction, const struct column *column, size_t i,
+                            uint64_t recent[RECENT_SENSORS])
+{
+    const struct leaf *leaf = &column->leaf;
+    struct bytes value =
+        column->kind == COLUMN_STRING
+            ? bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i])
+            : bytes_from(&leaf->doubles[i], sizeof(double));
+    uint64_t hash = hash_bytes(value) | 1; /* 0: none */
+    if (recent[(hash >> 1) % RECENT_SENSORS] == hash)
+        return ERR_OK;
+    recent[(hash >> 1) % RECENT_SENSORS] = hash;
+    if (column->kind == COLUMN_DOUBLE)
+        return number_tell(extraction, leaf->doubles[i]);
+    return is_sensor(leaf, value) ? sensor_tell(extraction, value) : ERR_OK;
+}
+
+static enum err sensors_in(struct extraction *extraction, struct bytes field, bool differ)
 {
     const struct column *column = schema_child(extraction->cut->schema->root, field);
     uint64_t recent[RECENT_SENSORS] = {0};
@@ -63,19 +100,12 @@ static enum err sensors_in(struct extraction *extraction, struct bytes field)
     if (!column || (column->kind != COLUMN_STRING && column->kind != COLUMN_DOUBLE))
         return ERR_OK;
     const struct leaf *leaf = &column->leaf;
-    for (size_t i = 0; i < leaf->value_count && err == ERR_OK; i++) {
-        struct bytes value = bytes_from(&leaf->doubles[i], sizeof(double));
-        if (column->kind == COLUMN_STRING)
-            value =
-                bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i]);
-        uint64_t hash = hash_bytes(value) | 1; /* 0: none */
-        if (recent[(hash >> 1) % RECENT_SENSORS] == hash)
+    for (size_t row = 0, value = 0; value < leaf->value_count && err == ERR_OK; row++) {
+        if (leaf->definition_levels && leaf->definition_levels[row] != leaf->definition_max)
             continue;
-        recent[(hash >> 1) % RECENT_SENSORS] = hash;
-        if (column->kind == COLUMN_DOUBLE)
-            err = number_tell(extraction, leaf->doubles[i]);
-        else if (is_sensor(leaf, value))
-            err = sensor_tell(extraction, value);
+        if (!differ || row_says(extraction, row, field))
+            err = column_tell(extraction, column, value, recent);
+        value++;
     }
     return err;
 }
@@ -89,27 +119,13 @@ static enum err text_tell(struct extraction *extraction, struct bytes raw)
     return sensor_tell(extraction, bytes_from(text->data, json_unescape(raw, text->data)));
 }
 
-static struct bytes own_field(const struct extraction *extraction)
-{
-    const struct origins *origins = extraction->cut->origins;
-    return origins->route_count > 0 ? origins->routes[0].view.sensor_id_field : (struct bytes){0};
-}
-
-static bool is_sensor_field(const struct extraction *extraction, struct bytes name)
-{
-    struct bytes own = own_field(extraction);
-    if (own.size > 0)
-        return bytes_equal(name, own);
-    return bytes_equal_text(name, "sensor_id") || bytes_equal_text(name, "sensorId");
-}
-
 /* One whose field has a column of another type. */
-enum err on_rescued_sensor(void *ctx, struct bytes name, struct bytes value)
+enum err on_rescued_sensor(void *ctx, size_t row, struct bytes name, struct bytes value)
 {
     struct extraction *extraction = ctx;
     const uint8_t *at = value.data;
     double number;
-    if (!is_sensor_field(extraction, name))
+    if (!row_says(extraction, row, name))
         return ERR_OK;
     if (value.data[0] == '"')
         return text_tell(extraction, bytes_from(value.data + 1, value.size - 2));
@@ -118,11 +134,35 @@ enum err on_rescued_sensor(void *ctx, struct bytes name, struct bytes value)
     return number_tell(extraction, number);
 }
 
+static void field_add(struct sensor_fields *fields, struct bytes name)
+{
+    for (uint32_t i = 0; i < fields->count; i++)
+        if (bytes_equal(fields->names[i], name))
+            return;
+    if (fields->count < SENSOR_FIELDS_MAX)
+        fields->names[fields->count++] = name;
+}
+
+static void fields_find(const struct origins *origins, struct sensor_fields *fields)
+{
+    *fields = (struct sensor_fields){0};
+    for (uint32_t i = 0; i < origins->route_count; i++) {
+        struct bytes own = origins->routes[i].view.sensor_id_field;
+        if (i > 0 && bytes_equal(own, origins->routes[i - 1].view.sensor_id_field))
+            continue;
+        fields->differ = fields->differ || i > 0;
+        field_add(fields, own.size > 0 ? own : BYTES_LITERAL("sensor_id"));
+        if (own.size == 0)
+            field_add(fields, BYTES_LITERAL("sensorId"));
+    }
+}
+
 enum err sensors_tell(struct extraction *extraction)
 {
-    struct bytes own = own_field(extraction);
-    if (own.size > 0)
-        return sensors_in(extraction, own);
-    enum err err = sensors_in(extraction, BYTES_LITERAL("sensor_id"));
-    return err != ERR_OK ? err : sensors_in(extraction, BYTES_LITERAL("sensorId"));
+    struct sensor_fields fields;
+    enum err err = ERR_OK;
+    fields_find(extraction->cut->origins, &fields);
+    for (uint32_t i = 0; i < fields.count && err == ERR_OK; i++)
+        err = sensors_in(extraction, fields.names[i], fields.differ);
+    return err;
 }

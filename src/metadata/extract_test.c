@@ -262,6 +262,39 @@ static void test_odd_sensors(void **state)
     observed_fini(&rig);
 }
 
+/* Of a route that names a field of its own only that one counts, whatever other routes' records of
+ * the same dataset have there. */
+static void test_sensor_fields(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    rig.route.sensor_id_field = BYTES_LITERAL("device");
+    SEND(&rig, "{\"device\":\"d1\",\"sensor_id\":\"no\"}", "{\"v\":1}", "{\"device\":\"d2\"}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.sensor_count, 2);
+    assert_true(bytes_equal_text(change.sensors[0], "d1"));
+    assert_true(bytes_equal_text(change.sensors[1], "d2"));
+    SEND(&rig, "{\"device\":\"d3\",\"sensor_id\":\"no\"}");
+    rig.route.sensor_id_field = BYTES_LITERAL("n");
+    SEND(&rig, "{\"n\":7,\"device\":\"no\"}", "{\"n\":7}");
+    rig.route.sensor_id_field = (struct bytes){0};
+    SEND(&rig, "{\"n\":9,\"device\":\"no\",\"sensor_id\":\"s1\"}", "{\"sensorId\":\"s2\"}");
+    rig.route.sensor_id_field = BYTES_LITERAL("sensor_id");
+    SEND(&rig, "{\"sensorId\":\"no\",\"sensor_id\":\"s3\"}");
+    rig.route.sensor_id_field = BYTES_LITERAL("n"); /* a text where numbers are: rescued */
+    SEND(&rig, "{\"n\":\"seven\"}");
+    rig.route.sensor_id_field = (struct bytes){0};
+    SEND(&rig, "{\"n\":\"no\"}");
+    json_decref(cut_rows(&rig));
+    const char *const expected[] = {"seven", "d3", "7", "s1", "s3", "s2"};
+    assert_int_equal(change.sensor_count, sizeof(expected) / sizeof(expected[0]));
+    for (size_t i = 0; i < change.sensor_count; i++)
+        if (!bytes_equal_text(change.sensors[i], expected[i]))
+            fail_msg("%.*s", (int)change.sensors[i].size, (const char *)change.sensors[i].data);
+    observed_fini(&rig);
+}
+
 static void test_quality(void **state)
 {
     (void)state;
@@ -316,8 +349,8 @@ int main(void)
         cmocka_unit_test(test_fields),          cmocka_unit_test(test_only_null),
         cmocka_unit_test(test_types_in_order),  cmocka_unit_test(test_types_of_records_that_wait),
         cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_sensors),
-        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_quality),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_sensor_fields),
+        cmocka_unit_test(test_quality),         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

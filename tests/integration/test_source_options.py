@@ -8,7 +8,7 @@ import pytest
 from conftest import PATIENCE_S, free_port, wait_until
 
 CONFIG = {"columns": {"serial": "STRING", "level": "DOUBLE", "on": "BOOLEAN"},
-          "dedupe_key": {"field": "key", "window_seconds": 3600}}
+          "dedupe_key": {"field": "key", "window_seconds": 3600}, "sensor_id_field": "device"}
 
 
 @pytest.fixture
@@ -56,6 +56,25 @@ def test_columns_are_pinned_before_their_first_value(push):
     assert schema.field("serial").type == pyarrow.string()
     assert schema.field("level").type == pyarrow.float64()
     assert schema.field("on").type == pyarrow.bool_()
+
+
+def test_the_field_that_names_the_sensor(push):
+    """It travels with the records: what the journal has is counted by it after a kill."""
+    push.service.environment["FLUSH_INTERVAL_SECONDS"] = "3600"
+    push.service.kill()
+    push.service.start()
+    push({"device": "d1", "sensor_id": "no"}, {"device": 2}, {"device": "d1"}, {"v": 1})
+    push.service.kill()
+    push.service.environment["FLUSH_INTERVAL_SECONDS"] = "1"
+    push.service.start()
+
+    def sensors():
+        sources = json.loads(push.service.get("/api/data-sources"))["data"]
+        found = sources and json.loads(push.service.get(
+            f"/api/metadata/datasets/{sources[0]['ingestion_id']}"))["data"]
+        return found and sorted(found["dataset"]["unique_sensor_ids"])
+
+    assert wait_until(sensors, "the dataset") == ["2", "d1"]
 
 
 def test_repetitions_stay_out_over_kills(push):
