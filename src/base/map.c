@@ -40,6 +40,12 @@ void *map_get(const struct map *map, struct bytes key)
     return entry ? entry->value : NULL;
 }
 
+struct bytes map_key(const struct map *map, struct bytes key)
+{
+    const struct map_entry *entry = entry_find(map, key, hash_bytes(key));
+    return entry ? bytes_from(entry->key, entry->key_size) : (struct bytes){0};
+}
+
 static void slot_fill(uint32_t *slots, size_t slot_count, uint64_t hash, size_t index)
 {
     size_t mask = slot_count - 1;

@@ -26,6 +26,8 @@ void map_init(struct map *map);
 void map_fini(struct map *map);
 /* NULL when absent. */
 void *map_get(const struct map *map, struct bytes key);
+/* The map's own copy of a key, which lives until the key is removed; empty when absent. */
+struct bytes map_key(const struct map *map, struct bytes key);
 /* Adds or replaces; value must not be NULL. */
 enum err map_put(struct map *map, struct bytes key, void *value) ERR_MUST_USE;
 /* Returns what stood there, or NULL. */

@@ -504,10 +504,15 @@ void block_message_get(const struct block *block, uint32_t message_index,
                        struct message_view *ret_message)
 {
     assert(message_index < block->message_count);
-    const uint8_t *at = block->image + block->messages[message_index].offset;
+    message_record_get(block->image + block->messages[message_index].offset, ret_message);
+}
+
+void message_record_get(const uint8_t *record, struct message_view *ret_message)
+{
+    const uint8_t *at = record;
     size_t left = load_u32(at) - MESSAGE_FIXED_BYTES;
     *ret_message = (struct message_view){
-        .flags = at[5],
+        .flags = message_record_flags(record),
         .packet_identifier = load_u16(at + 6),
         .route_index = load_u32(at + 8),
         .extras.size = load_u32(at + 12),

@@ -154,6 +154,18 @@ enum err block_parse(struct bytes image, struct block **ret_block, struct diag *
 /* Views of a block that was filled here or parsed. */
 void block_message_get(const struct block *block, uint32_t message_index,
                        struct message_view *ret_message);
+/* The same of a message's record by itself: a copy of what block_message_record tells. */
+void message_record_get(const uint8_t *record, struct message_view *ret_message);
+/* The record as it stands in the image, so that a reader who needs it later can keep its bytes. */
+static inline struct bytes block_message_record(const struct block *block, uint32_t message_index)
+{
+    const uint8_t *record = block->image + block->messages[message_index].offset;
+    return bytes_from(record, load_u32(record));
+}
+static inline uint8_t message_record_flags(const uint8_t *record)
+{
+    return record[5]; /* behind size and kind */
+}
 /* The messages of a route stand far apart: asks for the bytes of the one at message_index, and for
  * the index entry of the one after it, so that they are there when the walk comes to them. */
 static inline void block_message_prefetch(const struct block *block, uint32_t message_index)

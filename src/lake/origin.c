@@ -64,15 +64,26 @@ static enum err routes_room(struct origins *origins)
     return ERR_OK;
 }
 
+static void route_found(struct origins *origins, struct bytes record, uint32_t route)
+{
+    origins->last_record = map_key(&origins->by_route, record);
+    origins->last_route = route;
+}
+
 enum err origins_route(struct origins *origins, const struct block *block, uint32_t route_index,
                        uint32_t *ret_route)
 {
     const uint8_t *record = block->image + block->routes[route_index].offset;
     struct bytes key = {record, load_u32(record)};
+    *ret_route = origins->last_route;
+    if (bytes_equal(key, origins->last_record))
+        return ERR_OK; /* as a rule: to compare is cheaper than to hash */
     uintptr_t known = (uintptr_t)map_get(&origins->by_route, key);
-    *ret_route = (uint32_t)(known - 1);
-    if (known > 0)
+    if (known > 0) {
+        *ret_route = (uint32_t)(known - 1);
+        route_found(origins, key, *ret_route);
         return ERR_OK;
+    }
     enum err err = routes_room(origins);
     if (err != ERR_OK)
         return err;
@@ -86,6 +97,8 @@ enum err origins_route(struct origins *origins, const struct block *block, uint3
     *ret_route = origins->route_count;
     err = map_put(&origins->by_route, key, (void *)(uintptr_t)(origins->route_count + 1));
     origins->route_count += err == ERR_OK;
+    if (err == ERR_OK)
+        route_found(origins, key, *ret_route);
     return err;
 }
 

@@ -33,7 +33,9 @@ struct origins {
     struct map by_route;  /* encoded ROUTE record -> index + 1 */
     struct map by_origin; /* route index and extras -> index + 1 */
     struct buf key;
-    uint32_t last; /* the origin looked up last */
+    uint32_t last;            /* the origin looked up last */
+    struct bytes last_record; /* the ROUTE record looked up last, borrowed from by_route */
+    uint32_t last_route;
 };
 
 void origins_init(struct origins *origins);

@@ -52,13 +52,22 @@ struct route_copy *route_copy_new(const struct block *block, uint32_t route_inde
     return route;
 }
 
-static struct bytes bytes_place(struct bytes bytes, uint8_t **at)
+/* Copies the records of the chain from index on, or only tells how many bytes they take. */
+static size_t records_copy(const struct block *block, uint32_t index, uint8_t *to,
+                           uint32_t *ret_count)
 {
-    if (bytes.size > 0)
-        memcpy(*at, bytes.data, bytes.size);
-    struct bytes placed = {*at, bytes.size};
-    *at += bytes.size;
-    return placed;
+    size_t size = 0;
+    *ret_count = 0;
+    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
+        struct bytes record = block_message_record(block, i);
+        if (message_record_flags(record.data) & MESSAGE_DEAD_LETTER)
+            continue;
+        if (to)
+            memcpy(to + size, record.data, record.size);
+        size += record.size;
+        ++*ret_count;
+    }
+    return size;
 }
 
 struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_t rows_max)
@@ -67,31 +76,15 @@ struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_
     uint32_t index = route->message_first;
     for (uint32_t i = rows_max; i < route->message_count; i++)
         index = block->messages[index].next;
-    struct message_view message;
-    size_t size = sizeof(struct clump);
-    uint32_t count = 0;
-    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
-        block_message_get(block, i, &message);
-        if (message.flags & MESSAGE_DEAD_LETTER)
-            continue;
-        size += sizeof(message) + message.payload.size + message.extras.size;
-        count++;
-    }
+    uint32_t count;
+    size_t size = sizeof(struct clump) + records_copy(block, index, NULL, &count);
     struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
     if (!clump)
         return NULL;
     *clump = (struct clump){.references = 1, .size_bytes = size};
     if (route->message_count > rows_max)
         clump->skipped = route->message_count - rows_max;
-    uint8_t *at = (uint8_t *)&clump->messages[count];
-    for (uint32_t i = index; i != BLOCK_END; i = block->messages[i].next) {
-        block_message_get(block, i, &message);
-        if (message.flags & MESSAGE_DEAD_LETTER)
-            continue;
-        message.payload = bytes_place(message.payload, &at);
-        message.extras = bytes_place(message.extras, &at);
-        clump->messages[clump->count++] = message;
-    }
+    records_copy(block, index, clump->records, &clump->count);
     return clump;
 }
 
@@ -99,7 +92,12 @@ enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, str
                     void *ctx)
 {
     enum err err = ERR_OK;
-    for (uint32_t i = 0; i < clump->count && err == ERR_OK; i++)
-        err = row_render(&clump->route->view, &clump->messages[i], on_row, ctx);
+    const uint8_t *record = clump->records;
+    for (uint32_t i = 0; i < clump->count && err == ERR_OK; i++) {
+        struct message_view message;
+        message_record_get(record, &message);
+        err = row_render(&clump->route->view, &message, on_row, ctx);
+        record = clump_record_after(record);
+    }
     return err;
 }

@@ -1,7 +1,7 @@
 #pragma once
 /*
  * A clump: the newest messages that one block brought to one dataset, in a single allocation with
- * the views of its messages and their bytes. Shared by reference count, from any thread, and
+ * their records as they stood in the block. Shared by reference count, from any thread, and
  * unchanging but for its place in its dataset's list, which recent.c's lock guards.
  */
 #include "journal/block.h"
@@ -22,7 +22,7 @@ struct clump {
     uint32_t count;
     uint64_t skipped; /* older messages of the block that are not in it */
     size_t size_bytes;
-    struct message_view messages[]; /* their bytes follow */
+    uint8_t records[]; /* count of them, message_record_get reads one */
 };
 
 /* The newest rows_max messages of the route's chain, without its route; dead letters are no rows.
@@ -33,6 +33,12 @@ struct route_copy *route_copy_new(const struct block *block, uint32_t route_inde
 
 void clump_ref(struct clump *clump);
 void clump_unref(struct clump *clump); /* NULL is fine */
+
+/* Records stand one behind the other, oldest first; the last has none after it. */
+static inline const uint8_t *clump_record_after(const uint8_t *record)
+{
+    return record + load_u32(record);
+}
 
 /* Its rows, oldest first. */
 enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),

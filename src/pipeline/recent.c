@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 /*
- * What one block brought to a dataset is one clump: a single allocation with the views of its
- * messages and their bytes. A worker makes it without any lock, then links it at the young end of
- * the dataset's list; readers take references and render in peace. A clump leaves when the younger
- * ones alone hold rows_max messages, so a dataset keeps between rows_max and rows_max plus a clump.
+ * What one block brought to a dataset is one clump: a single allocation with copies of its
+ * messages' records. A worker makes it without any lock, then links it at the young end of the
+ * dataset's list; readers take references and render in peace. A clump leaves when the younger ones
+ * alone hold rows_max messages, so a dataset keeps between rows_max and rows_max plus a clump.
  *
  *   dataset   oldest -> clump -> clump -> youngest        (datasets: a list by time of last clump)
  *                         |        |
@@ -224,45 +224,50 @@ void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct 
 }
 
 /* The route of the dataset's youngest clump if it says the same, referenced; else NULL. */
-static struct route_copy *route_reuse(const struct recent *recent, struct bytes id,
-                                      struct bytes record)
+static struct route_copy *route_reuse(const struct dataset *dataset, struct bytes record)
 {
-    const struct dataset *dataset = map_get(&recent->datasets, id);
-    struct route_copy *route = dataset && dataset->youngest ? dataset->youngest->route : NULL;
+    struct route_copy *route = dataset->youngest ? dataset->youngest->route : NULL;
     if (!route || !bytes_equal(bytes_from(route->record, route->size), record))
         return NULL;
-    atomic_fetch_add(&route->references, 1);
+    atomic_fetch_add_explicit(&route->references, 1, memory_order_relaxed);
     return route;
+}
+
+/* Gives the clump its route and its place. False: no memory. */
+static bool clump_place(struct recent *recent, const struct block *block, uint32_t route_index,
+                        struct clump *clump, struct clump **dropped)
+{
+    struct bytes source_id;
+    struct bytes id;
+    const uint8_t *record = block->image + block->routes[route_index].offset;
+    block_route_ids(block, route_index, &source_id, &id);
+    mutex_lock(&recent->lock);
+    struct dataset *dataset = dataset_get(recent, id);
+    if (dataset)
+        clump->route = route_reuse(dataset, bytes_from(record, load_u32(record)));
+    if (dataset && !clump->route)
+        clump->route = route_copy_new(block, route_index); /* rare: routes repeat */
+    if (dataset && clump->route)
+        clump_link(recent, dataset, clump, dropped);
+    mutex_unlock(&recent->lock);
+    return clump->route != NULL;
 }
 
 void recent_add(struct recent *recent, const struct block *block, uint32_t route_index)
 {
     struct clump *dropped = NULL;
-    struct route_view view;
-    block_route_get(block, route_index, &view);
-    const uint8_t *record = block->image + block->routes[route_index].offset;
     struct clump *clump = clump_new(block, route_index, recent->rows_max);
     if (!clump)
         return;
-    mutex_lock(&recent->lock);
-    clump->route = route_reuse(recent, view.dataset_id, bytes_from(record, load_u32(record)));
-    mutex_unlock(&recent->lock);
-    if (!clump->route)
-        clump->route = route_copy_new(block, route_index);
-
     bool publishing = atomic_load_explicit(&recent->subscribed, memory_order_relaxed);
     if (publishing)
         clump_ref(clump);
-    mutex_lock(&recent->lock);
-    struct dataset *dataset = clump->route ? dataset_get(recent, view.dataset_id) : NULL;
-    if (dataset)
-        clump_link(recent, dataset, clump, &dropped);
-    mutex_unlock(&recent->lock);
-    if (publishing && dataset)
+    bool placed = clump_place(recent, block, route_index, clump, &dropped);
+    if (publishing && placed)
         publish(recent, clump);
     if (publishing)
         clump_unref(clump);
-    if (!dataset)
+    if (!placed)
         clump_unref(clump);
     clumps_unref(dropped);
 }
@@ -456,7 +461,8 @@ static enum err clumps_take(struct recent *recent, struct bytes id, struct clump
  * within a message they stand in order. */
 struct rendering {
     struct buf text;
-    struct buf rows; /* struct row_place each */
+    struct buf rows;    /* struct row_place each */
+    struct buf records; /* of the clump at hand: const uint8_t * each */
     size_t row_count;
     size_t message_count;
 };
@@ -479,23 +485,50 @@ static enum err rendering_row(void *ctx, struct bytes json)
     return err;
 }
 
+/* Where each of the clump's records begins. */
+static enum err records_find(struct rendering *rendering, const struct clump *clump)
+{
+    const uint8_t *record = clump->records;
+    buf_clear(&rendering->records);
+    for (uint32_t i = 0; i < clump->count; i++) {
+        buf_append(&rendering->records, &record, sizeof(record));
+        record = clump_record_after(record);
+    }
+    return rendering->records.err;
+}
+
+/* *ret_full: no older rows are wanted, or fit. */
+static enum err rendering_clump(struct rendering *rendering, const struct clump *clump,
+                                size_t row_limit, bool *ret_full)
+{
+    enum err err = records_find(rendering, clump);
+    const uint8_t *const *records = (const void *)rendering->records.data;
+    *ret_full = false;
+    for (size_t m = clump->count; m-- > 0 && err == ERR_OK && !*ret_full;) {
+        struct message_view message;
+        if (rendering->row_count >= row_limit) {
+            *ret_full = true;
+            break;
+        }
+        message_record_get(records[m], &message);
+        err = row_render(&clump->route->view, &message, rendering_row, rendering);
+        if (err == ERR_TOO_LARGE && rendering->row_count > 0) {
+            *ret_full = true; /* the older ones are missing from view */
+            err = ERR_OK;
+        }
+        rendering->message_count += err == ERR_OK && !*ret_full;
+    }
+    return err;
+}
+
 static enum err rendering_fill(struct rendering *rendering, struct clump **clumps, size_t count,
                                size_t row_limit)
 {
-    for (size_t c = count; c-- > 0;) {
-        for (size_t m = clumps[c]->count; m-- > 0;) {
-            if (rendering->row_count >= row_limit)
-                return ERR_OK;
-            enum err err = row_render(&clumps[c]->route->view, &clumps[c]->messages[m],
-                                      rendering_row, rendering);
-            if (err == ERR_TOO_LARGE && rendering->row_count > 0)
-                return ERR_OK; /* the older ones are missing from view */
-            if (err != ERR_OK)
-                return err;
-            rendering->message_count++;
-        }
-    }
-    return ERR_OK;
+    bool full = false;
+    enum err err = ERR_OK;
+    for (size_t c = count; c-- > 0 && err == ERR_OK && !full;)
+        err = rendering_clump(rendering, clumps[c], row_limit, &full);
+    return err;
 }
 
 /* Messages from the oldest, each one's rows in order, without the surplus of the oldest. */
@@ -530,6 +563,7 @@ enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t ro
     struct rendering rendering = {0};
     buf_init(&rendering.text, LIMIT_RECENT_ANSWER_BYTES);
     buf_init(&rendering.rows, LIMIT_RECENT_ANSWER_BYTES);
+    buf_init(&rendering.records, LIMIT_RECENT_ANSWER_BYTES);
     err = rendering_fill(&rendering, clumps, count, limit);
     if (err == ERR_OK)
         err = rendering_emit(&rendering, limit, on_row, ctx);
@@ -538,5 +572,6 @@ enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t ro
     mem_free(clumps);
     buf_fini(&rendering.text);
     buf_fini(&rendering.rows);
+    buf_fini(&rendering.records);
     return err;
 }
