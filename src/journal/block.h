@@ -82,6 +82,9 @@ struct block_route {
     uint32_t message_count;
     uint64_t payload_bytes;
     uint64_t dataset_hash; /* hash_bytes(dataset_id) */
+    /* The same for two routes: so are their records, and nobody needs to look at them. 0: not known
+     * (a block that was read). Given by who adds the route, one of each record in the process. */
+    uint64_t serial;
 };
 
 struct block_message {
@@ -167,8 +170,9 @@ static inline uint8_t message_record_flags(const uint8_t *record)
     return record[5]; /* behind size and kind */
 }
 /* The messages of a route stand far apart: asks for the bytes of the one at message_index, and for
- * the index entry of the one after it, so that they are there when the walk comes to them. */
-static inline void block_message_prefetch(const struct block *block, uint32_t message_index)
+ * the index entry of the one after it, so that they are there when the walk comes to them.
+ * Returns the one after it. */
+static inline uint32_t block_message_prefetch(const struct block *block, uint32_t message_index)
 {
     const struct block_message *message = &block->messages[message_index];
     const uint8_t *at = block->image + message->offset;
@@ -176,6 +180,7 @@ static inline void block_message_prefetch(const struct block *block, uint32_t me
         __builtin_prefetch(at + line * 64);
     if (message->next != BLOCK_END)
         __builtin_prefetch(&block->messages[message->next]);
+    return message->next;
 }
 void block_route_get(const struct block *block, uint32_t route_index, struct route_view *ret_route);
 /* Only whose it is, which is all that most need to know of a route, and much cheaper. */

@@ -27,6 +27,7 @@
 /* Waiting records beyond either are resolved without a cut. */
 #define RESOLVE_RECORDS 1000
 #define RESOLVE_BYTES   (256 * KIB)
+#define PREFETCH_AHEAD  2 /* messages */
 
 /* The ends before the open block. */
 struct mark {
@@ -367,11 +368,14 @@ enum err batch_append(struct batch *batch, const struct block *block, uint32_t r
     uint32_t index = block->routes[route_index].message_count > 0
                          ? block->routes[route_index].message_first
                          : BLOCK_END;
+    uint32_t ahead = index;
+    for (int i = 0; i < PREFETCH_AHEAD && ahead != BLOCK_END; i++)
+        ahead = block_message_prefetch(block, ahead);
     while (index != BLOCK_END && err == ERR_OK) {
         struct message_view message;
         uint32_t next = block->messages[index].next;
-        if (next != BLOCK_END)
-            block_message_prefetch(block, next);
+        if (ahead != BLOCK_END)
+            ahead = block_message_prefetch(block, ahead);
         block_message_get(block, index, &message);
         err = message_add(batch, route, &message, (struct position){block->number, index});
         index = next;

@@ -64,8 +64,10 @@ static enum err routes_room(struct origins *origins)
     return ERR_OK;
 }
 
-static void route_found(struct origins *origins, struct bytes record, uint32_t route)
+static void route_found(struct origins *origins, struct bytes record, uint64_t serial,
+                        uint32_t route)
 {
+    origins->last_serial = serial;
     origins->last_record = map_key(&origins->by_route, record);
     origins->last_route = route;
 }
@@ -73,15 +75,20 @@ static void route_found(struct origins *origins, struct bytes record, uint32_t r
 enum err origins_route(struct origins *origins, const struct block *block, uint32_t route_index,
                        uint32_t *ret_route)
 {
+    uint64_t serial = block->routes[route_index].serial;
+    *ret_route = origins->last_route;
+    if (serial != 0 && serial == origins->last_serial)
+        return ERR_OK;
     const uint8_t *record = block->image + block->routes[route_index].offset;
     struct bytes key = {record, load_u32(record)};
-    *ret_route = origins->last_route;
-    if (bytes_equal(key, origins->last_record))
-        return ERR_OK; /* as a rule: to compare is cheaper than to hash */
+    if (bytes_equal(key, origins->last_record)) {
+        origins->last_serial = serial;
+        return ERR_OK; /* to compare is cheaper than to hash */
+    }
     uintptr_t known = (uintptr_t)map_get(&origins->by_route, key);
     if (known > 0) {
         *ret_route = (uint32_t)(known - 1);
-        route_found(origins, key, *ret_route);
+        route_found(origins, key, serial, *ret_route);
         return ERR_OK;
     }
     enum err err = routes_room(origins);
@@ -98,7 +105,7 @@ enum err origins_route(struct origins *origins, const struct block *block, uint3
     err = map_put(&origins->by_route, key, (void *)(uintptr_t)(origins->route_count + 1));
     origins->route_count += err == ERR_OK;
     if (err == ERR_OK)
-        route_found(origins, key, *ret_route);
+        route_found(origins, key, serial, *ret_route);
     return err;
 }
 

@@ -35,6 +35,7 @@ struct origins {
     struct buf key;
     uint32_t last;            /* the origin looked up last */
     struct bytes last_record; /* the ROUTE record looked up last, borrowed from by_route */
+    uint64_t last_serial;     /* its block_route's */
     uint32_t last_route;
 };
 

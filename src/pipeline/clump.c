@@ -36,6 +36,7 @@ struct route_copy *route_copy_new(const struct block *block, uint32_t route_inde
     if (!route)
         return NULL;
     route->references = 1;
+    route->serial = block->routes[route_index].serial;
     route->size = size;
     memcpy(route->record, record, size);
     block_route_get(block, route_index, &route->view);
@@ -81,7 +82,8 @@ struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_
     struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
     if (!clump)
         return NULL;
-    *clump = (struct clump){.references = 1, .size_bytes = size};
+    *clump = (struct clump){
+        .references = 1, .block = block, .route_index = route_index, .size_bytes = size};
     if (route->message_count > rows_max)
         clump->skipped = route->message_count - rows_max;
     records_copy(block, index, clump->records, &clump->count);

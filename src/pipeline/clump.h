@@ -10,6 +10,7 @@
 
 struct route_copy {
     _Atomic uint32_t references;
+    uint64_t serial; /* block_route's */
     size_t size;
     struct route_view view; /* into record */
     uint8_t record[];
@@ -18,7 +19,10 @@ struct route_copy {
 struct clump {
     _Atomic uint32_t references;
     struct clump *younger;
+    struct clump *gathered; /* the next of its gathering (recent.h) */
     struct route_copy *route;
+    const struct block *block; /* until it has its route and its place */
+    uint32_t route_index;
     uint32_t count;
     uint64_t skipped; /* older messages of the block that are not in it */
     size_t size_bytes;

@@ -332,7 +332,9 @@ enum err ingest_route_new(struct ingest_source *source, const struct route_view 
     struct ingest_route *route = mem_zalloc(1, sizeof(*route));
     if (!route)
         return ERR_NO_MEMORY;
+    static _Atomic uint64_t serial_last; /* of all loops */
     route->source = source;
+    route->serial = atomic_fetch_add_explicit(&serial_last, 1, memory_order_relaxed) + 1;
     route->dataset_hash = hash_bytes(whole.dataset_id);
     enum err err = route_bytes_make(route, &whole);
     if (err != ERR_OK) {
@@ -375,9 +377,11 @@ static enum err route_in_block(struct ingest_route *route)
         return ERR_OK;
     enum err err = block_add_route(loop->open->block, buf_bytes(&route->encoded),
                                    route->dataset_hash, &route->index);
-    if (err == ERR_OK)
-        route->open_serial = loop->open_serial;
-    return err;
+    if (err != ERR_OK)
+        return err;
+    loop->open->block->routes[route->index].serial = route->serial;
+    route->open_serial = loop->open_serial;
+    return ERR_OK;
 }
 
 static enum err message_add(struct ingest_route *route, const struct ingest_message *message,

@@ -37,6 +37,7 @@ struct ingest_route {
     struct buf encoded;
     struct buf dataset_id;
     uint64_t dataset_hash;
+    uint64_t serial;                /* block_route's */
     uint64_t open_serial;           /* of the block that has this route */
     uint32_t index;                 /* in that block */
     struct service_dataset metrics; /* from the first repetition on */

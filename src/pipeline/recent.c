@@ -224,52 +224,94 @@ void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct 
 }
 
 /* The route of the dataset's youngest clump if it says the same, referenced; else NULL. */
-static struct route_copy *route_reuse(const struct dataset *dataset, struct bytes record)
+static struct route_copy *route_reuse(const struct dataset *dataset, const struct clump *clump)
 {
+    const struct block_route *entry = &clump->block->routes[clump->route_index];
     struct route_copy *route = dataset->youngest ? dataset->youngest->route : NULL;
-    if (!route || !bytes_equal(bytes_from(route->record, route->size), record))
+    if (!route)
         return NULL;
+    if (entry->serial == 0 || entry->serial != route->serial) {
+        const uint8_t *record = clump->block->image + entry->offset;
+        if (!bytes_equal(bytes_from(route->record, route->size),
+                         bytes_from(record, load_u32(record))))
+            return NULL;
+    }
     atomic_fetch_add_explicit(&route->references, 1, memory_order_relaxed);
     return route;
 }
 
-/* Gives the clump its route and its place. False: no memory. */
-static bool clump_place(struct recent *recent, const struct block *block, uint32_t route_index,
-                        struct clump *clump, struct clump **dropped)
+/* Gives the clump its route and its place; without memory it joins the dropped ones. */
+static void clump_place(struct recent *recent, struct dataset *dataset, struct clump *clump,
+                        struct clump **dropped)
 {
-    struct bytes source_id;
-    struct bytes id;
-    const uint8_t *record = block->image + block->routes[route_index].offset;
-    block_route_ids(block, route_index, &source_id, &id);
-    mutex_lock(&recent->lock);
-    struct dataset *dataset = dataset_get(recent, id);
     if (dataset)
-        clump->route = route_reuse(dataset, bytes_from(record, load_u32(record)));
-    if (dataset && !clump->route)
-        clump->route = route_copy_new(block, route_index); /* rare: routes repeat */
-    if (dataset && clump->route)
+        clump->route = route_reuse(dataset, clump);
+    if (dataset && !clump->route) /* rare: routes repeat */
+        clump->route = route_copy_new(clump->block, clump->route_index);
+    clump->block = NULL;
+    if (dataset && clump->route) {
         clump_link(recent, dataset, clump, dropped);
+    } else {
+        clump->younger = *dropped;
+        *dropped = clump;
+    }
+}
+
+void recent_gather(struct recent *recent, struct recent_gathering *gathering,
+                   const struct block *block, uint32_t route_index)
+{
+    struct clump *clump = clump_new(block, route_index, recent->rows_max);
+    if (!clump)
+        return;
+    *(gathering->last ? &gathering->last->gathered : &gathering->first) = clump;
+    gathering->last = clump;
+}
+
+static void gathering_place(struct recent *recent, struct clump *first, struct clump **dropped)
+{
+    struct dataset *dataset = NULL;
+    uint64_t serial = 0; /* of the route that dataset is of */
+    for (struct clump *clump = first, *next; clump; clump = next) {
+        const struct block_route *entry = &clump->block->routes[clump->route_index];
+        next = clump->gathered;
+        if (serial == 0 || entry->serial != serial) {
+            struct bytes source_id;
+            struct bytes id;
+            block_route_ids(clump->block, clump->route_index, &source_id, &id);
+            dataset = dataset_get(recent, id);
+            serial = dataset ? entry->serial : 0;
+        }
+        clump_place(recent, dataset, clump, dropped);
+    }
+}
+
+void recent_place(struct recent *recent, struct recent_gathering *gathering)
+{
+    struct clump *first = gathering->first;
+    struct clump *dropped = NULL;
+    *gathering = (struct recent_gathering){0};
+    if (!first)
+        return;
+    bool publishing = atomic_load_explicit(&recent->subscribed, memory_order_relaxed);
+    for (struct clump *clump = first; clump && publishing; clump = clump->gathered)
+        clump_ref(clump);
+    mutex_lock(&recent->lock);
+    gathering_place(recent, first, &dropped);
     mutex_unlock(&recent->lock);
-    return clump->route != NULL;
+    for (struct clump *clump = publishing ? first : NULL, *next; clump; clump = next) {
+        next = clump->gathered;
+        if (clump->route)
+            publish(recent, clump);
+        clump_unref(clump);
+    }
+    clumps_unref(dropped);
 }
 
 void recent_add(struct recent *recent, const struct block *block, uint32_t route_index)
 {
-    struct clump *dropped = NULL;
-    struct clump *clump = clump_new(block, route_index, recent->rows_max);
-    if (!clump)
-        return;
-    bool publishing = atomic_load_explicit(&recent->subscribed, memory_order_relaxed);
-    if (publishing)
-        clump_ref(clump);
-    bool placed = clump_place(recent, block, route_index, clump, &dropped);
-    if (publishing && placed)
-        publish(recent, clump);
-    if (publishing)
-        clump_unref(clump);
-    if (!placed)
-        clump_unref(clump);
-    clumps_unref(dropped);
+    struct recent_gathering gathering = {0};
+    recent_gather(recent, &gathering, block, route_index);
+    recent_place(recent, &gathering);
 }
 
 void recent_limit(struct recent *recent, uint64_t size_max_bytes)

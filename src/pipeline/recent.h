@@ -11,6 +11,7 @@
 #include "os/clock.h"
 
 struct recent;
+struct clump;
 
 /* ttl_seconds 0: nothing is evicted for its age. rows_max 0 counts as 1. */
 enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
@@ -23,6 +24,16 @@ void recent_limit(struct recent *recent, uint64_t size_max_bytes);
  * entry here and as its rows when read; the newest rows_max rows are answered. Out of memory: the
  * rows are missing from view, nothing else happens. */
 void recent_add(struct recent *recent, const struct block *block, uint32_t route_index);
+/* The same for many, with one lock for all of them: what is gathered (by one thread) is there for
+ * readers once it is placed; the blocks must stay until then. A gathering begins as {0}, and is
+ * so again when placed. */
+struct recent_gathering {
+    struct clump *first;
+    struct clump *last;
+};
+void recent_gather(struct recent *recent, struct recent_gathering *gathering,
+                   const struct block *block, uint32_t route_index);
+void recent_place(struct recent *recent, struct recent_gathering *gathering);
 
 void recent_resize(struct recent *recent, uint32_t rows_max);
 /* Drops datasets older than the TTL. Called every second or so. */
@@ -38,7 +49,6 @@ enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t ro
 /* At most one subscriber: on_clump (clump.h) is called by the threads that add, after each
  * addition, and must not block; it refs what it keeps. NULL ends it: no call comes after the
  * return. */
-struct clump;
 void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct clump *clump),
                       void *ctx);
 

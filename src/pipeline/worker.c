@@ -34,6 +34,12 @@
 #define WORKER_PINS_MAX    1     /* of columns before their cut, in one go through the queue */
 #define WORKER_VISITS_MAX  16384 /* no further block joins a group that has so many */
 
+/* The route that was worked off last, in one bucket: the next block's is the same, as a rule. */
+struct known_route {
+    uint64_t serial; /* block_route's; 0: none */
+    struct dataset *dataset;
+};
+
 struct worker {
     struct worker_options options;
     struct thread thread;
@@ -52,6 +58,8 @@ struct worker {
     /* the worker thread's own */
     struct datasets datasets;
     struct visits visits;
+    struct recent_gathering gathering;
+    struct known_route known;
     int64_t swept_ns;
     int64_t published_ns;
     struct memory_told told; /* as the memory gauge knows it */
@@ -130,9 +138,11 @@ static enum err dataset_append(struct dataset *dataset, const struct block *bloc
         struct bytes id;
         if (block->routes[i].dataset_hash != dataset->hash || block->routes[i].message_count == 0)
             continue;
-        block_route_ids(block, i, &source, &id);
-        if (!bytes_equal(id, dataset_id(dataset)))
-            continue;
+        if (i < route_index) { /* its own is known to be */
+            block_route_ids(block, i, &source, &id);
+            if (!bytes_equal(id, dataset_id(dataset)))
+                continue;
+        }
         uint64_t rejected = batch_rejected(dataset->batch);
         uint64_t repeated = batch_repeated(dataset->batch);
         enum err err = batch_append(dataset->batch, block, i);
@@ -165,38 +175,73 @@ static int64_t first_arrival_us(const struct block *block, const struct block_ro
     return message.arrival_us;
 }
 
+/* Where a route's messages go and for whom they count. Its dataset may be known from the block
+ * before, and then its record, which lies in memory that nobody has touched lately, stays unread.
+ */
+static enum err route_find(struct worker *worker, const struct block *block, uint32_t route_index,
+                           struct dataset **ret_dataset, struct account **ret_account,
+                           struct dataset_share **ret_share)
+{
+    struct known_route *known = &worker->known;
+    uint64_t serial = block->routes[route_index].serial;
+    if (serial != 0 && serial == known->serial) {
+        *ret_dataset = known->dataset;
+        *ret_account = known->dataset->account;
+        *ret_share = NULL;
+        return ERR_OK;
+    }
+    struct bytes source_id;
+    struct bytes id;
+    block_route_ids(block, route_index, &source_id, &id);
+    enum err err = datasets_get(&worker->datasets, block, route_index, ret_dataset);
+    if (err == ERR_OK)
+        err = datasets_share(&worker->datasets, *ret_dataset, source_id, ret_account, ret_share);
+    if (err == ERR_OK && !*ret_share && *ret_account == (*ret_dataset)->account)
+        *known = (struct known_route){serial, *ret_dataset};
+    return err;
+}
+
+/* Whether the messages are wanted at all, and of which range that is made again they are. */
+static bool route_wanted(const struct worker *worker, const struct shipment *shipment,
+                         uint32_t route_index, uint64_t *ret_redo_cut)
+{
+    struct bytes source_id;
+    struct bytes id;
+    *ret_redo_cut = 0;
+    if (!shipment->recovered)
+        return true;
+    block_route_ids(shipment->block, route_index, &source_id, &id);
+    return worker->options.wanted(worker->options.ctx, id, shipment->block->number, ret_redo_cut);
+}
+
+static void dataset_touch(struct dataset *dataset, struct dataset **touched)
+{
+    if (dataset->touched)
+        return;
+    dataset->touched = true;
+    dataset->touched_next = *touched;
+    *touched = dataset;
+}
+
 static enum err route_append(struct worker *worker, const struct shipment *shipment,
                              uint32_t route_index, struct dataset **touched)
 {
     const struct block *block = shipment->block;
     const struct block_route *entry = &block->routes[route_index];
-    struct bytes source_id;
-    struct bytes id;
     struct dataset *dataset;
-    uint64_t redo_cut = 0;
-    block_route_ids(block, route_index, &source_id, &id);
-    if (shipment->recovered &&
-        !worker->options.wanted(worker->options.ctx, id, block->number, &redo_cut))
-        return ERR_OK;
-    enum err err = datasets_get(&worker->datasets, block, route_index, &dataset);
-    if (err != ERR_OK)
-        return err;
-    if ((shipment->recovered || dataset->redo_cut != 0) && !dataset->touched) {
-        err = redo_boundary(worker, dataset, redo_cut);
-        if (err != ERR_OK)
-            return err;
-    }
-    if (!dataset->touched) {
-        dataset->touched = true;
-        dataset->touched_next = *touched;
-        *touched = dataset;
-    }
     struct account *account;
     struct dataset_share *share;
+    uint64_t redo_cut;
+    if (!route_wanted(worker, shipment, route_index, &redo_cut))
+        return ERR_OK;
+    enum err err = route_find(worker, block, route_index, &dataset, &account, &share);
+    if (err == ERR_OK && (shipment->recovered || dataset->redo_cut != 0) && !dataset->touched)
+        err = redo_boundary(worker, dataset, redo_cut);
+    if (err != ERR_OK)
+        return err;
+    dataset_touch(dataset, touched);
     struct appended appended = {0};
-    err = datasets_share(&worker->datasets, dataset, source_id, &account, &share);
-    if (err == ERR_OK)
-        err = dataset_append(dataset, block, route_index, &appended);
+    err = dataset_append(dataset, block, route_index, &appended);
     if (err != ERR_OK)
         return err;
     if (share) {
@@ -208,12 +253,12 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
         atomic_fetch_add(&account->received, entry->message_count);
         atomic_fetch_add(&account->received_bytes, entry->payload_bytes);
     }
-    if (redo_cut == 0) /* they are in no cut, so they are settled now */
+    if (redo_cut == 0 && appended.repeated > 0) /* they are in no cut, so they are settled now */
         atomic_fetch_add(&account->repeated, appended.repeated);
     if (!shipment->recovered && dataset->arrival_us == 0)
         dataset->arrival_us = first_arrival_us(block, entry);
     if (worker->options.recent)
-        recent_add(worker->options.recent, block, route_index);
+        recent_gather(worker->options.recent, &worker->gathering, block, route_index);
     return ERR_OK;
 }
 
@@ -267,6 +312,7 @@ static void bucket_work(struct worker *worker, struct shipment *const *group, si
 {
     const struct visit *visits = worker->visits.ordered;
     bool all = true;
+    worker->known = (struct known_route){0};
     for (size_t i = begin; i < end && all;) {
         uint16_t place = visits[i].block;
         const struct block *block = group[place]->block;
@@ -285,6 +331,8 @@ static void bucket_work(struct worker *worker, struct shipment *const *group, si
             dataset_block_ended(worker, dataset, block, now);
         }
     }
+    if (worker->options.recent)
+        recent_place(worker->options.recent, &worker->gathering);
     if (!all)
         worker->datasets.left_something = true;
 }
