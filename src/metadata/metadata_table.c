@@ -173,6 +173,11 @@ static enum err on_row(void *ctx, const struct database_value *columns, size_t c
     return count == METADATA_ROW_COLUMNS ? metadata_row_read(ctx, columns) : ERR_BUG;
 }
 
+static enum err on_counts(void *ctx, const struct database_value *columns, size_t count)
+{
+    return count == METADATA_ROW_COLUMNS - 2 ? metadata_row_counts(ctx, columns) : ERR_BUG;
+}
+
 static enum err on_sketch(void *ctx, const struct database_value *columns, size_t count)
 {
     struct metadata_row *row = ctx;
@@ -183,6 +188,16 @@ static enum err on_sketch(void *ctx, const struct database_value *columns, size_
     if (err == ERR_CORRUPT) /* it begins anew with what is listed; the count does not go back */
         distinct_clear(&row->sketch);
     return err == ERR_NO_MEMORY ? err : ERR_OK;
+}
+
+/* Most changes bring counts and nothing else: sensors and schema, which are long, stay unread. */
+static enum err counts_read(struct database_transaction *transaction, struct bytes dataset_id,
+                            struct metadata_row *row, struct diag *diag)
+{
+    struct database_value id = database_text(dataset_id);
+    return database_transaction_query(
+        transaction, "SELECT " METADATA_COUNTS_SQL " FROM dataset_metadata WHERE ingestion_id = $1",
+        &id, 1, on_counts, row, NULL, diag);
 }
 
 static enum err row_read(struct database_transaction *transaction, struct bytes dataset_id,
@@ -286,11 +301,16 @@ static struct bytes row_topic(const struct metadata_row *row, const struct chang
     return change->topic.size > 0 ? change->topic : BYTES_LITERAL("unknown");
 }
 
+static bool has_sensors(const struct change *change)
+{
+    return change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
+}
+
 static enum err row_write(struct database_transaction *transaction, struct bytes dataset_id,
                           const struct metadata_row *row, const struct change *change,
                           struct diag *diag)
 {
-    bool sensors = change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
+    bool sensors = has_sensors(change);
     enum err err = row->exists ? ERR_OK : row_make(transaction, dataset_id, diag);
     if (err == ERR_OK)
         err = counts_write(transaction, dataset_id, row, row_topic(row, change), diag);
@@ -386,7 +406,9 @@ enum err metadata_table_apply(struct database_transaction *transaction, const ch
 {
     struct metadata_row row = {0};
     struct evolving evolving = {transaction, dataset_id, change->first_us, 0, diag};
-    enum err err = row_read(transaction, dataset_id, &row, diag);
+    bool counts_only = change->field_count == 0 && !has_sensors(change);
+    enum err err = counts_only ? counts_read(transaction, dataset_id, &row, diag)
+                               : row_read(transaction, dataset_id, &row, diag);
     if (err == ERR_OK)
         err = metadata_row_merge(&row, change, on_evolution, &evolving);
     if (err == ERR_OK)

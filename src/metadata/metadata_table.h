@@ -44,9 +44,9 @@ void metadata_row_fini(struct metadata_row *row);
 #define METADATA_ROW_COLUMNS 8
 #define METADATA_ROW_SENSORS 6
 #define METADATA_ROW_FIELDS  7
-#define METADATA_ROW_SQL                                                                           \
-    "record_count, data_size_bytes, unique_sensor_count, first_seen, last_seen, topic, "           \
-    "unique_sensor_ids, schema_fields"
+#define METADATA_COUNTS_SQL                                                                        \
+    "record_count, data_size_bytes, unique_sensor_count, first_seen, last_seen, topic"
+#define METADATA_ROW_SQL METADATA_COUNTS_SQL ", unique_sensor_ids, schema_fields"
 enum err metadata_row_read(struct metadata_row *row,
                            const struct database_value *columns) ERR_MUST_USE;
 /* Its two halves: all but sensors and fields, and these. */

@@ -17,9 +17,14 @@ from test_metadata import data, dataset
 SECONDS = float(os.environ.get("INGESTOR_METADATA_CURRENT_SECONDS", "4"))
 
 
+def readable(api):
+    return api.call("GET", "/api/metadata/stats")[0] == 200
+
+
 def start(make_service, **settings):
     api = Api(make_service(free_port(), environment={**QUIET, **settings}))
     api.wait_ready()
+    wait_until(lambda: readable(api), "the database to be opened")
     return api
 
 
@@ -32,10 +37,6 @@ def post(api, path, records):
 
 def current(api, ident):
     return data(api, "current")["current_metadata"].get(ident)
-
-
-def readable(api):
-    return api.call("GET", "/api/metadata/stats")[0] == 200
 
 
 def wait_current(api, ident, count):
