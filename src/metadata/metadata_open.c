@@ -41,7 +41,7 @@ size_t observer_memory_bytes(const void *state)
     if (!observed)
         return 0;
     return sizeof(*observed) + told_memory_bytes(observed->told) + observed->id_size +
-           observed->topic_size + sizeof(observed);
+           observed->topic_size + sizeof(void *);
 }
 
 enum err observed_get(struct metadata *metadata, void **state)

@@ -15,8 +15,10 @@ static void check_field(const struct row_fields *fields, const char *name, unsig
 {
     const struct change_field *field = change_field_find(&fields->change, bytes_from_text(name));
     char text[1024] = "";
-    if (!field)
+    if (!field) {
         fail_msg("no field %s", name);
+        return;
+    }
     for (uint8_t i = 0; i < field->sample_count; i++) {
         size_t at = strlen(text);
         snprintf(text + at, sizeof(text) - at, "%s%.*s", i > 0 ? "|" : "",
