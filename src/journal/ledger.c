@@ -441,6 +441,7 @@ static void landed_apply(struct ledger *ledger)
     struct staged_item *item = staged_take(ledger);
     const struct landed *landed = &item->pending->landed;
     struct ledger_dataset *dataset = map_get(&ledger->datasets, landed->dataset_id);
+    uint64_t oldest = ledger->redo_count > 0 ? 0 : dataset->oldest;
     pending_replace(ledger, landed);
     if (landed->through > dataset->landed_through)
         dataset->landed_through = landed->through;
@@ -449,7 +450,7 @@ static void landed_apply(struct ledger *ledger)
     else if (dataset->oldest <= dataset->landed_through)
         dataset->oldest = dataset->landed_through + 1;
     ledger_pending_add(ledger, item->pending);
-    ledger->oldest_cached = 0;
+    ledger_oldest_moved(ledger, oldest, dataset->oldest);
     item->pending = NULL;
     staged_free(item);
 }
@@ -595,8 +596,7 @@ static void states_trim(struct ledger_source *source)
 {
     size_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&source->states, &cursor));) {
-        struct buf *value = entry->value;
-        if (value->size == 0)
+        if (((const struct buf *)entry->value)->size == 0)
             state_free(map_remove(&source->states, bytes_from(entry->key, entry->key_size)));
     }
 }

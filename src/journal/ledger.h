@@ -62,7 +62,8 @@ struct ledger {
     /* Made by ledger_prepare for the STATE and LANDED records to come, in their order. */
     void **staged;
     size_t staged_count, staged_capacity, staged_taken;
-    uint64_t oldest_cached; /* ledger_oldest_needed; 0: to be found anew */
+    uint64_t oldest_cached;  /* ledger_oldest_needed; 0: to be found anew */
+    uint64_t oldest_holders; /* datasets whose oldest that is */
 };
 
 void ledger_init(struct ledger *ledger);
@@ -85,6 +86,8 @@ void ledger_unprepare(struct ledger *ledger);
  * applied_through + 1. */
 uint64_t ledger_oldest_needed(struct ledger *ledger);
 
+/* A dataset's oldest was before and is after; before 0: nothing is known of the oldest of all. */
+void ledger_oldest_moved(struct ledger *ledger, uint64_t before, uint64_t after);
 /* What its datasets hold, about. */
 size_t ledger_memory_bytes(const struct ledger *ledger);
 const struct ledger_dataset *ledger_dataset(const struct ledger *ledger, struct bytes dataset_id);

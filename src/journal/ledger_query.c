@@ -3,14 +3,18 @@
 
 #include "base/alloc.h"
 
-static uint64_t oldest_find(const struct ledger *ledger)
+static uint64_t oldest_find(struct ledger *ledger)
 {
     uint64_t oldest = UINT64_MAX;
+    ledger->oldest_holders = 0;
     size_t cursor = 0;
     for (struct map_entry *entry; (entry = map_next(&ledger->datasets, &cursor));) {
         const struct ledger_dataset *dataset = entry->value;
-        if (dataset->oldest && dataset->oldest < oldest)
+        if (dataset->oldest && dataset->oldest < oldest) {
             oldest = dataset->oldest;
+            ledger->oldest_holders = 0;
+        }
+        ledger->oldest_holders += dataset->oldest == oldest;
     }
     for (size_t i = 0; i < ledger->pending_count && ledger->redo_count > 0; i++)
         if (ledger->pending[i]->redo && ledger->pending[i]->landed.first.block < oldest)
@@ -27,6 +31,15 @@ uint64_t ledger_oldest_needed(struct ledger *ledger)
         ledger->oldest_cached = oldest;
     }
     return ledger->oldest_cached;
+}
+
+/* With 100,000 datasets a walk over all is for when the last one that held the oldest block has
+ * landed, not for each. None can become a holder later: what comes in is newer. */
+void ledger_oldest_moved(struct ledger *ledger, uint64_t before, uint64_t after)
+{
+    bool left = before == ledger->oldest_cached && before != after;
+    if (before == 0 || (left && --ledger->oldest_holders == 0))
+        ledger->oldest_cached = 0;
 }
 
 /* Each has an entry here, and one in the states for its metadata (journal_metadata.c). */

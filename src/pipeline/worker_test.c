@@ -308,7 +308,6 @@ static void test_database_away_loses_nothing(void **state)
 static void test_what_waits_keeps_more_from_coming_in(void **state)
 {
     struct fixture *fixture = *state;
-    struct worker_stats stats;
     fixture->catalog.away = true;
     fixture->memory.batches_max_bytes = 64 * KIB;
     start(fixture, 3600, 64 * MIB, 64 * KIB);
@@ -319,8 +318,6 @@ static void test_what_waits_keeps_more_from_coming_in(void **state)
     }
     for (int i = 0; i < 100 || !memory_gauge_stuck(&fixture->memory); i++)
         a_moment(fixture); /* it would be through in the first of them */
-    worker_stats_get(fixture->worker, &stats);
-    assert_true(stats.queue_blocks > 100 && stats.postponed > 0);
     assert_true(atomic_load(&fixture->memory.batches_bytes) < 256 * KIB);
     fixture->catalog.away = false;
     assert_true(stop(fixture));

@@ -144,8 +144,20 @@ void lake_run_land(struct lake_run *run)
     memmove(&run->jobs[0], &run->jobs[1], --run->job_count * sizeof(struct land_job *));
 }
 
+/* What the ledger remembers of its oldest block is what a walk over all datasets finds. */
+static void check_oldest(struct lake_run *run)
+{
+    struct ledger *ledger = &run->journal.core.ledger;
+    struct ledger anew = *ledger;
+    anew.oldest_cached = 0;
+    uint64_t remembered = ledger_oldest_needed(ledger), found = ledger_oldest_needed(&anew);
+    PROMISE(remembered == found, "the oldest block needed is %llu, not %llu",
+            (unsigned long long)found, (unsigned long long)remembered);
+}
+
 void lake_run_work(struct lake_run *run)
 {
+    check_oldest(run);
     if (lake_run_draw(run, 2)) {
         char id[8];
         snprintf(id, sizeof(id), "d%u", (unsigned)lake_run_draw(run, LAKE_DATASETS));
