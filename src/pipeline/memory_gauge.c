@@ -68,10 +68,21 @@ uint64_t memory_gauge_batches_less(const struct memory_gauge *gauge)
     return least(rest_bytes, gauge->batches_max_bytes / 4 * 3);
 }
 
+/* Far enough from the limit for what a checkpoint of the journal takes for a moment. */
+static uint64_t near_limit_bytes(const struct memory_gauge *gauge)
+{
+    return gauge->limit_bytes / 8 * 7;
+}
+
+bool memory_gauge_is_near(const struct memory_gauge *gauge, uint64_t resident_bytes)
+{
+    return resident_bytes > near_limit_bytes(gauge);
+}
+
 /* Down at once, up again slowly. */
 void memory_gauge_resident(struct memory_gauge *gauge, uint64_t resident_bytes)
 {
-    uint64_t near_bytes = gauge->limit_bytes / 16 * 15;
+    uint64_t near_bytes = near_limit_bytes(gauge);
     uint64_t squeeze_bytes = get(&gauge->squeeze_bytes);
     if (resident_bytes > near_bytes)
         squeeze_bytes = least(squeeze_bytes + (resident_bytes - near_bytes),

@@ -66,10 +66,7 @@ void memory_gauge_tell(struct memory_gauge *gauge, struct memory_told *told,
 /* What the process takes in fact, every 100 ms or so, by one thread: near the limit the batches get
  * less, whatever it is that takes it. */
 void memory_gauge_resident(struct memory_gauge *gauge, uint64_t resident_bytes);
-static inline bool memory_gauge_is_near(const struct memory_gauge *gauge, uint64_t resident_bytes)
-{
-    return resident_bytes > gauge->limit_bytes / 16 * 15;
-}
+bool memory_gauge_is_near(const struct memory_gauge *gauge, uint64_t resident_bytes);
 
 /* Recent rows and batches give up what was not planned for, rows first, to a quarter of their
  * share: the share of rows by now, and what all batches together must do without. */

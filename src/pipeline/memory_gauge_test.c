@@ -78,16 +78,16 @@ static void test_what_the_process_takes_squeezes_the_batches(void **state)
     struct memory_gauge gauge;
     (void)state;
     memory_gauge_init(&gauge, 64 * MIB);
-    memory_gauge_resident(&gauge, 60 * MIB);
+    memory_gauge_resident(&gauge, 56 * MIB);
     assert_int_equal(atomic_load(&gauge.squeeze_bytes), 0);
-    memory_gauge_resident(&gauge, 62 * MIB);
-    memory_gauge_resident(&gauge, 61 * MIB);
+    memory_gauge_resident(&gauge, 58 * MIB);
+    memory_gauge_resident(&gauge, 57 * MIB);
     assert_int_equal(atomic_load(&gauge.squeeze_bytes), 3 * MIB);
     memory_gauge_resident(&gauge, 640 * MIB);
     assert_int_equal(memory_gauge_recent_max(&gauge), gauge.recent_max_bytes / 4);
     assert_int_equal(memory_gauge_batches_less(&gauge), gauge.batches_max_bytes / 4 * 3);
     for (int i = 0; i < 1000; i++)
-        memory_gauge_resident(&gauge, 60 * MIB);
+        memory_gauge_resident(&gauge, 56 * MIB);
     assert_true(atomic_load(&gauge.squeeze_bytes) < KIB);
     assert_int_equal(memory_gauge_batches_less(&gauge), 0);
     atomic_store(&gauge.fixed_bytes, gauge.recent_max_bytes); /* of very many datasets */
