@@ -5,7 +5,8 @@
  *
  * A handle that failed for good is closed and opened anew at the next try: the file may have been
  * given back its permissions, put back, or (removed while it was open) have to be made again. A
- * file that is no database any more is renamed, kept for people to look at, and begun anew.
+ * file that is damaged is renamed, kept for people to look at, and begun anew with what can still
+ * be read of it (metadata_salvage.c).
  */
 #include "base/alloc.h"
 #include "metadata/metadata_parts.h"
@@ -215,13 +216,29 @@ static void set_aside(struct metadata *metadata)
         snprintf(to, sizeof(to), "%s.damaged-%.19s%s", path, now, ends[i]);
         moved |= rename(from, to) == 0 && i == 0;
     }
-    mutex_lock(&metadata->lock);
     if (moved)
-        snprintf(metadata->set_aside, sizeof(metadata->set_aside),
-                 "the database was damaged and is kept as %.200s.damaged-%.19s; counts begin anew "
-                 "there",
-                 path, now);
+        snprintf(metadata->damaged, sizeof(metadata->damaged), "%s.damaged-%.19s", path, now);
+}
+
+/* Takes over what can be read of a database that was set aside. */
+static enum err salvage(struct metadata *metadata, struct diag *diag)
+{
+    char url[sizeof(metadata->damaged) + 16];
+    int64_t datasets;
+    if (!metadata->damaged[0])
+        return ERR_OK;
+    snprintf(url, sizeof(url), "sqlite:///%s", metadata->damaged);
+    enum err err = metadata_salvage(url, metadata->writer, &datasets, diag);
+    if (err != ERR_OK)
+        return err;
+    mutex_lock(&metadata->lock);
+    snprintf(metadata->set_aside, sizeof(metadata->set_aside),
+             "the database was damaged and is kept as %.220s; the metadata of %lld datasets could "
+             "be taken over, the counts of others begin anew",
+             metadata->damaged, (long long)datasets);
     mutex_unlock(&metadata->lock);
+    metadata->damaged[0] = 0;
+    return ERR_OK;
 }
 
 /* A new file knows nothing of what was told. */
@@ -244,6 +261,8 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     err = database_open(metadata->url, &metadata->writer, diag);
     if (err == ERR_OK)
         err = metadata_table_prepare(metadata->writer, diag);
+    if (err == ERR_OK)
+        err = salvage(metadata, diag);
     if (err == ERR_OK)
         err = quality_load(metadata, metadata->writer, diag);
     mutex_lock(&metadata->lock);

@@ -88,6 +88,7 @@ struct metadata {
 
     /* the thread's */
     struct database *writer;
+    char damaged[4200]; /* a database that was set aside and not read again yet; or empty */
     int64_t retry_ns;
     int64_t measured_ns;
     int64_t freshened_ns;
@@ -129,6 +130,11 @@ enum err open_each(struct metadata *metadata,
 
 /* metadata_commit.c: the thread. */
 void metadata_run(void *ctx);
+
+/* metadata_salvage.c: copies what can be read of the damaged database at url. The error is of into,
+ * which is then as before. */
+enum err metadata_salvage(const char *url, struct database *into, int64_t *ret_datasets,
+                          struct diag *diag) ERR_MUST_USE;
 
 /* metadata_quality.c */
 enum err quality_measure(struct metadata *metadata, struct database *database,

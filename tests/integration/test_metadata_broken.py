@@ -162,6 +162,50 @@ def test_the_journal_is_not_held(make_service, tmp_path):
     fed.check(others=7)
 
 
+def damage(path, *names):
+    """Random bytes over the root pages of these tables and indexes."""
+    with sqlite3.connect(path, isolation_level=None) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+        roots = [database.execute("SELECT rootpage FROM sqlite_master WHERE name = ?",
+                                  (name,)).fetchone()[0] for name in names]
+    database.close()
+    with open(path, "r+b") as file:
+        for root in roots:
+            file.seek((root - 1) * size)
+            file.write(os.urandom(size))
+
+
+@pytest.mark.parametrize("lost, names", [
+    (False, ("idx_dataset_metadata_topic", "idx_schema_evolution_ingestion_field",
+             "idx_data_quality_time")),
+    (False, ("data_quality", "dataset_quality", "sqlite_autoindex_dataset_metadata_1")),
+    (True, ("dataset_metadata",)), (True, ("metadata_progress",))])
+def test_damaged_in_the_middle(make_service, lost, names):
+    """What can still be read is taken over; counts that cannot be read begin anew, once."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    fed.service.stop()
+    damage(fed.service.folder / "metadata.db", *names)
+    if lost:
+        fed.model = Model()
+    fed.start()
+    fed.feed()
+    told = wait_until(lambda: "taken over" in metadata_health(fed.api) and
+                      metadata_health(fed.api), "the damage to be told")
+    wait_counted(fed.api, fed.ident, fed.model)
+    assert f"of {0 if lost else 1} datasets could be taken over" in told
+    assert len(list(fed.service.folder.glob("metadata.db.damaged-*"))) >= 1
+    found = dataset(fed.api, fed.ident)
+    assert found["record_count"] == fed.model.records
+    assert set(found["unique_sensor_ids"]) == fed.model.sensors
+    if not lost:
+        check(fed.api, fed.ident, fed.model)
+    fed.service.stop()
+    assert len(fed.service.rows()) == 40
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 def test_ten_thousand_fields(make_service):
