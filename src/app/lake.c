@@ -89,6 +89,26 @@ enum err lake_view_walk(struct lake_view *view,
     return err;
 }
 
+bool lake_is_file_fault(enum err err)
+{
+    return err_class(err) == ERR_CLASS_CORRUPT || err_class(err) == ERR_CLASS_LIMIT ||
+           err == ERR_UNSUPPORTED;
+}
+
+enum err lake_view_file_read(struct lake_view *view, const struct lake_file *file, enum err err,
+                             const struct diag *diag)
+{
+    const char *what = diag->text[0] ? diag->text : err_text(err);
+    if (err == ERR_OK)
+        return ERR_OK;
+    if (!lake_is_file_fault(err))
+        return diag_set(&view->diag, err, "%.200s: %.280s", file->key, what);
+    fflush(stdout);
+    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, what);
+    view->damaged = true;
+    return ERR_OK;
+}
+
 struct bytes lake_key_part(const char *key, const char *name)
 {
     size_t size = strlen(name);

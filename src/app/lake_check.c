@@ -73,12 +73,9 @@ static enum err on_file(void *ctx, const struct lake_file *file)
     enum err err = lake_read_file(verify->view->store, file, &verify->bytes, &diag);
     if (err == ERR_OK)
         err = check_bytes(verify, file, &diag);
-    if (err == ERR_OK)
-        return ERR_OK;
-    const char *what = diag.text[0] ? diag.text : err_text(err);
-    if (err_class(err) == ERR_CLASS_CORRUPT || err == ERR_UNSUPPORTED)
-        return on_fault(verify, file->key, what);
-    return diag_set(&verify->view->diag, err, "%.200s: %.280s", file->key, what);
+    if (lake_is_file_fault(err))
+        return on_fault(verify, file->key, diag.text[0] ? diag.text : err_text(err));
+    return lake_view_file_read(verify->view, file, err, &diag);
 }
 
 static enum err print_summary(const struct verify *verify)

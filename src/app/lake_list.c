@@ -96,14 +96,8 @@ static enum err on_file(void *ctx, const struct lake_file *file)
     if (err == ERR_OK)
         footer_add(totals, &metadata);
     arena_fini(&arena);
-    if (err_class(err) != ERR_CLASS_CORRUPT)
-        return err ? diag_set(&listing->view->diag, err, "%.200s: %.280s", file->key,
-                              diag.text[0] ? diag.text : err_text(err))
-                   : ERR_OK;
-    totals->unreadable++;
-    listing->view->damaged = true;
-    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, diag.text);
-    return ERR_OK;
+    totals->unreadable += lake_is_file_fault(err);
+    return lake_view_file_read(listing->view, file, err, &diag);
 }
 
 static const char *time_text(const struct totals *totals, int64_t us,

@@ -23,6 +23,14 @@ enum err lake_view_walk(struct lake_view *view,
                         enum err (*on_file)(void *ctx, const struct lake_file *file),
                         void *ctx) ERR_MUST_USE;
 
+/* Whether a file's error is its own fault: damaged, too large, of a kind that is not read. Then the
+ * others go on. */
+bool lake_is_file_fault(enum err err);
+/* What comes of reading one file: its own fault is told, with its key, and forgiven (damaged is
+ * set); any other error is the command's. */
+enum err lake_view_file_read(struct lake_view *view, const struct lake_file *file, enum err err,
+                             const struct diag *diag) ERR_MUST_USE;
+
 /* "sensor_1" of "bronze/ingestion_id=sensor_1/date=…", as it stands in the key. */
 struct bytes lake_key_dataset(const char *key);
 /* The value of name= in the key; empty when it is not there. */

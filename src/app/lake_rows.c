@@ -68,7 +68,6 @@ static enum err print_file(struct rows *rows, struct diag *diag)
     return err;
 }
 
-/* A file that cannot be read is told, and the others go on. */
 static enum err on_file(void *ctx, const struct lake_file *file)
 {
     struct rows *rows = ctx;
@@ -78,14 +77,7 @@ static enum err on_file(void *ctx, const struct lake_file *file)
     enum err err = lake_read_file(rows->view->store, file, &rows->bytes, &diag);
     if (err == ERR_OK)
         err = print_file(rows, &diag);
-    if (err_class(err) != ERR_CLASS_CORRUPT)
-        return err ? diag_set(&rows->view->diag, err, "%.200s: %.280s", file->key,
-                              diag.text[0] ? diag.text : err_text(err))
-                   : ERR_OK;
-    fflush(stdout);
-    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, diag.text[0] ? diag.text : err_text(err));
-    rows->view->damaged = true;
-    return ERR_OK;
+    return lake_view_file_read(rows->view, file, err, &diag);
 }
 
 enum err lake_rows(struct lake_view *view)

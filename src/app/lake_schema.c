@@ -176,13 +176,7 @@ static enum err on_file(void *ctx, const struct lake_file *file)
     arena_fini(&arena);
     if (err == ERR_OK)
         err = note_folder(merge, file->key);
-    if (err_class(err) != ERR_CLASS_CORRUPT)
-        return err ? diag_set(&merge->view->diag, err, "%.200s: %.280s", file->key,
-                              diag.text[0] ? diag.text : err_text(err))
-                   : ERR_OK;
-    merge->view->damaged = true;
-    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, diag.text);
-    return ERR_OK;
+    return lake_view_file_read(merge->view, file, err, &diag);
 }
 
 /* --- printing ------------------------------------------------------------------------------ */

@@ -185,6 +185,12 @@ static enum err read_page_header(struct cursor *cursor, struct page_header *head
     return ERR_OK;
 }
 
+static enum err unsupported(const struct cursor *cursor, const char *what, int32_t number)
+{
+    return diag_set(cursor->diag, ERR_UNSUPPORTED, "%s %d at byte %llu is not supported", what,
+                    number, (unsigned long long)cursor->at);
+}
+
 static enum err codec_compression(int32_t codec, enum compression *ret_compression)
 {
     switch (codec) {
@@ -215,8 +221,7 @@ static enum err read_page_body(struct cursor *cursor, const struct page_header *
         return parquet_damage(cursor->diag, cursor->at, "a page's checksum is wrong");
     enum err err = codec_compression(cursor->chunk->codec, &compression);
     if (err)
-        return diag_set(cursor->diag, err, "the Parquet compression codec %d is not supported",
-                        cursor->chunk->codec);
+        return unsupported(cursor, "the compression codec", cursor->chunk->codec);
     buf_clear(&reader->page);
     err = buf_reserve(&reader->page, (size_t)header->uncompressed_bytes + 1);
     if (err)
@@ -312,8 +317,7 @@ static enum err read_dictionary(struct cursor *cursor, const struct page_header 
     struct parquet_reader *reader = cursor->reader;
     if (header->encoding != PARQUET_ENCODING_PLAIN &&
         header->encoding != PARQUET_ENCODING_PLAIN_DICTIONARY)
-        return diag_set(cursor->diag, ERR_UNSUPPORTED, "a dictionary page of encoding %d",
-                        header->encoding);
+        return unsupported(cursor, "the dictionary's encoding", header->encoding);
     buf_clear(&reader->dictionary_values);
     buf_clear(&reader->dictionary_offsets);
     buf_clear(&reader->dictionary_data);
@@ -404,8 +408,7 @@ static enum err read_values(struct cursor *cursor, const struct page_header *hea
     if (header->encoding == PARQUET_ENCODING_RLE_DICTIONARY ||
         header->encoding == PARQUET_ENCODING_PLAIN_DICTIONARY)
         return read_indexed(cursor, input, count);
-    return diag_set(cursor->diag, ERR_UNSUPPORTED, "a data page of encoding %d is not supported",
-                    header->encoding);
+    return unsupported(cursor, "the page's encoding", header->encoding);
 }
 
 static enum err read_data_page(struct cursor *cursor, const struct page_header *header)
@@ -444,8 +447,7 @@ static enum err read_page(struct cursor *cursor)
     struct page_header header;
     enum err err = read_page_header(cursor, &header);
     if (!err && header.type != PARQUET_PAGE_DATA && header.type != PARQUET_PAGE_DICTIONARY)
-        err = diag_set(cursor->diag, ERR_UNSUPPORTED, "a page of type %d is not supported",
-                       header.type);
+        err = unsupported(cursor, "the page's type", header.type);
     if (!err)
         err = read_page_body(cursor, &header);
     if (err)
@@ -499,12 +501,11 @@ enum err parquet_reader_read(struct parquet_reader *reader, size_t row_group, si
         .row_count = metadata->row_groups[row_group].row_count,
         .diag = diag,
     };
-    if (!cursor.element->is_known)
-        return diag_set(diag, ERR_UNSUPPORTED, "the Parquet type of column %zu is not supported",
-                        column);
     clear(data);
     reader->dictionary_count = 0;
     cursor.at = cursor.chunk->begin;
+    if (!cursor.element->is_known)
+        return unsupported(&cursor, "the type of the column", cursor.element->type);
     enum err err = is_text(cursor.element->kind) ? buf_u32(&data->offsets, 0) : ERR_OK;
     while (!err && data->level_count < cursor.chunk->level_count)
         err = read_page(&cursor);

@@ -273,7 +273,9 @@ def test_files_of_the_python_service(tmp_path):
     found = ask(tmp_path, "verify")
     assert found["faults"] == 0 and found["without_range"] == 5
     parquet.write_table(pa.table({"t": pa.array([1], pa.timestamp("ns"))}), folder / "part-zz.parquet")
-    assert "part-zz.parquet" in run("cat", DATASET, "--json", expect=1, **in_folder(tmp_path)).stderr
+    done = run("cat", DATASET, "--json", expect=4, **in_folder(tmp_path))
+    assert re.search(r"part-zz.parquet: the type of the column 2 at byte \d+ is not supported", done.stderr)
+    assert len(lines(done.stdout)) == 21, "what cannot be read must not hide the rest"
 
 
 # --- damage ------------------------------------------------------------------------------------
