@@ -109,6 +109,18 @@ enum err lake_view_file_read(struct lake_view *view, const struct lake_file *fil
     return ERR_OK;
 }
 
+json_t *lake_json_text(struct bytes text)
+{
+    struct buf quoted;
+    buf_init(&quoted, LAKE_LINE_BYTES_MAX);
+    json_t *json = buf_json_string(&quoted, text) == ERR_OK
+                       ? json_loadb((const char *)quoted.data, quoted.size,
+                                    JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)
+                       : NULL;
+    buf_fini(&quoted);
+    return json;
+}
+
 struct bytes lake_key_part(const char *key, const char *name)
 {
     size_t size = strlen(name);

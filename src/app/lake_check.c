@@ -8,7 +8,6 @@
 #include "lake/parquet_check.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 
 #define FAULTS_MAX    1000 /* kept for JSON; all are counted */
 #define FOOTER_MEMORY ((size_t)256 * 1024 * 1024)
@@ -30,7 +29,8 @@ static enum err on_fault(void *ctx, const char *key, const char *what)
     verify->faults++;
     verify->view->damaged = true;
     if (verify->view->command->json) {
-        json_t *fault = json_pack("{s:s, s:s}", "file", key, "what", what);
+        json_t *fault = json_pack("{s:o, s:o}", "file", lake_json_text(bytes_from_text(key)),
+                                  "what", lake_json_text(bytes_from_text(what)));
         if (json_array_size(verify->list) >= FAULTS_MAX)
             json_decref(fault);
         else if (!fault || json_array_append_new(verify->list, fault) != 0)

@@ -9,7 +9,6 @@
 #include "lake/lake_read.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 
 #define NAME_WIDTH_MIN 7
 #define FOOTER_MEMORY  (256 * MIB)
@@ -180,12 +179,12 @@ static enum err print_json(const struct map *all, bool is_files)
     enum err err = list ? ERR_OK : ERR_NO_MEMORY;
     for (struct map_entry *entry; err == ERR_OK && (entry = map_next(all, &cursor));) {
         const struct totals *totals = entry->value;
-        json_t *object =
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o}", is_files ? "key" : "dataset",
-                      (const char *)entry->key, "files", (json_int_t)totals->files, "unreadable",
-                      (json_int_t)totals->unreadable, "rows", (json_int_t)totals->rows, "bytes",
-                      (json_int_t)totals->bytes, "first", time_json(totals, totals->first_us),
-                      "last", time_json(totals, totals->last_us));
+        json_t *object = json_pack(
+            "{s:o, s:I, s:I, s:I, s:I, s:o, s:o}", is_files ? "key" : "dataset",
+            lake_json_text(bytes_from_text((const char *)entry->key)), "files",
+            (json_int_t)totals->files, "unreadable", (json_int_t)totals->unreadable, "rows",
+            (json_int_t)totals->rows, "bytes", (json_int_t)totals->bytes, "first",
+            time_json(totals, totals->first_us), "last", time_json(totals, totals->last_us));
         err = object && json_array_append_new(list, object) == 0 ? ERR_OK : ERR_NO_MEMORY;
     }
     if (err == ERR_OK && (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF))

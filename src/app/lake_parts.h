@@ -2,6 +2,8 @@
 /* What the files of `ingestor lake` share; see lake.h. */
 #include "app/lake.h"
 
+#include <jansson.h>
+
 #define LAKE_LINE_BYTES_MAX ((size_t)256 * 1024 * 1024)  /* one row as JSON */
 #define LAKE_READ_BYTES_MAX ((size_t)1024 * 1024 * 1024) /* the columns of one row group */
 
@@ -30,6 +32,9 @@ bool lake_is_file_fault(enum err err);
  * set); any other error is the command's. */
 enum err lake_view_file_read(struct lake_view *view, const struct lake_file *file, enum err err,
                              const struct diag *diag) ERR_MUST_USE;
+
+/* A text of a file, whatever its bytes: those that are not UTF-8 become U+FFFD. NULL: no memory. */
+json_t *lake_json_text(struct bytes text);
 
 /* "sensor_1" of "bronze/ingestion_id=sensor_1/date=…", as it stands in the key. */
 struct bytes lake_key_dataset(const char *key);

@@ -65,21 +65,26 @@ static json_t *describe_fields(const struct parquet_metadata *metadata, uint32_t
     return fields;
 }
 
+/* jansson's setters take NULLs for failures, and free what they do not keep. */
 static json_t *describe(const struct parquet_metadata *metadata, uint32_t *index)
 {
     const struct parquet_metadata_element *element = &metadata->elements[*index];
     bool list = is_list(metadata, *index);
-    json_t *column = json_pack("{s:s%, s:s}", "name", (const char *)element->name.data,
-                               element->name.size, "type", type_name(element, list));
-    if (column && element->field_id >= 0)
-        json_object_set_new(column, "field_id", json_integer(element->field_id));
+    json_t *column = json_object();
+    int failed = json_object_set_new(column, "name", lake_json_text(element->name));
+    failed |= json_object_set_new(column, "type", json_string(type_name(element, list)));
+    if (element->field_id >= 0)
+        failed |= json_object_set_new(column, "field_id", json_integer(element->field_id));
     *index += list ? 2 : 1;
-    json_t *below = list                ? describe(metadata, index)
-                    : !element->is_leaf ? describe_fields(metadata, element->child_count, index)
-                                        : NULL;
-    if (below && (!column || json_object_set_new(column, list ? "element" : "fields", below) != 0))
-        column = NULL;
-    return column;
+    if (list)
+        failed |= json_object_set_new(column, "element", describe(metadata, index));
+    else if (!element->is_leaf)
+        failed |= json_object_set_new(column, "fields",
+                                      describe_fields(metadata, element->child_count, index));
+    if (!failed)
+        return column;
+    json_decref(column);
+    return NULL;
 }
 
 static json_t *find_named(const json_t *columns, const json_t *name)
