@@ -554,6 +554,15 @@ uint64_t journal_landed_through(const struct journal *journal, struct bytes data
     return through;
 }
 
+uint64_t journal_filed_through(const struct journal *journal, struct bytes dataset_id)
+{
+    mutex_lock(mutex_of(journal));
+    const struct ledger_dataset *dataset = ledger_dataset(&journal->core.ledger, dataset_id);
+    uint64_t through = dataset ? dataset->filed_through : 0;
+    mutex_unlock(mutex_of(journal));
+    return through;
+}
+
 enum err journal_state_get(const struct journal *journal, struct bytes source_id, struct bytes key,
                            struct buf *ret_value)
 {

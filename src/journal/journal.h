@@ -96,6 +96,8 @@ enum err journal_replay(struct journal *journal,
 bool journal_wanted(const struct journal *journal, struct bytes dataset_id, uint64_t block_number,
                     uint64_t *ret_redo_cut);
 uint64_t journal_landed_through(const struct journal *journal, struct bytes dataset_id);
+/* The same of the last cut that has files; 0: there was none, or it is not known any more. */
+uint64_t journal_filed_through(const struct journal *journal, struct bytes dataset_id);
 
 /* A connector's recovered state and MQTT identities; before journal_start, or from any thread for a
  * source that is not running. */

@@ -445,6 +445,8 @@ static void landed_apply(struct ledger *ledger)
     pending_replace(ledger, landed);
     if (landed->through > dataset->landed_through)
         dataset->landed_through = landed->through;
+    if (landed->file_count > 0 && landed->through > dataset->filed_through)
+        dataset->filed_through = landed->through;
     if (dataset->newest <= dataset->landed_through)
         dataset->oldest = 0;
     else if (dataset->oldest <= dataset->landed_through)

@@ -21,6 +21,7 @@ struct ledger_dataset {
     uint64_t landed_through; /* 0: none */
     uint64_t oldest;         /* no message that has not landed is in an older block; 0: none */
     uint64_t newest;         /* the last block with messages of it */
+    uint64_t filed_through;  /* of its last cut that has files; 0: none, or not known */
 };
 
 struct ledger_pending { /* LANDED without UPLOADED */
@@ -109,9 +110,10 @@ void ledger_trim(struct ledger *ledger, uint64_t retained_from);
 enum checkpoint_record {
     CHECKPOINT_SEGMENT = RECORD_CHECKPOINT_FIRST, /* segment.h: a second copy of the header */
     CHECKPOINT_TOTALS = 17,                       /* applied_through u64 | cut_id_last u64 */
-    CHECKPOINT_DATASET = 18,    /* id text16 | landed_through u64 | oldest u64 | newest u64 */
-    CHECKPOINT_PENDING = 19,    /* a LANDED body */
-    CHECKPOINT_STATE = 20,      /* a STATE body */
+    CHECKPOINT_DATASET = 18, /* id text16 | landed_through, oldest, newest, filed_through u64; older
+                              * versions end before the last */
+    CHECKPOINT_PENDING = 19, /* a LANDED body */
+    CHECKPOINT_STATE = 20,   /* a STATE body */
     CHECKPOINT_IDENTITIES = 21, /* source text16 | count u32 | id u16, qos_2 u8, hash, block u64 */
     CHECKPOINT_END = 22,        /* record count u64: nothing is missing */
 };

@@ -83,6 +83,7 @@ static void datasets_encode(struct encoder *encoder, const struct ledger *ledger
         buf_u64(&encoder->body, dataset->landed_through);
         buf_u64(&encoder->body, dataset->oldest);
         buf_u64(&encoder->body, dataset->newest);
+        buf_u64(&encoder->body, dataset->filed_through);
         encoder_flush(encoder, CHECKPOINT_DATASET);
     }
 }
@@ -181,6 +182,7 @@ static enum err dataset_decode(struct ledger *ledger, struct bytes body)
     values.landed_through = record_u64(&reader);
     values.oldest = record_u64(&reader);
     values.newest = record_u64(&reader);
+    values.filed_through = record_end(&reader) ? 0 : record_u64(&reader);
     if (!record_end(&reader))
         return ERR_CORRUPT;
     enum err err = ledger_dataset_ensure(ledger, id, &dataset);

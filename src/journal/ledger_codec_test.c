@@ -21,7 +21,10 @@ static void fill(struct ledger *ledger)
     for (uint32_t i = 0; i < DATASETS; i++) {
         snprintf(id, sizeof(id), "dataset%u", i);
         assert_int_equal(ledger_dataset_ensure(ledger, bytes_from_text(id), &dataset), ERR_OK);
-        *dataset = (struct ledger_dataset){.landed_through = i, .oldest = i + 1, .newest = i + 2};
+        *dataset = (struct ledger_dataset){.landed_through = i,
+                                           .oldest = i + 1,
+                                           .newest = i + 2,
+                                           .filed_through = i > 9 ? i - 9 : 0};
     }
     assert_int_equal(
         ledger_state_put(ledger, BYTES_LITERAL("s"), BYTES_LITERAL("k"), BYTES_LITERAL("value")),
@@ -60,6 +63,7 @@ static void test_round_trip(void **state)
     const struct ledger_dataset *dataset = ledger_dataset(&again, BYTES_LITERAL("dataset19999"));
     assert_int_equal(dataset->landed_through, 19999);
     assert_int_equal(dataset->newest, 20001);
+    assert_int_equal(dataset->filed_through, 19990);
     assert_true(bytes_equal_text(
         buf_bytes(ledger_state(&again, BYTES_LITERAL("s"), BYTES_LITERAL("k"))), "value"));
     ledger_fini(&again);

@@ -64,6 +64,7 @@ struct batch {
     struct batch_stats stats;
     struct mark mark;
     struct told told;
+    uint64_t follows;    /* see batch_follow */
     size_t resolve_at;   /* waiting records, after a failure */
     size_t memory_bytes; /* of rows and leaves */
     struct batch_watch watch;
@@ -539,6 +540,11 @@ static void batch_clear(struct batch *batch)
     batch->resolve_at = 0;
 }
 
+void batch_follow(struct batch *batch, uint64_t block_last)
+{
+    batch->follows = block_last;
+}
+
 enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
 {
     assert(!batch->mark.open);
@@ -555,6 +561,7 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
                                   .origins = &batch->origins,
                                   .dead = &batch->dead,
                                   .nulls = &batch->decoder.nulls,
+                                  .follows = batch->follows,
                                   .memory_bytes = batch->memory_bytes};
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut); /* finishes the leaves: the observer sees every row */

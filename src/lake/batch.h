@@ -106,6 +106,10 @@ struct cut {
     uint32_t schema_version; /* count of pinned columns then */
 };
 
+/* The dataset's last cut that has files, by the last block of its range (0: not known): the next
+ * cut's files say that they follow it, so that one of which every file is gone is missed. */
+void batch_follow(struct batch *batch, uint64_t block_last);
+
 /* Decides the types of new fields, pins them in the catalog, encodes. On success the batch is empty
  * and the cut is the caller's (cut_fini). On a RETRY error (database away, no memory) the batch is
  * as before and the caller comes again. A cut of messages that made no record has no files. */

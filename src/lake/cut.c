@@ -193,6 +193,8 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
     char block_last[24];
     char row_count[24];
     char file_count[24];
+    char follows[24];
+    snprintf(follows, sizeof(follows), "%016" PRIx64, input->follows);
     snprintf(file_count, sizeof(file_count), "%zu", input->file_count);
     snprintf(first, sizeof(first), "%016" PRIx64 "-%08" PRIx32, input->stats.first.block,
              input->stats.first.index);
@@ -216,10 +218,15 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
             {"ingestor.block_last", block_last},
             {"ingestor.rows", row_count},
             {"ingestor.files", file_count},
-            {FOOTER_COLUMNS_KEY, fields_text},
+            {0}, /* as many more as there are */
+            {0},
         };
-        size_t count = sizeof(metadata) / sizeof(metadata[0]);
-        err = parquet_writer_finish(writer, metadata, fields.size > 0 ? count : count - 1);
+        size_t count = 6;
+        if (input->follows > 0)
+            metadata[count++] = (struct parquet_key_value){"ingestor.follows", follows};
+        if (fields.size > 0)
+            metadata[count++] = (struct parquet_key_value){FOOTER_COLUMNS_KEY, fields_text};
+        err = parquet_writer_finish(writer, metadata, count);
     }
     buf_fini(&fields);
     buf_fini(&id);

@@ -23,6 +23,7 @@ struct cut_input {
     const struct null_names *nulls; /* some may have a column by now */
     size_t memory_bytes;            /* of rows and leaves */
     struct batch_stats stats;
+    uint64_t follows;  /* batch_follow */
     size_t file_count; /* that the cut will have; cut_encode sets it */
 };
 

@@ -55,6 +55,10 @@ static bool range_read(const struct parquet_metadata *metadata, struct lake_rang
               hex_get(first, 0, 16, &range->first.block) && hex_get(first, 17, 8, &index) &&
               hex_get(last, 0, 16, &range->block_last);
     struct bytes files = pair(metadata, "ingestor.files");
+    struct bytes follows = pair(metadata, "ingestor.follows");
+    if (follows.size > 0)
+        ok = ok && follows.size == 16 && hex_get(follows, 0, 16, &range->follows) &&
+             range->follows < range->first.block;
     range->first.index = ok ? (uint32_t)index : 0;
     for (size_t i = 0; ok && i < files.size; i++) {
         ok = files.size < 10 && files.data[i] >= '0' && files.data[i] <= '9';
@@ -213,6 +217,28 @@ static enum err check_missing(const struct lake_ranges *ranges,
     return err;
 }
 
+/* Sorted too; the ranges of a lane follow each other without overlap, or that was told. */
+static enum err check_chain(const struct lake_ranges *ranges,
+                            enum err (*on_fault)(void *ctx, const char *key, const char *what),
+                            void *ctx)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 1; i < ranges->count && err == ERR_OK; i++) {
+        const struct lake_range *range = &ranges->ranges[i];
+        const struct lake_range *before = range - 1;
+        char what[160];
+        if (!same_lane(before, range) || same_range(before, range) ||
+            range->follows <= before->block_last)
+            continue;
+        snprintf(what, sizeof(what),
+                 "missing: the cut before it, through block %" PRIu64
+                 " of the journal, has no file left; the last one there ends at %" PRIu64,
+                 range->follows, before->block_last);
+        err = on_fault(ctx, range->key, what);
+    }
+    return err;
+}
+
 enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
                            enum err (*on_fault)(void *ctx, const char *key, const char *what),
                            void *ctx)
@@ -239,5 +265,9 @@ enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
         if (range->block_last >= widest->block_last)
             widest = range;
     }
-    return err == ERR_OK && is_whole_lake ? check_missing(ranges, on_fault, ctx) : err;
+    if (err == ERR_OK && is_whole_lake)
+        err = check_missing(ranges, on_fault, ctx);
+    if (err == ERR_OK && is_whole_lake)
+        err = check_chain(ranges, on_fault, ctx);
+    return err;
 }

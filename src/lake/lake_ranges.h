@@ -6,7 +6,8 @@
  *
  *   doubled   ranges of one dataset and journal that overlap without being the same, or two files
  *             of one range in one partition
- *   missing   a range with fewer files than each of them says
+ *   missing   a range with fewer files than each of them says; a whole cut that a later one says
+ *             it follows, while older ones are there (the oldest ones may be gone: retention)
  *   wrong     a file whose name, folder or dataset is not what its footer says
  *
  * Files without a range (other writers') are counted and otherwise left alone.
@@ -24,6 +25,7 @@ struct lake_range {
     struct position first;
     uint64_t block_last;
     uint64_t file_count; /* of its cut; 0: the footer does not say */
+    uint64_t follows;    /* block_last of the cut before; 0: the footer does not say */
 };
 
 struct lake_ranges {
@@ -40,7 +42,7 @@ void lake_ranges_fini(struct lake_ranges *ranges);
 enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
                          const struct parquet_metadata *metadata, struct diag *diag) ERR_MUST_USE;
 /* Calls on_fault for each file that is doubled, and, when all files of the lake were added, for one
- * file of each range that misses others. Sorts. */
+ * file of each range that misses others, or the cut before it. Sorts. */
 enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
                            enum err (*on_fault)(void *ctx, const char *key, const char *what),
                            void *ctx) ERR_MUST_USE;

@@ -18,6 +18,7 @@ static struct bytes text(const char *value)
 }
 
 static const char *files_said = "";
+static const char *follows_said; /* NULL: nothing */
 
 /* A file in hour of a dataset, whose footer has the range first .. last, named by position. */
 static enum err add(struct lake_ranges *ranges, const char *folder, uint64_t position,
@@ -30,19 +31,23 @@ static enum err add(struct lake_ranges *ranges, const char *folder, uint64_t pos
              (unsigned long long)position);
     snprintf(from, sizeof(from), "%016llx-%08x", (unsigned long long)first, 0U);
     snprintf(to, sizeof(to), "%016llx", (unsigned long long)last);
-    struct parquet_metadata_pair pairs[] = {{text("ingestion_id"), text("a b")},
-                                            {text("ingestor.journal"), text(JOURNAL)},
-                                            {text("ingestor.first"), text(from)},
-                                            {text("ingestor.block_last"), text(to)},
-                                            {text("ingestor.files"), text(files_said)}};
-    struct parquet_metadata metadata = {.pairs = pairs, .pair_count = 5};
+    struct parquet_metadata_pair pairs[] = {
+        {text("ingestion_id"), text("a b")},
+        {text("ingestor.journal"), text(JOURNAL)},
+        {text("ingestor.first"), text(from)},
+        {text("ingestor.block_last"), text(to)},
+        {text("ingestor.files"), text(files_said)},
+        {text("ingestor.follows"), text(follows_said ? follows_said : "")}};
+    struct parquet_metadata metadata = {.pairs = pairs, .pair_count = follows_said ? 6 : 5};
     return lake_ranges_add(ranges, key, &metadata, diag);
 }
 
 static enum err on_fault(void *ctx, const char *key, const char *what)
 {
     (void)key;
-    assert_non_null(strstr(what, *files_said ? "missing: of the 3 files" : "doubled"));
+    assert_non_null(strstr(what, follows_said  ? "missing: the cut before it, through block 9 "
+                                 : *files_said ? "missing: of the 3 files"
+                                               : "doubled"));
     ++*(int *)ctx;
     return ERR_OK;
 }
@@ -116,6 +121,40 @@ static void test_missing(void **state)
     lake_ranges_fini(&ranges);
 }
 
+static void test_missing_cut(void **state)
+{
+    struct lake_ranges ranges;
+    struct diag diag = {0};
+    (void)state;
+    lake_ranges_init(&ranges);
+    for (int gone = 0; gone < 2; gone++) {
+        assert_int_equal(add(&ranges, HOUR_1, 2, 2, 4, &diag), ERR_OK);
+        follows_said = "0000000000000004";
+        if (!gone)
+            assert_int_equal(add(&ranges, HOUR_1, 5, 5, 9, &diag), ERR_OK);
+        follows_said =
+            "0000000000000009"; /* blocks without messages of it, or a cut without files */
+        assert_int_equal(add(&ranges, HOUR_1, 20, 20, 22, &diag), ERR_OK);
+        assert_int_equal(add(&ranges, HOUR_2, 20, 20, 22, &diag), ERR_OK);
+        assert_int_equal(faults_in(&ranges, true), gone);
+        follows_said = NULL;
+    }
+    /* the oldest ones may be gone, a part of the lake says nothing */
+    follows_said = "0000000000000009";
+    assert_int_equal(add(&ranges, HOUR_1, 20, 20, 22, &diag), ERR_OK);
+    assert_int_equal(faults_in(&ranges, true), 0);
+    assert_int_equal(add(&ranges, HOUR_1, 20, 20, 22, &diag), ERR_OK);
+    follows_said = "0000000000000030";
+    assert_int_equal(add(&ranges, HOUR_1, 64, 64, 70, &diag), ERR_OK);
+    assert_int_equal(faults_in(&ranges, false), 0);
+    follows_said = "000000000000004x";
+    assert_int_equal(add(&ranges, HOUR_1, 80, 80, 90, &diag), ERR_CORRUPT);
+    follows_said = "0000000000000050"; /* itself */
+    assert_int_equal(add(&ranges, HOUR_1, 80, 80, 90, &diag), ERR_CORRUPT);
+    follows_said = NULL;
+    lake_ranges_fini(&ranges);
+}
+
 static void test_wrong_places(void **state)
 {
     struct lake_ranges ranges;
@@ -142,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doubled),
         cmocka_unit_test(test_missing),
+        cmocka_unit_test(test_missing_cut),
         cmocka_unit_test(test_wrong_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

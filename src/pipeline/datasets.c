@@ -132,6 +132,8 @@ static enum err dataset_new(struct datasets *datasets, const struct route_view *
     }
     dataset->cut_through =
         datasets->options->landed_through(datasets->options->ctx, route->dataset_id);
+    dataset->filed_through =
+        datasets->options->filed_through(datasets->options->ctx, route->dataset_id);
     list_add(datasets, dataset, DATASET_IDLE);
     *ret_dataset = dataset;
     return ERR_OK;
@@ -333,6 +335,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     enum err err = job_new(dataset, &(struct cut){0}, &job);
     if (err == ERR_OK)
         err = shares_tell(datasets, dataset);
+    batch_follow(dataset->batch, dataset->redo_cut == 0 ? dataset->filed_through : 0);
     if (err == ERR_OK)
         err = batch_cut(dataset->batch, &cut, &diag);
     datasets_measure(datasets, dataset, &stats);
@@ -347,6 +350,8 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     flush_pace_charge(datasets->options->pace, cut.file_count > 0 ? cut.file_count - 1 : 0,
                       now_ns(datasets));
     datasets_count(datasets, dataset);
+    if (cut.file_count > 0 && job->through > dataset->filed_through)
+        dataset->filed_through = job->through;
     if (job->through > dataset->cut_through)
         dataset->cut_through = job->through; /* a range made again lies below it */
     dataset->redo_cut = 0;

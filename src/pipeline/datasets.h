@@ -46,10 +46,11 @@ struct dataset {
     uint8_t *id;
     size_t id_size;
     uint64_t hash;
-    uint64_t cut_through; /* all below is cut and handed over */
-    uint64_t redo_cut;    /* whose range the batch holds */
-    int64_t opened_ns;    /* when the first message of the batch came in */
-    int64_t retry_ns;     /* a postponed cut is not tried before */
+    uint64_t cut_through;   /* all below is cut and handed over */
+    uint64_t filed_through; /* of the last cut that has files; 0: not known */
+    uint64_t redo_cut;      /* whose range the batch holds */
+    int64_t opened_ns;      /* when the first message of the batch came in */
+    int64_t retry_ns;       /* a postponed cut is not tried before */
     int64_t used_ns;
     int64_t arrival_us; /* of the first message of the block in work; 0: it is not looked at */
     size_t memory_bytes;

@@ -225,6 +225,12 @@ static uint64_t worker_landed_through(void *ctx, struct bytes dataset_id)
     return journal_landed_through(pipeline->options.journal, dataset_id);
 }
 
+static uint64_t worker_filed_through(void *ctx, struct bytes dataset_id)
+{
+    const struct pipeline *pipeline = ctx;
+    return journal_filed_through(pipeline->options.journal, dataset_id);
+}
+
 static enum err worker_land(void *ctx, struct land_job *take_job)
 {
     struct pipeline *pipeline = ctx;
@@ -253,6 +259,7 @@ static enum err worker_make(struct pipeline *pipeline, uint32_t index)
         .memory = &pipeline->memory,
         .wanted = worker_wanted,
         .landed_through = worker_landed_through,
+        .filed_through = worker_filed_through,
         .land = worker_land,
         .ctx = pipeline,
     };

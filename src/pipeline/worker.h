@@ -43,9 +43,10 @@ struct worker_options {
     size_t memory_max_bytes;     /* of this worker's batches */
     struct memory_gauge *memory; /* may be NULL in tests */
     /* Whether a recovered block's messages of a dataset still need a cut (journal_wanted), and
-     * through which block the dataset has landed. */
+     * through which block the dataset has landed, and its last cut that has files went. */
     bool (*wanted)(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut);
     uint64_t (*landed_through)(void *ctx, struct bytes dataset_id);
+    uint64_t (*filed_through)(void *ctx, struct bytes dataset_id);
     /* Takes the job; may block for a while (the lander is behind). ERR_STOPPED at stop. */
     enum err (*land)(void *ctx, struct land_job *take_job);
     void *ctx;

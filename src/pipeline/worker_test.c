@@ -101,6 +101,7 @@ static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t f
                              .memory = &fixture->memory,
                              .wanted = on_wanted,
                              .landed_through = on_landed_through,
+                             .filed_through = on_landed_through,
                              .land = on_land,
                              .ctx = fixture,
                          },

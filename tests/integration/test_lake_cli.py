@@ -33,6 +33,11 @@ def publish(port, payloads):
                     hostname="127.0.0.1", port=port)
 
 
+def stored(service):
+    accounts = json.loads(service.get("/api/health"))["metrics"]["accounting"].values()
+    return sum(a["stored"] for a in accounts)
+
+
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory):
     """The folder of a lake whose service was killed between two generations of its devices."""
@@ -48,7 +53,11 @@ def lake(tmp_path_factory):
         wait_active(service)
         publish(broker.port, EARLY[:200])
         wait_until(service.files, "the first file")
-        publish(broker.port, EARLY[200:])
+        publish(broker.port, [[]])  # a message without a record: its cut has no file, and nobody misses one
+        wait_until(lambda: stored(service) == 201, "the cut without a file")
+        publish(broker.port, EARLY[200:250])
+        wait_until(lambda: len(service.seqs()) == 250, "the third cut")
+        publish(broker.port, EARLY[250:])
         service.kill()
         service.start()
         wait_until(lambda: len(service.seqs()) == len(EARLY), "what was sent before the kill")
@@ -330,6 +339,28 @@ def test_missing_files_are_found(copy):
     found = ask(copy, "verify", expect=4)
     assert found["faults"] == 1
     assert "missing: of the 2 files of its cut only 1 are there" in found["found"][0]["what"]
+
+
+def test_missing_cuts_are_found(copy):
+    """Of each cut but the first and the last, all files are taken away, as if it had never been."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cuts = {}
+    for file in files_of(copy):
+        pairs = parquet.read_metadata(file).metadata
+        cuts.setdefault(pairs[b"ingestor.first"], []).append(file)
+    assert len(cuts) >= 4
+    for gone in sorted(cuts)[1:-1]:
+        kept = {file: file.read_bytes() for file in cuts[gone]}
+        for file in kept:
+            file.unlink()
+        found = ask(copy, "verify", expect=4)
+        assert found["faults"] == 1 and "missing: the cut before it" in found["found"][0]["what"], gone
+        assert run("verify", DATASET, **in_folder(copy)).returncode == 0  # one dataset is not the whole lake
+        for file, content in kept.items():
+            file.write_bytes(content)
+    for file in cuts[min(cuts)]:
+        file.unlink()  # the oldest: nothing tells that from files that were meant to go
+    assert ask(copy, "verify")["faults"] == 0
 
 
 def test_wrong_words(lake):

@@ -23,6 +23,7 @@ void lake_model_init(struct lake_model *model)
 
 void lake_model_fini(struct lake_model *model)
 {
+    lake_ranges_fini(&model->ranges);
     for (size_t i = 0; i < model->file_count; i++) {
         free(model->files[i].key);
         free(model->files[i].messages);
@@ -309,8 +310,29 @@ void lake_reported(struct lake_model *model, const char *sentence)
     promise_broken("a report names no pending file: %s", sentence);
 }
 
+static void range_look(struct lake_model *model, const char *key, struct bytes content)
+{
+    struct arena arena;
+    struct parquet_metadata metadata;
+    struct diag diag = {0};
+    arena_init(&arena, READER_MEMORY_MAX);
+    enum err err = parquet_metadata_read(&metadata, &arena, content, &diag);
+    if (err == ERR_OK)
+        err = lake_ranges_add(&model->ranges, key, &metadata, &diag);
+    PROMISE(err == ERR_OK, "%s has no sound range: %s", key, diag.text);
+    arena_fini(&arena);
+}
+
+static enum err on_range_fault(void *ctx, const char *key, const char *what)
+{
+    (void)ctx;
+    promise_broken("verify would say of %s: %s", key, what);
+}
+
 void lake_look_begin(struct lake_model *model)
 {
+    lake_ranges_fini(&model->ranges);
+    lake_ranges_init(&model->ranges);
     memset(model->seen, 0, sizeof(model->seen));
     for (size_t i = 0; i < model->file_count; i++)
         model->files[i].is_visible = false;
@@ -324,6 +346,7 @@ void lake_look_object(struct lake_model *model, const char *key, struct bytes co
     struct lake_file *file = file_expect(model, key, digest, "is visible");
     file->is_visible = true;
     file->was_seen = true;
+    range_look(model, key, content);
     for (size_t i = 0; i < file->message_count; i++) {
         uint32_t number = file->messages[i];
         PROMISE(++model->seen[number] == 1, "message %u is doubled, in %s too", number, key);
@@ -345,6 +368,9 @@ void lake_look_end(struct lake_model *model, bool is_final)
                 "%s was visible, and is gone", file->key);
         model->visible_count += file->is_visible;
     }
+    enum err err =
+        lake_ranges_check(&model->ranges, is_final && model->lost_count == 0, on_range_fault, NULL);
+    PROMISE(err == ERR_OK, "the ranges cannot be checked");
     for (uint32_t number = 1; is_final && number <= model->message_last; number++) {
         const struct lake_message *message = &model->messages[number];
         if (message->block != 0 && !message->is_silent && !message->is_lost)

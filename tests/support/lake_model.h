@@ -12,10 +12,13 @@
  *   - what was put stays, byte for byte; after UPLOADED it is there;
  *   - a file that is landed and not uploaded is in the spool or at its key, unless the simulation
  *     damaged it;
+ *   - the files' journal ranges say that nothing is doubled and, at the end, no file and no cut
+ *     missing, as `ingestor lake verify` reads them;
  *   - at the end every durable message is visible exactly once, and no other.
  */
 #include "journal/journal.h"
 #include "lake/batch.h"
+#include "lake/lake_ranges.h"
 
 #define LAKE_DATASETS     3
 #define LAKE_MESSAGES_MAX 1024
@@ -64,6 +67,7 @@ struct lake_model {
     uint64_t landed[LAKE_DATASETS];
     uint64_t retained_from; /* the journal had all from this block on when it was last alive */
     uint8_t seen[LAKE_MESSAGES_MAX + 1];
+    struct lake_ranges ranges; /* of the last look */
     uint64_t visible_count, lost_count, redone_count;
 };
 

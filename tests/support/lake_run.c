@@ -109,6 +109,13 @@ static uint64_t worker_landed_through(void *ctx, struct bytes dataset_id)
     return dataset ? dataset->landed_through : 0;
 }
 
+static uint64_t worker_filed_through(void *ctx, struct bytes dataset_id)
+{
+    struct lake_run *run = ctx;
+    const struct ledger_dataset *dataset = ledger_dataset(&run->journal.core.ledger, dataset_id);
+    return dataset ? dataset->filed_through : 0;
+}
+
 static enum err worker_land(void *ctx, struct land_job *take_job)
 {
     struct lake_run *run = ctx;
@@ -263,6 +270,7 @@ static enum err worker_up(struct lake_run *run)
                                      .memory_max_bytes = 64 * MIB,
                                      .wanted = worker_wanted,
                                      .landed_through = worker_landed_through,
+                                     .filed_through = worker_filed_through,
                                      .land = worker_land,
                                      .ctx = run};
     flush_pace_init(&run->pace, 10, 50);
