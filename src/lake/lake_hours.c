@@ -77,7 +77,7 @@ static enum err group_check(struct hours *hours, size_t group, struct diag *diag
             found = is_within(hours, &hours->times[i], (size_t)row);
         if (!found)
             return diag_set(diag, ERR_CORRUPT, "row %llu is of another hour than its folder",
-                            (unsigned long long)(hours->row + row));
+                            (unsigned long long)hours->row + row);
     }
     hours->row += rows;
     return ERR_OK;
