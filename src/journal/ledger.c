@@ -75,9 +75,7 @@ enum err ledger_dataset_ensure(struct ledger *ledger, struct bytes id,
     struct ledger_dataset *dataset = map_get(&ledger->datasets, id);
     if (!dataset) {
         dataset = mem_zalloc(1, sizeof(*dataset));
-        if (!dataset)
-            return ERR_NO_MEMORY;
-        enum err err = map_put(&ledger->datasets, id, dataset);
+        enum err err = dataset ? map_put(&ledger->datasets, id, dataset) : ERR_NO_MEMORY;
         if (err != ERR_OK) {
             mem_free(dataset);
             return err;

@@ -18,6 +18,26 @@ enum err parquet_damage(struct diag *diag, uint64_t offset, const char *what)
                     (unsigned long long)offset, what);
 }
 
+enum err parquet_codec_compression(int32_t codec, enum compression *ret_compression)
+{
+    switch (codec) {
+    case PARQUET_CODEC_UNCOMPRESSED:
+        *ret_compression = COMPRESSION_NONE;
+        return ERR_OK;
+    case PARQUET_CODEC_SNAPPY:
+        *ret_compression = COMPRESSION_SNAPPY;
+        return ERR_OK;
+    case PARQUET_CODEC_ZSTD:
+        *ret_compression = COMPRESSION_ZSTD;
+        return ERR_OK;
+    case PARQUET_CODEC_LZ4_RAW:
+        *ret_compression = COMPRESSION_LZ4_RAW;
+        return ERR_OK;
+    default:
+        return ERR_UNSUPPORTED;
+    }
+}
+
 static void *allocate(struct parser *parser, size_t count, size_t size)
 {
     size_t bytes;

@@ -8,6 +8,7 @@
  * begin with files of the Python service.
  */
 #include "base/arena.h"
+#include "codec/compression.h"
 #include "lake/parquet_schema.h"
 
 struct parquet_metadata_element {
@@ -82,3 +83,5 @@ enum err parquet_metadata_read_tail(struct parquet_metadata *metadata, struct ar
 
 /* The sentence for all damage. Returns ERR_CORRUPT. */
 enum err parquet_damage(struct diag *diag, uint64_t offset, const char *what);
+/* ERR_UNSUPPORTED for a codec that we do not read. */
+enum err parquet_codec_compression(int32_t codec, enum compression *ret_compression) ERR_MUST_USE;

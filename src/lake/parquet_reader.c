@@ -191,26 +191,6 @@ static enum err unsupported(const struct cursor *cursor, const char *what, int32
                     number, (unsigned long long)cursor->at);
 }
 
-static enum err codec_compression(int32_t codec, enum compression *ret_compression)
-{
-    switch (codec) {
-    case PARQUET_CODEC_UNCOMPRESSED:
-        *ret_compression = COMPRESSION_NONE;
-        return ERR_OK;
-    case PARQUET_CODEC_SNAPPY:
-        *ret_compression = COMPRESSION_SNAPPY;
-        return ERR_OK;
-    case PARQUET_CODEC_ZSTD:
-        *ret_compression = COMPRESSION_ZSTD;
-        return ERR_OK;
-    case PARQUET_CODEC_LZ4_RAW:
-        *ret_compression = COMPRESSION_LZ4_RAW;
-        return ERR_OK;
-    default:
-        return ERR_UNSUPPORTED;
-    }
-}
-
 /* Decompresses the page at the cursor into the page buffer. */
 static enum err read_page_body(struct cursor *cursor, const struct page_header *header)
 {
@@ -219,7 +199,7 @@ static enum err read_page_body(struct cursor *cursor, const struct page_header *
     struct bytes body = {reader->file.data + cursor->at, (size_t)header->compressed_bytes};
     if (header->has_crc && parquet_page_crc(body) != header->crc)
         return parquet_damage(cursor->diag, cursor->at, "a page's checksum is wrong");
-    enum err err = codec_compression(cursor->chunk->codec, &compression);
+    enum err err = parquet_codec_compression(cursor->chunk->codec, &compression);
     if (err)
         return unsupported(cursor, "the compression codec", cursor->chunk->codec);
     buf_clear(&reader->page);
