@@ -38,6 +38,8 @@ static bool on_path(void *ctx, struct bytes path)
     const struct bytes *text = ctx;
     check(path.data >= text->data && path.data + path.size <= text->data + text->size);
     (void)coap_core_links_match("*a*/*b", path);
+    if (coap_core_links_usable(path))
+        check(path.size > 0 && path.size <= 1000 && !memchr(path.data, 0, path.size));
     return true;
 }
 
