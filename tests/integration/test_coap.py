@@ -10,8 +10,8 @@ import pytest
 from certificates import Authority
 from coap_peers import (ACK, BLOCK2, CON, CONTENT, CONTENT_FORMAT, ETAG, JSON, MAX_AGE, NON,
                         NOT_FOUND, OBSERVE, RST, UNAVAILABLE, AioServer, Between, LibcoapServer,
-                        Message, ScriptedServer, coap_source, peer, run, wait_health, wait_registered,
-                        wait_seq, wait_well)
+                        Message, ScriptedServer, coap_source, peer, run, source_health,
+                        wait_health, wait_registered, wait_seq, wait_well)
 from conftest import find_program, wait_until
 
 pytest.importorskip("aiocoap")
@@ -202,6 +202,31 @@ def test_a_lost_acknowledgement_is_sent_again(peer, run):
     assert len(lost) == 5
     wait_seq(service, 50)
     assert service.seqs() == sorted(set(service.seqs()))
+
+
+def test_a_repetition_is_neither_stale_nor_acknowledged_before_the_first(peer, run):
+    """Which libcoap 4.3.1 lets through when another message came between the two."""
+    rounds, over = 40, []
+
+    def answer(server, message, address):
+        if message.get(OBSERVE) != 0 or over:
+            return
+        server.reply(message, address, options=[(OBSERVE, 1), (MAX_AGE, 3600)], payload=b"[]")
+        for seq in range(2, 2 + 2 * rounds, 2):
+            first, second = (Message(CON, CONTENT, seq + i, message.token, [
+                (OBSERVE, seq + i), (MAX_AGE, 3600), (CONTENT_FORMAT, JSON)],
+                b'{"seq": %d}' % (seq + i)) for i in range(2))
+            for each in (first, second, first):
+                server.send(address, each)
+        over.append(True)
+
+    server = peer(ScriptedServer, answer)
+    service = run(server.port, "/t")
+    expected = list(range(2, 2 + 2 * rounds))
+    wait_until(lambda: {m.mid for m in server.seen if m.kind == ACK} >= set(expected), "all ACKs")
+    wait_seq(service, expected[-1])
+    assert service.seqs() == expected
+    assert source_health(service)["stale_notifications"] == 0
 
 
 # --- poll ------------------------------------------------------------------------------------------
