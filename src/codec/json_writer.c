@@ -181,18 +181,17 @@ static uint64_t nearest_decimal(uint64_t mantissa, int shift, unsigned __int128 
  */
 static size_t many_decimals(double number, char text[NUMBER_BYTES])
 {
-    int exponent, decimals = 14; /* 15 digits of what is below 10 */
-    double magnitude = fabs(number), limit = 10;
+    static const double limits[] = {1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6};
+    int exponent, decimals = 18; /* 15 digits of what is below the first */
+    double magnitude = fabs(number);
     if (magnitude < 1e-4 || magnitude >= 1e7)
         return 0;
     uint64_t mantissa = (uint64_t)ldexp(frexp(magnitude, &exponent), DBL_MANT_DIG);
     int shift = DBL_MANT_DIG - exponent;
     if (mantissa == 1ULL << (DBL_MANT_DIG - 1))
         return 0; /* a power of two, whose neighbour below is nearer */
-    for (; magnitude >= limit; limit *= 10)
-        decimals--;
-    for (limit = 1; magnitude < limit; limit /= 10)
-        decimals++;
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+        decimals -= magnitude >= limits[i];
     unsigned __int128 power = 1;
     for (int i = 0; i < decimals; i++)
         power *= 10;
