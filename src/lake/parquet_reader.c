@@ -489,6 +489,8 @@ enum err parquet_reader_read(struct parquet_reader *reader, size_t row_group, si
     enum err err = is_text(cursor.element->kind) ? buf_u32(&data->offsets, 0) : ERR_OK;
     while (!err && data->level_count < cursor.chunk->level_count)
         err = read_page(&cursor);
+    if (err == ERR_TOO_LARGE)
+        diag_set(diag, err, "it is too large at byte %llu", (unsigned long long)cursor.at);
     return err ? err : check_chunk(&cursor);
 }
 
