@@ -1,6 +1,7 @@
 #include "pipeline/clump.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "lake/row.h"
 
 void clump_ref(struct clump *clump)
@@ -101,5 +102,114 @@ enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, str
         err = row_render(&clump->route->view, &message, on_row, ctx);
         record = clump_record_after(record);
     }
+    return err;
+}
+
+/* Rows rendered from the newest message backwards, so that no more are rendered than are asked for;
+ * within a message they stand in order. */
+struct rendering {
+    struct buf text;
+    struct buf rows;    /* struct row_place each */
+    struct buf records; /* of the clump at hand: const uint8_t * each */
+    size_t row_count;
+    size_t message_count;
+};
+
+struct row_place {
+    size_t offset;
+    size_t size;
+    size_t message; /* 0 is the newest */
+};
+
+static enum err rendering_row(void *ctx, struct bytes json)
+{
+    struct rendering *rendering = ctx;
+    const struct row_place place = {rendering->text.size, json.size, rendering->message_count};
+    enum err err = buf_append(&rendering->text, json.data, json.size);
+    if (err == ERR_OK)
+        err = buf_append(&rendering->rows, &place, sizeof(place));
+    if (err == ERR_OK)
+        rendering->row_count++;
+    return err;
+}
+
+/* Where each of the clump's records begins. */
+static enum err records_find(struct rendering *rendering, const struct clump *clump)
+{
+    const uint8_t *record = clump->records;
+    buf_clear(&rendering->records);
+    for (uint32_t i = 0; i < clump->count; i++) {
+        buf_append(&rendering->records, &record, sizeof(record));
+        record = clump_record_after(record);
+    }
+    return rendering->records.err;
+}
+
+/* *ret_full: no older rows are wanted, or fit. */
+static enum err rendering_clump(struct rendering *rendering, const struct clump *clump,
+                                size_t row_limit, bool *ret_full)
+{
+    enum err err = records_find(rendering, clump);
+    const uint8_t *const *records = (const void *)rendering->records.data;
+    *ret_full = false;
+    for (size_t m = clump->count; m-- > 0 && err == ERR_OK && !*ret_full;) {
+        struct message_view message;
+        if (rendering->row_count >= row_limit) {
+            *ret_full = true;
+            break;
+        }
+        message_record_get(records[m], &message);
+        err = row_render(&clump->route->view, &message, rendering_row, rendering);
+        if (err == ERR_TOO_LARGE && rendering->row_count > 0) {
+            *ret_full = true; /* the older ones are missing from view */
+            err = ERR_OK;
+        }
+        rendering->message_count += err == ERR_OK && !*ret_full;
+    }
+    return err;
+}
+
+static enum err rendering_fill(struct rendering *rendering, struct clump **clumps, size_t count,
+                               size_t row_limit)
+{
+    bool full = false;
+    enum err err = ERR_OK;
+    for (size_t c = count; c-- > 0 && err == ERR_OK && !full;)
+        err = rendering_clump(rendering, clumps[c], row_limit, &full);
+    return err;
+}
+
+/* Messages from the oldest, each one's rows in order, without the surplus of the oldest. */
+static enum err rendering_emit(const struct rendering *rendering, size_t row_limit,
+                               enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
+{
+    const struct row_place *places = (const void *)rendering->rows.data;
+    size_t surplus = rendering->row_count > row_limit ? rendering->row_count - row_limit : 0;
+    enum err err = ERR_OK;
+    for (size_t end = rendering->row_count; end > 0 && err == ERR_OK;) {
+        size_t begin = end - 1;
+        while (begin > 0 && places[begin - 1].message == places[end - 1].message)
+            begin--;
+        for (size_t i = begin + surplus; i < end && err == ERR_OK; i++)
+            err = on_row(ctx, bytes_from(rendering->text.data + places[i].offset, places[i].size));
+        surplus = surplus > end - begin ? surplus - (end - begin) : 0;
+        end = begin;
+    }
+    return err;
+}
+
+enum err clumps_render(struct clump **clumps, size_t count, size_t row_limit,
+                       enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
+{
+    struct rendering rendering = {0};
+    buf_init(&rendering.text, LIMIT_RECENT_ANSWER_BYTES);
+    buf_init(&rendering.rows, LIMIT_RECENT_ANSWER_BYTES);
+    buf_init(&rendering.records, LIMIT_RECENT_ANSWER_BYTES);
+    enum err err = rendering_fill(&rendering, clumps, count, row_limit);
+    if (err == ERR_OK)
+        err = rendering_emit(&rendering, row_limit, on_row, ctx);
+    buf_fini(&rendering.text);
+    buf_fini(&rendering.rows);
+    buf_fini(&rendering.records);
     return err;
 }

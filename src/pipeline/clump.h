@@ -47,3 +47,7 @@ static inline const uint8_t *clump_record_after(const uint8_t *record)
 /* Its rows, oldest first. */
 enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),
                     void *ctx) ERR_MUST_USE;
+/* The newest row_limit rows of all, oldest first; the clumps stand oldest first. What would make
+ * the answer longer than LIMIT_RECENT_ANSWER_BYTES is left away, the oldest first. */
+enum err clumps_render(struct clump **clumps, size_t count, size_t row_limit,
+                       enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;

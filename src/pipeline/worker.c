@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "os/thread.h"
+#include "pipeline/dataset_route.h"
 #include "pipeline/datasets.h"
 #include "pipeline/visits.h"
 
@@ -33,12 +34,6 @@
 #define WORKER_GROUP_MAX   8     /* blocks worked off together; their memory stays until the last */
 #define WORKER_PINS_MAX    1     /* of columns before their cut, in one go through the queue */
 #define WORKER_VISITS_MAX  16384 /* no further block joins a group that has so many */
-
-/* The route that was worked off last, in one bucket: the next block's is the same, as a rule. */
-struct known_route {
-    uint64_t serial; /* block_route's; 0: none */
-    struct dataset *dataset;
-};
 
 struct worker {
     struct worker_options options;
@@ -79,11 +74,6 @@ static int64_t now_ns(const struct worker *worker)
     return clock_monotonic_ns(worker->options.clock);
 }
 
-static struct bytes dataset_id(const struct dataset *dataset)
-{
-    return bytes_from(dataset->id, dataset->id_size);
-}
-
 /* --- blocks --- */
 
 static bool must_leave(struct worker *worker)
@@ -121,43 +111,6 @@ static enum err redo_boundary(struct worker *worker, struct dataset *dataset, ui
     return ERR_OK;
 }
 
-/* What a route's messages came to that is not stored. */
-struct appended {
-    uint64_t rejected;
-    uint64_t repeated;
-};
-
-/* Appends a route. When it fails the batch takes out all that this block brought; so on the next
- * try the dataset's routes before this one are put in again. */
-static enum err dataset_append(struct dataset *dataset, const struct block *block,
-                               uint32_t route_index, struct appended *ret_appended)
-{
-    uint32_t first = dataset->undone ? 0 : route_index;
-    for (uint32_t i = first; i <= route_index; i++) {
-        struct bytes source;
-        struct bytes id;
-        if (block->routes[i].dataset_hash != dataset->hash || block->routes[i].message_count == 0)
-            continue;
-        if (i < route_index) { /* its own is known to be */
-            block_route_ids(block, i, &source, &id);
-            if (!bytes_equal(id, dataset_id(dataset)))
-                continue;
-        }
-        uint64_t rejected = batch_rejected(dataset->batch);
-        uint64_t repeated = batch_repeated(dataset->batch);
-        enum err err = batch_append(dataset->batch, block, i);
-        if (err != ERR_OK) {
-            batch_undo_block(dataset->batch);
-            dataset->undone = true;
-            return err;
-        }
-        *ret_appended = (struct appended){batch_rejected(dataset->batch) - rejected,
-                                          batch_repeated(dataset->batch) - repeated};
-    }
-    dataset->undone = false;
-    return ERR_OK;
-}
-
 /* For what needs memory: the largest dataset is cut. Otherwise the reason may pass. */
 static void make_room(struct worker *worker, enum err err)
 {
@@ -173,32 +126,6 @@ static int64_t first_arrival_us(const struct block *block, const struct block_ro
     struct message_view message;
     block_message_get(block, route->message_first, &message);
     return message.arrival_us;
-}
-
-/* Where a route's messages go and for whom they count. Its dataset may be known from the block
- * before, and then its record, which lies in memory that nobody has touched lately, stays unread.
- */
-static enum err route_find(struct worker *worker, const struct block *block, uint32_t route_index,
-                           struct dataset **ret_dataset, struct account **ret_account,
-                           struct dataset_share **ret_share)
-{
-    struct known_route *known = &worker->known;
-    uint64_t serial = block->routes[route_index].serial;
-    if (serial != 0 && serial == known->serial) {
-        *ret_dataset = known->dataset;
-        *ret_account = known->dataset->account;
-        *ret_share = NULL;
-        return ERR_OK;
-    }
-    struct bytes source_id;
-    struct bytes id;
-    block_route_ids(block, route_index, &source_id, &id);
-    enum err err = datasets_get(&worker->datasets, block, route_index, ret_dataset);
-    if (err == ERR_OK)
-        err = datasets_share(&worker->datasets, *ret_dataset, source_id, ret_account, ret_share);
-    if (err == ERR_OK && !*ret_share && *ret_account == (*ret_dataset)->account)
-        *known = (struct known_route){serial, *ret_dataset};
-    return err;
 }
 
 /* Whether the messages are wanted at all, and of which range that is made again they are. */
@@ -234,14 +161,15 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
     uint64_t redo_cut;
     if (!route_wanted(worker, shipment, route_index, &redo_cut))
         return ERR_OK;
-    enum err err = route_find(worker, block, route_index, &dataset, &account, &share);
+    enum err err = dataset_route_find(&worker->datasets, &worker->known, block, route_index,
+                                      &dataset, &account, &share);
     if (err == ERR_OK && (shipment->recovered || dataset->redo_cut != 0) && !dataset->touched)
         err = redo_boundary(worker, dataset, redo_cut);
     if (err != ERR_OK)
         return err;
     dataset_touch(dataset, touched);
-    struct appended appended = {0};
-    err = dataset_append(dataset, block, route_index, &appended);
+    struct dataset_appended appended = {0};
+    err = dataset_route_append(dataset, block, route_index, &appended);
     if (err != ERR_OK)
         return err;
     if (share) {

@@ -149,9 +149,9 @@ static void source_route_add(struct block *block, const char *source, const char
                                     .partition_window_hours = 24};
     buf_init(&encoded, 64 * 1024);
     assert_int_equal(route_encode(&view, &encoded), ERR_OK);
-    assert_int_equal(
-        block_add_route(block, buf_bytes(&encoded), hash_bytes(view.dataset_id), ret_index),
-        ERR_OK);
+    const uint64_t hash = hash_bytes(view.dataset_id);
+    assert_int_equal(block_add_route(block, buf_bytes(&encoded), hash, ret_index), ERR_OK);
+    block->routes[*ret_index].serial = hash_bytes(buf_bytes(&encoded)) | 1;
     buf_fini(&encoded);
 }
 
