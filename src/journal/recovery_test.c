@@ -216,7 +216,7 @@ static void test_newer_version(void **state)
     core_fini(&rig_core);
     rewrite_header(version_up);
     assert_int_equal(core_open(&rig_core, &options, &diag), ERR_VERSION);
-    assert_non_null(strstr(diag.text, "newer version (format 2"));
+    assert_non_null(strstr(diag.text, "newer version (format 3"));
 }
 
 static void test_foreign_segment(void **state)

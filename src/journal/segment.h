@@ -18,7 +18,8 @@
 #include "journal/block.h"
 #include "os/fs.h"
 
-#define SEGMENT_VERSION     1
+/* 2: a checkpoint's dataset says how far its cuts with files go. Older ones are still read. */
+#define SEGMENT_VERSION     2
 #define SEGMENT_UUID_CHARS  36
 #define SEGMENT_NAME_PREFIX "segment-"
 #define SEGMENT_PATH_MAX    4096
