@@ -224,6 +224,10 @@ static enum err push_failed(struct ingest_call *call, enum err err, struct api_r
         return api_fail(response, 404,
                         "No data source of type http_push has the ingestion id '%.200s'",
                         call->ingestion_id);
+    if (err == ERR_BUSY)
+        return answer_refused(
+            503, "The data sources have not been read from their database yet: try again later",
+            response);
     if (err == ERR_STOPPED)
         return answer_refused(503, "The data source is not running: start it, or try again later",
                               response);

@@ -61,7 +61,7 @@ enum err registry_api_metrics(struct manager *manager, int64_t id, int64_t since
                               json_t **ret_rows, struct diag *diag) ERR_MUST_USE;
 
 /* Hands a push over to the source of that ingestion id. ERR_NOT_FOUND: there is none that takes
- * pushes; ERR_STOPPED: it is not running. On ERR_OK push->done comes, on an I/O loop's
- * thread. */
+ * pushes; ERR_BUSY: nobody knows yet, the registry was never read; ERR_STOPPED: it is not running.
+ * On ERR_OK push->done comes, on an I/O loop's thread. */
 enum err registry_api_push(struct manager *manager, struct bytes ingestion_id,
                            struct connector_push *push) ERR_MUST_USE;

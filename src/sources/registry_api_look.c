@@ -369,7 +369,9 @@ enum err registry_api_push(struct manager *manager, struct bytes ingestion_id,
     enum err err = ERR_OK;
     mutex_lock(&manager->lock);
     struct managed *managed = manager_find(manager, ingestion_id);
-    if (!managed || !managed->connector->ops.push)
+    if (!managed && manager->options.database_url && !manager->loaded)
+        err = ERR_BUSY; /* nobody knows yet: "there is none" would be the end of it for a client */
+    else if (!managed || !managed->connector->ops.push)
         err = ERR_NOT_FOUND;
     else if (!managed->source || managed->ending)
         err = ERR_STOPPED;

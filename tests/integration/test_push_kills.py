@@ -55,7 +55,7 @@ class Client:
             if status == 202:
                 break
             # it is just starting, or a former try of this very post is on its way to the disk
-            assert status in (None, 404, 409, 429, 503), (status, answer)
+            assert status in (None, 409, 429, 503), (status, answer)
             assert time.monotonic() < end, "the post was never taken"
             self.repeats += 1
             time.sleep(0.02)

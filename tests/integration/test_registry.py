@@ -219,6 +219,28 @@ def test_database_away_and_back(mosquitto, make_service, simulate):
     assert good(service, "GET", f"/api/data-sources/{source['id']}")["status"] == "active"
 
 
+def test_a_push_before_the_registry_was_read(make_service):
+    """Never 404, which a client would take for the end of it: nobody knows yet."""
+    service = make_service(1, environment={"AUTO_REGISTER": "false"})
+    wait_until(lambda: call(service, "GET", "/api/data-sources")[0] == 200, "the registry")
+    path = good(service, "POST", "/api/data-sources", {"name": "hook", "type_name": "http_push",
+                                                       "config": {}})["ingestion_id"]
+    wait_until(lambda: call(service, "POST", f"/api/ingest/{path}", {"n": 1})[0] == 202, "a push")
+    service.stop()
+    lock = sqlite3.connect(service.folder / "ingestor.db", isolation_level=None)
+    lock.execute("PRAGMA journal_mode = DELETE")
+    lock.execute("BEGIN EXCLUSIVE")
+    service.start()
+    wait_until(lambda: service.log().count("listening on") == 2, "the service")
+    for _ in range(3):
+        status, answer = call(service, "POST", f"/api/ingest/{path}", {"n": 2})
+        assert status == 503 and "not been read" in json.dumps(answer), (status, answer)
+    lock.execute("ROLLBACK")
+    lock.close()
+    wait_until(lambda: call(service, "POST", f"/api/ingest/{path}", {"n": 2})[0] == 202, "the push")
+    assert call(service, "POST", "/api/ingest/nobody", {"n": 3})[0] == 404
+
+
 def test_database_removed(mosquitto, make_service, simulate):
     """Nothing is promised that a restart would not know of, and messages still arrive."""
     service = make_service(mosquitto.port)
