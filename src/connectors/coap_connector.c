@@ -4,7 +4,7 @@
  *
  * A server that is away, a key that does not fit, a resource that answers with an error are told in
  * health, and tried again, for ever; they do not end the source. So connect succeeds when the
- * configuration makes sense.
+ * configuration makes sense, and health's "connected" tells whether the server has answered.
  */
 #include "base/alloc.h"
 #include "base/hash.h"
@@ -18,6 +18,7 @@
 
 #define TELL_MS        100 /* what happens within it is told at once */
 #define SENTENCE_BYTES 700
+#define EXPECTED_MS    3000  /* so long without an answer, and health says so */
 #define FORGOTTEN_MS   10000 /* so long without acknowledgements, and servers may strike us off */
 
 struct coap {
@@ -31,6 +32,7 @@ struct coap {
     uv_timer_t teller;
     uint64_t durable;
     int64_t paused_ns;
+    int64_t opened_ns;
     uint32_t open;  /* of teller, channel and nodes */
     bool is_opened; /* channel and nodes are there */
     bool is_stopping;
@@ -55,7 +57,7 @@ static void sentence_make(const struct coap *coap, char sentence[SENTENCE_BYTES]
     sentence[0] = '\0';
     if (!node)
         return;
-    if (coap->channel.reason[0] && !coap->channel.is_ready)
+    if (coap->channel.reason[0] && !coap->channel.is_heard)
         snprintf(sentence, SENTENCE_BYTES, "%s", coap->channel.reason);
     else if (coap->nodes.failing == 1)
         snprintf(sentence, SENTENCE_BYTES, "/%.200s: %s", node->path, node->error);
@@ -224,6 +226,7 @@ static enum err source_open(struct coap *coap, struct diag *diag)
                       coap);
     coap->open += 2;
     coap->is_opened = true;
+    coap->opened_ns = clock_monotonic_ns(&clock_system);
     if (coap_nodes_open(&coap->nodes) != ERR_OK)
         return diag_set(diag, ERR_NO_MEMORY, "out of memory for the source");
     return ERR_OK;
@@ -308,6 +311,24 @@ static void health_resources(const struct coap *coap, json_t *object)
     health_set(object, "resource_errors", failing);
 }
 
+/* While nobody has answered the source is not healthy, though it is active: it tries for ever. */
+static void health_error(const struct coap *coap, json_t *object)
+{
+    const struct coap_channel *channel = &coap->channel;
+    const char *hint = coap_channel_hint(channel);
+    char sentence[SENTENCE_BYTES];
+    memcpy(sentence, coap->told, sizeof(sentence));
+    if (!sentence[0] && !channel->is_heard && !channel->is_paused &&
+        clock_monotonic_ns(&clock_system) - coap->opened_ns > EXPECTED_MS * NS_PER_MS)
+        snprintf(sentence, sizeof(sentence), "no answer yet from %s%s%s", channel->config->base,
+                 hint ? ": " : "", hint ? hint : "");
+    if (sentence[0])
+        health_set(object, "error", json_string(sentence));
+    if (sentence[0] && !channel->is_heard)
+        health_set(object, "healthy", json_false());
+    health_set(object, "connected", json_boolean(channel->is_heard));
+}
+
 static void coap_health(void *state, json_t *object)
 {
     const struct coap *coap = state;
@@ -330,9 +351,7 @@ static void coap_health(void *state, json_t *object)
         timestamp_format(nodes->stored_us, time);
         health_set(object, "last_successful_operation", json_string(time));
     }
-    if (coap->told[0])
-        health_set(object, "error", json_string(coap->told));
-    health_set(object, "connected", json_boolean(coap->channel.is_ready));
+    health_error(coap, object);
     health_count(object, "sessions", coap->channel.sessions);
     health_count(object, "failing_resources", nodes->failing);
     health_count(object, "failed_requests", nodes->errors);

@@ -127,6 +127,18 @@ static bool poll_is_over(struct probe *probe, const struct connector *connector)
     return is_over;
 }
 
+/* A connector that tries by itself for ever is active all the while: "connected" in its health says
+ * whether anybody has answered. */
+static void check_answered(struct probe_result *result)
+{
+    const char *error = json_string_value(json_object_get(result->health, "error"));
+    if (result->message_count > 0 || !json_is_false(json_object_get(result->health, "connected")))
+        return;
+    result->connected = false;
+    if (error && !result->error[0])
+        snprintf(result->error, sizeof(result->error), "%s", error);
+}
+
 static void probe_wait(struct probe *probe, const struct probe_options *options)
 {
     struct probe_result *result = probe->result;
@@ -153,6 +165,7 @@ static void probe_wait(struct probe *probe, const struct probe_options *options)
         mutex_unlock(&probe->lock);
     }
     result->health = source_health(probe->source);
+    check_answered(result);
 }
 
 static void probe_end(struct probe *probe)

@@ -1,9 +1,11 @@
 """CoAP sources against aiocoap, libcoap's server and one that a test scripts: what a server counts
 as acknowledged is in the lake; what goes wrong is that resource's health, and is tried again."""
 
+import concurrent.futures
 import json
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -12,7 +14,7 @@ from coap_peers import (ACK, BLOCK2, CON, CONTENT, CONTENT_FORMAT, ETAG, JSON, M
                         NOT_FOUND, OBSERVE, RST, UNAVAILABLE, AioServer, Between, LibcoapServer,
                         Message, ScriptedServer, coap_source, peer, run, source_health,
                         wait_health, wait_registered, wait_seq, wait_well)
-from conftest import find_program, wait_until
+from conftest import find_program, free_port, wait_until
 
 pytest.importorskip("aiocoap")
 __all__ = ["peer", "run"]  # fixtures
@@ -339,6 +341,14 @@ def test_blocks_that_do_not_fit(peer, run, what):
 # --- what goes wrong -------------------------------------------------------------------------------
 
 
+def assert_not_well(service, words):
+    def not_well():
+        told = source_health(service)
+        return not told["healthy"] and not told["connected"] and words in told["error"]
+
+    wait_until(not_well, lambda: f"{words} in a bad health, which is {source_health(service)}")
+
+
 def test_an_error_is_that_resources_health(peer, run):
     server = peer(AioServer, {"/t": b'{"seq": 0}'})
     service = run(server.port, ["/nope", "/t"])
@@ -420,15 +430,29 @@ def test_a_server_that_says_nothing_is_told_of_and_comes_back(peer, run):
     server.stop()  # its port: nobody is there
     service = run(server.port, "/t")
     wait_health(service, "nothing listens at coap://127.0.0.1")
+    assert_not_well(service, "nothing listens at")
     again = peer(AioServer, {"/t": b'{"seq": 2}'}, port=server.port)
     wait_registered(again, "/t")
     wait_seq(service, 2)
     wait_well(service)
+    wait_until(lambda: source_health(service)["healthy"], "the source to be healthy")
+    assert source_health(service)["connected"] is True
+
+
+def test_refusals_are_tried_again_after_longer_and_longer(run):
+    """A socket of UDP is there at once, which is no answer: 1, 2, 4, 8 s, each with up to half of it
+    off, lie between five sessions."""
+    begun = time.monotonic()
+    service = run(free_port(), "/t")
+    wait_health(service, "nothing listens")
+    wait_until(lambda: source_health(service).get("sessions", 0) >= 5, "five sessions")
+    assert time.monotonic() - begun >= 7.5
 
 
 def test_a_silent_server_is_late(peer, run):
     service = run(peer(ScriptedServer, lambda *_: None).port, "/t")
     wait_health(service, "no answer for 10 s")
+    assert_not_well(service, "no answer for 10 s")
 
 
 def test_an_unknown_name_is_told(run):
@@ -450,6 +474,45 @@ def test_loss_and_reordering_both_ways(peer, run):
     wait_until(lambda: any(r.get("big") for r in service.rows()), "the large body")
     assert len(service.seqs()) == len(set(service.seqs()))
     assert way.lost > 3 and way.turned > 3, way.story()
+
+
+def test_a_trial_is_good_when_somebody_answers(peer, run, tmp_path):
+    good = peer(AioServer, {"/t": b'{"seq": 1}'})
+    silent = peer(ScriptedServer, lambda *_: None)
+    keyed = peer(LibcoapServer, tmp_path, "-k", "s3cret-key")
+    closed = free_port()
+    wrong_key = {"scheme": "coaps", "psk_identity": "me", "psk_key": "another"}
+    expected = [({"port": good.port}, True, "Connection successful"),
+                ({"port": good.port, "resources": "/nope"}, True, "4.04"),
+                ({"port": closed}, False, "nothing listens at coap://127.0.0.1"),
+                ({"port": closed, "scheme": "coap+tcp"}, False, "coap+tcp://127.0.0.1"),
+                ({"host": "no-such.invalid"}, False, "cannot find the address of no-such.invalid"),
+                ({"port": silent.port}, False, "no answer yet from coap://127.0.0.1"),
+                ({"port": keyed.port + 1, **wrong_key}, False, "psk_identity and psk_key")]
+    service = run(good.port, "/t")
+    wait_seq(service, 1)
+
+    def trial(config):
+        body = {"name": "v", "type_name": "coap",
+                "config": {"host": "127.0.0.1", "resources": "/t", **config}}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{service.port}/api/data-sources/test", json.dumps(body).encode(),
+            {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    with concurrent.futures.ThreadPoolExecutor(len(expected)) as pool:
+        tried = list(pool.map(trial, [config for config, _, _ in expected]))
+    for (config, success, words), told in zip(expected, tried):
+        assert told["success"] is success and words in told["message"], (config, told)
+
+
+def test_try_says_why_nobody_answers():
+    done = subprocess.run([find_program("ingestor"), "try", f"coap://127.0.0.1:{free_port()}/t",
+                           "--seconds", "2"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 1 and "nothing listens at coap://127.0.0.1" in done.stderr
+    assert "connected" not in done.stderr
 
 
 def test_try_shows_what_a_server_offers(peer):
@@ -504,7 +567,8 @@ def test_dtls_with_a_key(peer, run, tmp_path):
 def test_dtls_with_a_wrong_key(peer, run, tmp_path):
     server = peer(LibcoapServer, tmp_path, "-k", "s3cret-key")
     service = run(server.port + 1, "/time", scheme="coaps", psk_identity="me", psk_key="another")
-    wait_health(service, "coaps://127.0.0.1")
+    wait_health(service, "coaps://127.0.0.1", "do psk_identity and psk_key fit?")
+    assert_not_well(service, "psk_identity")
     assert "another" not in service.log()
     assert service.rows() == []
 

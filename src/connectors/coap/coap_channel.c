@@ -52,6 +52,7 @@ static void link_close(struct coap_channel *channel)
     channel->dropped += coap_socket_dropped(link->socket);
     channel->link = NULL;
     channel->is_ready = false;
+    channel->is_heard = false;
     channel->became_ready = false;
     channel->last_acknowledged = -1;
     if (link->session) {
@@ -87,7 +88,22 @@ void coap_channel_give_up(struct coap_channel *channel, const char *reason)
     lose(channel, reason, NULL);
 }
 
+/* OpenSSL drops what a wrong key has sealed, so both sides wait for each other in silence. */
+const char *coap_channel_hint(const struct coap_channel *channel)
+{
+    return channel->config->scheme == COAP_SCHEME_DTLS && channel->config->psk_identity &&
+                   !channel->is_ready
+               ? "do psk_identity and psk_key fit?"
+               : NULL;
+}
+
 /* --- libcoap's calls -------------------------------------------------------------------------- */
+
+static void heard(struct coap_channel *channel)
+{
+    channel->is_heard = true;
+    backoff_reset(&channel->backoff);
+}
 
 static bool token_get(const coap_pdu_t *pdu, uint8_t token[COAP_TOKEN_BYTES])
 {
@@ -123,7 +139,7 @@ static coap_response_t on_response(coap_session_t *session, const coap_pdu_t *se
     bool is_con = coap_pdu_get_type(received) == COAP_MESSAGE_CON;
     bool is_ack = coap_pdu_get_type(received) == COAP_MESSAGE_ACK;
     channel->events++;
-    backoff_reset(&channel->backoff);
+    heard(channel);
     mend_mixed_up(channel, session, sent, received);
     switch (channel->ops->on_response(channel->ctx, received)) {
     case COAP_REJECT:
@@ -151,6 +167,7 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
         return;
     channel->events++;
     if (reason == COAP_NACK_RST) {
+        heard(channel);
         if (sent && token_get(sent, token))
             channel->ops->on_rejected(channel->ctx, token);
         else
@@ -173,6 +190,7 @@ static void on_pong(coap_session_t *session, const coap_pdu_t *received,
     if (!channel)
         return;
     channel->events++;
+    heard(channel);
     channel->ops->on_heard(channel->ctx);
 }
 
@@ -186,6 +204,7 @@ static int on_event(coap_session_t *session, const coap_event_t event)
     case COAP_EVENT_DTLS_CONNECTED:
     case COAP_EVENT_SESSION_CONNECTED:
         channel->became_ready = true;
+        heard(channel);
         break;
     case COAP_EVENT_DTLS_ERROR:
         lose(channel, channel->is_ready ? "DTLS failed with" : "no DTLS handshake with",
@@ -232,7 +251,6 @@ static void settle(struct coap_channel *channel)
         if (!coap_channel_reliable(channel)) /* DTLS's handshake keeps to what passes everywhere */
             coap_session_set_mtu(channel->link->session, COAP_UDP_MESSAGE_BYTES_MAX);
         uv_timer_stop(&channel->timer);
-        backoff_reset(&channel->backoff);
         channel->ops->on_ready(channel->ctx);
     }
 }
@@ -246,6 +264,8 @@ static void read_all(struct coap_channel *channel)
         if (coap_io_process(channel->link->context, COAP_IO_NO_WAIT) < 0)
             lose(channel, "no session with", "libcoap cannot read");
         channel->discarded += channel->events == before && coap_library_says()[0];
+        if (!channel->said[0])
+            snprintf(channel->said, sizeof(channel->said), "%s", coap_library_says());
         if (round == 0)
             acknowledge_again(channel, before);
         if (channel->events == before || channel->is_paused)
@@ -317,6 +337,7 @@ static void connect_next(struct coap_channel *channel)
         (const struct sockaddr *)&channel->addresses[channel->address_next++];
     struct diag diag = {0};
     channel->sessions++;
+    channel->said[0] = '\0';
     if (link_open(channel, address, &diag) != ERR_OK || !channel->link) {
         snprintf(channel->reason, sizeof(channel->reason), "%s", diag.text);
         lost(channel);
@@ -398,7 +419,8 @@ static void on_timer(uv_timer_t *timer)
     if (channel->was_lost) {
         lost(channel);
     } else if (channel->link && !channel->is_ready) {
-        lose(channel, "no answer to the handshake from", coap_library_says());
+        lose(channel, "no answer to the handshake from",
+             channel->said[0] ? channel->said : coap_channel_hint(channel));
         lost(channel);
     } else if (!channel->link && !channel->lookup) {
         if (channel->address_next < channel->address_count)
@@ -450,6 +472,7 @@ enum err coap_channel_ask(struct coap_channel *channel, const struct coap_questi
     coap_pdu_t *pdu = coap_session_question(session, channel->config, question);
     if (!pdu)
         return ERR_NO_MEMORY;
+    coap_library_forget(); /* another session's words */
     return coap_send(session, pdu) == COAP_INVALID_MID ? ERR_NETWORK : ERR_OK;
 }
 
@@ -469,6 +492,7 @@ void coap_channel_probe(struct coap_channel *channel)
         return; /* as if it was lost on the way */
     uint16_t nstart = coap_session_get_nstart(session);
     coap_session_set_nstart(session, (uint16_t)(nstart + 1));
+    coap_library_forget();
     (void)coap_send(session, pdu);
     coap_session_set_nstart(session, nstart);
 }
@@ -481,5 +505,6 @@ void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id)
     if (!pdu)
         return; /* the server sends again, and is answered then */
     channel->last_acknowledged = message_id;
+    coap_library_forget();
     (void)coap_send(channel->link->session, pdu);
 }

@@ -27,6 +27,7 @@
 #define COAP_TOKEN_BYTES   8
 #define COAP_ADDRESSES_MAX 8
 #define COAP_REASON_BYTES  600
+#define COAP_SAID_BYTES    160
 
 enum coap_verdict {
     COAP_ACCEPT, /* acknowledged, if it wants to be */
@@ -64,7 +65,8 @@ struct coap_channel {
     struct sockaddr_storage addresses[COAP_ADDRESSES_MAX];
     uint32_t address_count;
     uint32_t address_next;
-    bool is_ready;
+    bool is_ready; /* can be asked; of UDP that says nothing of the server */
+    bool is_heard; /* the server of this session has answered, if only a handshake */
     bool is_paused;
     bool is_closing;
     bool became_ready; /* told when libcoap has returned */
@@ -72,8 +74,9 @@ struct coap_channel {
     uint64_t events;  /* calls of libcoap's back */
     uint64_t dropped; /* by sockets that are closed */
     uint32_t sessions;
-    uint64_t discarded;    /* datagrams that are no messages */
-    int last_acknowledged; /* message id, -1: none */
+    uint64_t discarded;         /* datagrams that are no messages */
+    int last_acknowledged;      /* message id, -1: none */
+    char said[COAP_SAID_BYTES]; /* libcoap, of this session: its first complaint */
     char reason[COAP_REASON_BYTES];
 };
 
@@ -102,6 +105,8 @@ void coap_channel_acknowledge(struct coap_channel *channel, uint16_t message_id)
 uint64_t coap_channel_dropped(const struct coap_channel *channel);
 /* Asks the server for a sign of life, beside the question that waits (RFC 7252 §4.3). */
 void coap_channel_probe(struct coap_channel *channel);
+/* What to look at while nobody answers; NULL: nothing in particular. */
+const char *coap_channel_hint(const struct coap_channel *channel);
 /* The server seems to be gone. */
 void coap_channel_give_up(struct coap_channel *channel, const char *reason);
 /* While paused nothing is read, and nothing sent again. */
