@@ -71,6 +71,9 @@ def check_account(service, name, acknowledged, way):
     """Nothing twice; what was acknowledged is there, or was older than what was."""
     told = json.loads(service.get("/api/data-sources"))["data"]
     source_id = next(s["ingestion_id"] for s in told if s["name"] == name)
+    # What was acknowledged a moment ago is in the journal, and on its way to the lake.
+    wait_until(lambda: max(seqs_of(service, source_id), default=-1) >= max(acknowledged),
+               f"{max(acknowledged)} of {name} to land")
     stale = source_health(service, name)["stale_notifications"]
     stored = seqs_of(service, source_id)
     assert len(stored) == len(set(stored)), name
