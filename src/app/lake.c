@@ -206,11 +206,13 @@ static enum err aim(struct lake_view *view)
     struct fs_stat stat;
     if (!target)
         return set_text(view->prefix, BYTES_LITERAL("bronze/"), &view->diag);
-    if (!ends_in_parquet(target))
+    const char *slash = strrchr(target, '/');
+    if (!slash && !ends_in_parquet(target)) /* whatever file here may be called like it */
         return aim_at_dataset(view, target);
     if (fs_stat(&fs_posix, target, &stat, NULL) == ERR_OK && !stat.is_folder)
         return aim_at_path(view, target, stat.size_bytes);
-    const char *slash = strrchr(target, '/');
+    if (!ends_in_parquet(target))
+        return aim_at_dataset(view, target);
     if (!slash)
         return diag_set(&view->diag, ERR_NOT_FOUND, "there is no file %.200s", target);
     view->file = target;

@@ -51,6 +51,16 @@ enum err database_open(const char *url, struct database **ret_database, struct d
     return sqlite_open(url + sizeof(SQLITE_PREFIX) - 1, ret_database, diag);
 }
 
+enum err database_open_to_read(const char *url, struct database **ret_database, struct diag *diag)
+{
+    enum err err = database_url_check(url, diag);
+    if (err)
+        return err;
+    if (postgres_url_is(url))
+        return diag_set(diag, ERR_UNSUPPORTED, "only a SQLite database is opened to read it");
+    return sqlite_open_to_read(url + sizeof(SQLITE_PREFIX) - 1, ret_database, diag);
+}
+
 void database_close(struct database *database)
 {
     if (database)

@@ -20,8 +20,10 @@
 #include "os/thread.h"
 
 #define DATABASE_BUSY_TIMEOUT_MS 5000
-#define DATABASE_PARAMETERS_MAX  64
-#define DATABASE_COLUMNS_MAX     64
+/* Ends what is said of a file that was removed while it was open. */
+#define DATABASE_GONE_ADVICE    "; put it back, or start the service again"
+#define DATABASE_PARAMETERS_MAX 64
+#define DATABASE_COLUMNS_MAX    64
 
 enum database_kind {
     DATABASE_NULL,
@@ -74,6 +76,11 @@ struct database_transaction; /* a handle that is valid inside database_transact 
  * ERR_UNSUPPORTED. */
 enum err database_open(const char *url, struct database **ret_database,
                        struct diag *diag) ERR_MUST_USE;
+/* What is there, without making or changing anything: where it cannot be written, too. For a few
+ * queries, then close it: another may write the file meanwhile. Waits for locks hardly at all.
+ * SQLite only; else ERR_UNSUPPORTED. */
+enum err database_open_to_read(const char *url, struct database **ret_database,
+                               struct diag *diag) ERR_MUST_USE;
 void database_close(struct database *database); /* NULL is fine */
 /* Whether the URL is of a kind that database_open knows, without touching anything. */
 enum err database_url_check(const char *url, struct diag *diag) ERR_MUST_USE;

@@ -245,6 +245,28 @@ static void test_damaged_and_missing(void **state)
     assert_int_equal(database_open(path, &database, NULL), ERR_IO); /* a folder */
 }
 
+/* Beside the one that writes; nothing is made where nothing is. */
+static void test_to_read(void **state)
+{
+    (void)state;
+    char path[128];
+    struct database *database = open_ok("read.db");
+    struct database *reader = NULL;
+    exec_ok(database, "CREATE TABLE t (x); INSERT INTO t VALUES (7)");
+    assert_int_equal(database_open_to_read(url("read.db"), &reader, NULL), ERR_OK);
+    assert_int_equal(get_integer(reader, "SELECT x FROM t"), 7);
+    assert_int_equal(database_exec(reader, "INSERT INTO t VALUES (8)", NULL), ERR_READ_ONLY);
+    database_close(reader);
+    database_close(database);
+    assert_int_equal(database_open_to_read(url("read.db"), &reader, NULL), ERR_OK);
+    assert_int_equal(get_integer(reader, "SELECT x FROM t"), 7);
+    database_close(reader);
+    assert_int_equal(database_open_to_read(url("nothing.db"), &reader, NULL), ERR_IO);
+    (void)snprintf(path, sizeof(path), "%s/nothing.db", folder);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(database_open_to_read("postgresql://x", &reader, NULL), ERR_UNSUPPORTED);
+}
+
 /* What the Python service (SQLAlchemy) leaves. */
 static const char python_database[] =
     "CREATE TABLE data_source_types (id INTEGER NOT NULL, name VARCHAR(50) NOT NULL, "
@@ -331,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_failures_are_told_apart),
         cmocka_unit_test(test_damaged_and_missing),
+        cmocka_unit_test(test_to_read),
         cmocka_unit_test(test_migrations),
         cmocka_unit_test(test_migrations_in_steps),
         cmocka_unit_test(test_out_of_memory),

@@ -17,6 +17,7 @@
 #define SETTLE_NS        (500 * NS_PER_MS)
 #define SETTLE_STEP_MS   10
 #define PROBE_TIMEOUT_MS 1000
+#define READ_TIMEOUT_MS  100
 #define STATEMENTS_MAX   32
 
 /* One that was prepared, between its uses: reset, so that it holds no lock. */
@@ -267,7 +268,7 @@ static enum err still_there(struct sqlite *sqlite, struct diag *diag)
         return ERR_OK;
     return diag_set(diag, ERR_IO,
                     "the SQLite database %s is gone: its file was removed or replaced while it was "
-                    "open; put it back, or start the service again",
+                    "open" DATABASE_GONE_ADVICE,
                     sqlite3_db_filename(sqlite->handle, "main"));
 }
 
@@ -368,18 +369,25 @@ static enum err settle(struct sqlite *sqlite, struct diag *diag)
     }
 }
 
-static enum err open_handle(struct sqlite *sqlite, const char *path, struct diag *diag)
+static enum err handle_make(struct sqlite *sqlite, const char *path, int flags, int timeout_ms,
+                            struct diag *diag)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int code = sqlite3_open_v2(path, &sqlite->handle, flags, NULL);
+    int code = sqlite3_open_v2(path, &sqlite->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (!sqlite->handle)
         return ERR_NO_MEMORY;
     if (code != SQLITE_OK)
         return diag_set(diag, err_from_sqlite(code), "the SQLite database %s cannot be opened: %s",
                         path, sqlite3_errmsg(sqlite->handle));
     (void)sqlite3_extended_result_codes(sqlite->handle, 1);
-    (void)sqlite3_busy_timeout(sqlite->handle, DATABASE_BUSY_TIMEOUT_MS);
-    return settle(sqlite, diag);
+    (void)sqlite3_busy_timeout(sqlite->handle, timeout_ms);
+    return ERR_OK;
+}
+
+static enum err open_handle(struct sqlite *sqlite, const char *path, struct diag *diag)
+{
+    enum err err = handle_make(sqlite, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                               DATABASE_BUSY_TIMEOUT_MS, diag);
+    return err == ERR_OK ? settle(sqlite, diag) : err;
 }
 
 enum err sqlite_open(const char *path, struct database **ret_database, struct diag *diag)
@@ -396,6 +404,69 @@ enum err sqlite_open(const char *path, struct database **ret_database, struct di
     mutex_init(&sqlite->base.mutex);
     err = open_handle(sqlite, path, diag);
     if (err) {
+        sqlite_close(&sqlite->base);
+        return err;
+    }
+    *ret_database = &sqlite->base;
+    return ERR_OK;
+}
+
+/* --- to read only -------------------------------------------------------------------------- */
+
+/* What was committed and is in the file itself not yet. */
+static bool has_log(const char *path)
+{
+    struct buf log;
+    struct fs_stat stat;
+    buf_init(&log, 8 * KIB);
+    buf_printf(&log, "%s-wal", path);
+    const char *name = buf_cstr(&log);
+    bool has = !name || fs_stat(&fs_posix, name, &stat, NULL) != ERR_NOT_FOUND;
+    buf_fini(&log);
+    return has;
+}
+
+/* Where nothing can be written beside the file, SQLite reads one of WAL mode only when it is told
+ * that the file does not change. Without a log everything is in it. */
+static enum err immutable_uri(const char *path, struct buf *out)
+{
+    buf_text(out, "file:");
+    for (const char *at = path; *at; at++) {
+        if (*at == '%' || *at == '?' || *at == '#')
+            buf_printf(out, "%%%02X", (unsigned)(unsigned char)*at);
+        else
+            buf_byte(out, (uint8_t)*at);
+    }
+    buf_text(out, "?immutable=1");
+    return buf_cstr(out) ? ERR_OK : ERR_NO_MEMORY;
+}
+
+static enum err read_handle(struct sqlite *sqlite, const char *path, int flags, struct diag *diag)
+{
+    enum err err = handle_make(sqlite, path, flags | SQLITE_OPEN_READONLY, READ_TIMEOUT_MS, diag);
+    if (err == ERR_OK)
+        err = sqlite_exec(&sqlite->base, "SELECT count(*) FROM sqlite_master", diag);
+    if (err == ERR_OK)
+        return ERR_OK;
+    (void)sqlite3_close(sqlite->handle);
+    sqlite->handle = NULL;
+    return err;
+}
+
+enum err sqlite_open_to_read(const char *path, struct database **ret_database, struct diag *diag)
+{
+    struct sqlite *sqlite = mem_zalloc(1, sizeof(*sqlite));
+    struct buf uri;
+    if (!sqlite)
+        return ERR_NO_MEMORY;
+    sqlite->base.ops = &sqlite_ops;
+    mutex_init(&sqlite->base.mutex);
+    buf_init(&uri, 16 * KIB);
+    enum err err = read_handle(sqlite, path, 0, diag);
+    if (err == ERR_IO && !has_log(path) && immutable_uri(path, &uri) == ERR_OK)
+        err = read_handle(sqlite, buf_cstr(&uri), SQLITE_OPEN_URI, diag);
+    buf_fini(&uri);
+    if (err != ERR_OK) {
         sqlite_close(&sqlite->base);
         return err;
     }

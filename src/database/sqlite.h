@@ -8,3 +8,6 @@
 
 enum err sqlite_open(const char *path, struct database **ret_database,
                      struct diag *diag) ERR_MUST_USE;
+/* database.h: database_open_to_read */
+enum err sqlite_open_to_read(const char *path, struct database **ret_database,
+                             struct diag *diag) ERR_MUST_USE;

@@ -15,6 +15,7 @@
 #define SAMPLED_MAX         256 /* values of a column and cut */
 #define SAMPLED_ROWS_MAX    8   /* of objects and arrays */
 #define ORIGINS_MAX         64  /* of a cut, for the types of metadata fields */
+#define BARE_MAX            256 /* of the others is not told that they are nullable */
 #define SAMPLE_BUFFER_BYTES (4 * KIB)
 #define PAYLOAD_FIELDS_MAX  (CHANGE_FIELDS_MAX - SCHEMA_SYSTEM_MAX)
 
@@ -23,6 +24,9 @@ void told_free(struct told *told)
     if (!told)
         return;
     mem_free(told->fields);
+    for (size_t i = 0; i < told->bare_count; i++)
+        mem_free((void *)(uintptr_t)told->bare[i].data);
+    mem_free(told->bare);
     distinct_fini(&told->sensors);
     mem_free(told);
 }
@@ -33,7 +37,8 @@ size_t told_memory_bytes(const struct told *told)
         return 0;
     return sizeof(*told) + told->field_capacity * sizeof(*told->fields) +
            told->sensors.capacity * sizeof(uint64_t) +
-           (told->sensors.registers ? DISTINCT_REGISTERS : 0);
+           (told->sensors.registers ? DISTINCT_REGISTERS : 0) +
+           (told->bare ? BARE_MAX * sizeof(*told->bare) : 0) + told->bare_bytes;
 }
 
 static enum err told_get(struct extraction *extraction, struct bytes name,
@@ -292,6 +297,49 @@ static void rescued_samples(struct finding *finding, const struct rescued_field 
     }
 }
 
+static enum err bare_note(struct told *told, struct bytes name)
+{
+    if (told->bare_count == BARE_MAX)
+        return ERR_OK;
+    if (!told->bare)
+        told->bare = mem_zalloc(BARE_MAX, sizeof(*told->bare));
+    uint8_t *kept = told->bare ? mem_dup(name.data, name.size) : NULL;
+    if (!kept)
+        return ERR_NO_MEMORY;
+    told->bare[told->bare_count++] = bytes_from(kept, name.size);
+    told->bare_bytes += name.size;
+    return ERR_OK;
+}
+
+static void bare_drop(struct told *told, size_t i)
+{
+    told->bare_bytes -= told->bare[i].size;
+    mem_free((void *)(uintptr_t)told->bare[i].data);
+    told->bare[i] = told->bare[--told->bare_count];
+}
+
+/* Those that have got a column are told with it. */
+static enum err bare_tell(struct extraction *extraction, const struct rescued *rescued)
+{
+    struct told *told = extraction->told;
+    enum err err = ERR_OK;
+    for (size_t i = told->bare_count; i-- > 0 && err == ERR_OK;) {
+        struct finding finding;
+        const struct rescued_field *field = map_get(&rescued->by_name, told->bare[i]);
+        bool has_column = first_leaf(schema_child(extraction->cut->schema->root, told->bare[i]));
+        if (!has_column && field && field->absent >= extraction->cut->rows->count)
+            continue;
+        if (!has_column) {
+            err = finding_init(&finding, extraction, told->bare[i]);
+            if (err == ERR_OK)
+                tell_nullable(&finding);
+            err = err == ERR_OK ? finding.err : err;
+        }
+        bare_drop(told, i);
+    }
+    return err;
+}
+
 /* A field whose name the service keeps for itself is the service's. */
 static enum err rescued_tell(struct extraction *extraction, const struct rescued *rescued)
 {
@@ -305,12 +353,15 @@ static enum err rescued_tell(struct extraction *extraction, const struct rescued
         if (column && (column->kind == COLUMN_NONE || first_leaf(column)))
             continue; /* told with its column */
         err = finding_init(&finding, extraction, field->name);
+        bool is_new = err == ERR_OK && finding.told->types == 0;
         if (err == ERR_OK)
             tell_types(&finding, &field->sightings);
         if (err == ERR_OK)
             rescued_samples(&finding, field);
         if (err == ERR_OK && field->absent < extraction->cut->rows->count)
             tell_nullable(&finding);
+        else if (is_new)
+            err = bare_note(extraction->told, finding.name);
         err = err == ERR_OK ? finding.err : err;
     }
     return err;
@@ -346,6 +397,8 @@ static enum err payload_tell(struct extraction *extraction)
     for (uint32_t i = 0; i < root->child_count && err == ERR_OK; i++)
         err = column_tell(extraction, root->children[i],
                           map_get(&rescued.by_name, root->children[i]->key));
+    if (err == ERR_OK)
+        err = bare_tell(extraction, &rescued);
     if (err == ERR_OK)
         err = rescued_tell(extraction, &rescued);
     if (err == ERR_OK)

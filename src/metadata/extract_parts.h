@@ -21,6 +21,10 @@ struct told {
     size_t field_capacity;
     struct distinct sensors;
     size_t sensors_listed;
+    struct bytes *bare; /* names (heap) of fields that every record had, and only as {} or []: no
+                           column tells when one lacks it */
+    size_t bare_count;
+    size_t bare_bytes;
 };
 
 struct extraction {

@@ -57,12 +57,15 @@ static enum err number_tell(struct extraction *extraction, double number)
     return sensor_tell(extraction, buf_bytes(&extraction->text));
 }
 
-/* A text may hold what is no sensor: an object as JSON. */
+/* A text may hold what is no sensor, as JSON. Which row's it is stands nowhere: in a cut that has
+ * such a value, a text like it is taken for one. */
 static bool is_sensor(const struct leaf *leaf, struct bytes text)
 {
     uint8_t first = text.size > 0 ? text.data[0] : 0;
+    bool is_boolean = bytes_equal_text(text, "true") || bytes_equal_text(text, "false");
     return !(first == '{' && leaf->json_rows[LEAF_JSON_STRUCT] > 0) &&
-           !(first == '[' && leaf->json_rows[LEAF_JSON_LIST] > 0);
+           !(first == '[' && leaf->json_rows[LEAF_JSON_LIST] > 0) &&
+           !(is_boolean && leaf->json_rows[LEAF_JSON_BOOLEAN] > 0);
 }
 
 static bool row_says(const struct extraction *extraction, size_t row, struct bytes field)

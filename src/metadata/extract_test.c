@@ -152,6 +152,33 @@ static void test_only_null(void **state)
     observed_fini(&rig);
 }
 
+/* What never had a value in it has no column; that a record lacks it is told all the same. */
+static void test_only_empty(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"o\":{},\"l\":[],\"k\":{},\"a\":1}");
+    json_decref(cut_rows(&rig));
+    check_field("o", BIT(OBJECT), false, "{}");
+    check_field("l", BIT(ARRAY), false, "[]");
+    SEND(&rig, "{\"o\":{},\"l\":[],\"k\":{\"x\":1},\"a\":1}");
+    json_decref(cut_rows(&rig));
+    assert_null(field_of("o"));
+    assert_null(field_of("l"));
+    assert_false(field_of("k")->nullable); /* it has a column now, and every record has it */
+    SEND(&rig, "{\"o\":{},\"a\":1,\"k\":{\"x\":1}}");
+    json_decref(cut_rows(&rig));
+    assert_null(field_of("o"));
+    check_field("l", 0, true, "");
+    SEND(&rig, "{\"o\":{},\"a\":1}", "{\"a\":1,\"l\":[]}");
+    json_decref(cut_rows(&rig));
+    check_field("o", 0, true, "");
+    assert_null(field_of("l"));
+    check_field("k", 0, true, "");
+    observed_fini(&rig);
+}
+
 /* Types count as they come, in whichever column or none they end; a lower one is no news. */
 static void test_types_in_order(void **state)
 {
@@ -259,6 +286,13 @@ static void test_odd_sensors(void **state)
     json_decref(cut_rows(&rig));
     assert_int_equal(change.sensor_count, 2); /* they begin alike */
     assert_int_equal(change.sensors[0].size, LIMIT_SAMPLE_BYTES);
+    SEND(&rig, "{\"sensorId\":true}", "{\"sensorId\":\"t1\"}", "{\"sensorId\":false}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.sensor_count, 1); /* in its text column a boolean is none, too */
+    assert_true(bytes_equal_text(change.sensors[0], "t1"));
+    SEND(&rig, "{\"sensorId\":\"true\"}");
+    json_decref(cut_rows(&rig));
+    assert_int_equal(change.sensor_count, 1);
     observed_fini(&rig);
 }
 
@@ -346,11 +380,17 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),          cmocka_unit_test(test_only_null),
-        cmocka_unit_test(test_types_in_order),  cmocka_unit_test(test_types_of_records_that_wait),
-        cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_sensors),
-        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_sensor_fields),
-        cmocka_unit_test(test_quality),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_only_null),
+        cmocka_unit_test(test_only_empty),
+        cmocka_unit_test(test_types_in_order),
+        cmocka_unit_test(test_types_of_records_that_wait),
+        cmocka_unit_test(test_too_many_fields),
+        cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_odd_sensors),
+        cmocka_unit_test(test_sensor_fields),
+        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

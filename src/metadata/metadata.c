@@ -355,10 +355,12 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
     mutex_lock(&metadata->lock);
     ret_state->good = !metadata->trouble[0] && !metadata->set_aside[0];
     ret_state->waiting = metadata->pending.live_count;
-    if (metadata->trouble[0])
-        snprintf(ret_state->text, sizeof(ret_state->text),
-                 "%.360s; the changes of %llu datasets wait", metadata->trouble,
-                 (unsigned long long)ret_state->waiting);
+    if (metadata->trouble[0] && ret_state->waiting == 0)
+        snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->trouble);
+    else if (metadata->trouble[0])
+        snprintf(ret_state->text, sizeof(ret_state->text), "%.360s; the changes of %llu dataset%s",
+                 metadata->trouble, (unsigned long long)ret_state->waiting,
+                 ret_state->waiting == 1 ? " wait" : "s wait");
     else
         snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->set_aside);
     mutex_unlock(&metadata->lock);

@@ -188,6 +188,9 @@ static void round_end(struct round *round, enum err err)
 
 static void handles_close(struct metadata *metadata)
 {
+    mutex_lock(&metadata->lock);
+    metadata->open = false; /* first: no reader opens the file again */
+    mutex_unlock(&metadata->lock);
     for (size_t i = 0; i < READERS; i++) {
         struct reader *reader = &metadata->readers[i];
         mutex_lock(&reader->lock);
@@ -197,9 +200,6 @@ static void handles_close(struct metadata *metadata)
     }
     database_close(metadata->writer);
     metadata->writer = NULL;
-    mutex_lock(&metadata->lock);
-    metadata->open = false;
-    mutex_unlock(&metadata->lock);
 }
 
 /* The file and what SQLite keeps beside it. */
@@ -241,12 +241,21 @@ static enum err salvage(struct metadata *metadata, struct diag *diag)
     return ERR_OK;
 }
 
+/* Whether readers may look at the file as it stands: not before what was salvaged is in it. */
+static void to_read_set(struct metadata *metadata, enum err err)
+{
+    mutex_lock(&metadata->lock);
+    metadata->to_read = err != ERR_OK && err != ERR_CORRUPT && !metadata->damaged[0];
+    mutex_unlock(&metadata->lock);
+}
+
 /* A new file knows nothing of what was told. */
 static void handles_lose(struct metadata *metadata, enum err err)
 {
     handles_close(metadata);
     if (err == ERR_CORRUPT)
         set_aside(metadata);
+    to_read_set(metadata, err);
     atomic_fetch_add(&metadata->generation, 1);
 }
 
@@ -260,14 +269,38 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     }
     err = database_open(metadata->url, &metadata->writer, diag);
     if (err == ERR_OK)
+        database_set_patience(metadata->writer, WRITER_PATIENCE_MS);
+    if (err == ERR_OK)
         err = metadata_table_prepare(metadata->writer, diag);
     if (err == ERR_OK)
         err = salvage(metadata, diag);
     if (err == ERR_OK)
         err = quality_load(metadata, metadata->writer, diag);
+    if (err != ERR_OK) { /* all of it again: it has no tables yet, or not what was salvaged */
+        database_close(metadata->writer);
+        metadata->writer = NULL;
+    }
     mutex_lock(&metadata->lock);
     metadata->open = err == ERR_OK;
     mutex_unlock(&metadata->lock);
+    to_read_set(metadata, err);
+    return err;
+}
+
+/* Without the writer: as the file stands, if it is one whose tables are ours. Closed by reader_put,
+ * so that the writer finds the file as it left it. */
+static enum err reader_open_as_is(struct metadata *metadata, struct reader *reader)
+{
+    struct diag unread = {0};
+    enum err err = database_open_to_read(metadata->url, &reader->database, &unread);
+    if (err != ERR_OK)
+        return err;
+    err = metadata_table_check(reader->database, &unread);
+    reader->as_is = err == ERR_OK;
+    if (err != ERR_OK) {
+        database_close(reader->database);
+        reader->database = NULL;
+    }
     return err;
 }
 
@@ -278,11 +311,14 @@ enum err reader_get(struct metadata *metadata, enum reader_use use, struct datab
     enum err err = ERR_OK;
     mutex_lock(&reader->lock);
     mutex_lock(&metadata->lock);
+    bool to_read = !metadata->open && metadata->to_read && use != READER_WRITE;
     if (!metadata->open)
         err = diag_set(diag, ERR_AGAIN, "the metadata database cannot be read now: %s",
                        metadata->trouble);
     mutex_unlock(&metadata->lock);
-    if (err == ERR_OK && !reader->database)
+    if (to_read && !reader->database && reader_open_as_is(metadata, reader) == ERR_OK)
+        err = ERR_OK;
+    else if (err == ERR_OK && !reader->database)
         err = database_open(metadata->url, &reader->database, diag);
     *ret_database = reader->database;
     if (err != ERR_OK)
@@ -292,18 +328,26 @@ enum err reader_get(struct metadata *metadata, enum reader_use use, struct datab
 
 void reader_put(struct metadata *metadata, enum reader_use use)
 {
-    mutex_unlock(&metadata->readers[use].lock);
+    struct reader *reader = &metadata->readers[use];
+    if (reader->as_is) {
+        database_close(reader->database);
+        reader->database = NULL;
+        reader->as_is = false;
+    }
+    mutex_unlock(&reader->lock);
 }
 
 /* --- rounds -------------------------------------------------------------------------------- */
 
+/* A file that was removed is opened, or made, anew by itself. */
 static void trouble_set(struct metadata *metadata, enum err err, const struct diag *diag)
 {
+    const char *text = err == ERR_OK ? "" : diag->text[0] ? diag->text : err_text(err);
+    const char *advice = strstr(text, DATABASE_GONE_ADVICE);
+    size_t size = advice ? (size_t)(advice - text) : strlen(text);
     mutex_lock(&metadata->lock);
-    snprintf(metadata->trouble, sizeof(metadata->trouble), "%.399s",
-             err == ERR_OK   ? ""
-             : diag->text[0] ? diag->text
-                             : err_text(err));
+    snprintf(metadata->trouble, sizeof(metadata->trouble), "%.*s%s", (int)(size < 360 ? size : 360),
+             text, advice ? "; it is opened anew" : "");
     mutex_unlock(&metadata->lock);
 }
 

@@ -67,6 +67,7 @@ enum reader_use {
 struct reader {
     struct mutex lock;
     struct database *database;
+    bool as_is; /* opened to read without the writer, for one use */
 };
 
 struct metadata {
@@ -79,6 +80,7 @@ struct metadata {
     struct map pending; /* dataset id -> struct pending; none is without a segment */
     bool stopping;
     bool open;           /* the writer has the database, with its tables */
+    bool to_read;        /* else: it cannot be opened to write, but perhaps to read */
     char trouble[400];   /* empty: the last commit went well */
     char set_aside[400]; /* what became of a damaged database */
     uint64_t waiting;

@@ -75,6 +75,14 @@ enum err metadata_table_prepare(struct database *database, struct diag *diag)
     return migrations_apply(database, &migrations_metadata, diag);
 }
 
+enum err metadata_table_check(struct database *database, struct diag *diag)
+{
+    return database_query(database,
+                          "SELECT 1 FROM dataset_metadata, schema_evolution, data_quality, "
+                          "metadata_progress, dataset_sensors LIMIT 0",
+                          NULL, 0, NULL, NULL, NULL, diag);
+}
+
 /* --- progress ------------------------------------------------------------------------------ */
 
 static enum err on_integer(void *ctx, const struct database_value *columns, size_t count)

@@ -14,6 +14,8 @@
 
 /* Makes the tables that lack. */
 enum err metadata_table_prepare(struct database *database, struct diag *diag) ERR_MUST_USE;
+/* Whether the tables are there, as metadata_table_prepare makes them. */
+enum err metadata_table_check(struct database *database, struct diag *diag) ERR_MUST_USE;
 
 /* Through which block of the journal the dataset's changes are in the database; 0: none. */
 enum err metadata_table_progress(struct database_transaction *transaction, const char *journal,

@@ -143,6 +143,10 @@ def test_files_and_limits(lake):
     assert lines(run("cat", file, "--json", OBJECT_STORE_URL="file:///nowhere").stdout) == rows
     assert lines(run("head", file, "--limit", "3", "--json").stdout) == rows[:3]
     assert len(lines(run("head", DATASET, "--json", **in_folder(lake)).stdout)) == 10
+    other = lake.parent / "called otherwise"
+    shutil.copy(file, other)
+    assert lines(run("cat", other, "--json").stdout) == rows
+    assert run("schema", other, "--json").stdout == run("schema", file, "--json").stdout
     table = run("head", DATASET, "--table", **in_folder(lake)).stdout.splitlines()
     assert len(table) == 11 and "seq" in table[0]
 

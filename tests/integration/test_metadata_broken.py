@@ -57,6 +57,18 @@ class Fed:
         assert report["status"] == "degraded" and report["components"]["journal"] == "healthy"
         assert json.loads(self.service.get("/api/ready"))["ready"]
 
+    def wait_readable(self, count):
+        """What stands in the database is answered though it cannot be written, and what waits is
+        in `current`; nothing is posted."""
+        wait_until(lambda: self.api.call("GET", "/api/metadata/datasets")[0] == 200, "an answer")
+        assert dataset(self.api, self.ident)["record_count"] == count
+        assert data(self.api, f"datasets/{self.ident}/schema")["field_count"] > 0
+        wait_until(lambda: data(self.api, "current")["current_metadata"][self.ident]["record_count"]
+                   == self.model.records, "what waits to be shown")
+        status, _, text = self.api.call("POST", f"/api/metadata/datasets/{self.ident}/quality",
+                                        {"metric_name": "m", "metric_value": 1})
+        assert status == 503, text
+
     def check(self, others=0):
         wait_counted(self.api, self.ident, self.model)
         wait_until(lambda: metadata_health(self.api) == "healthy",
@@ -80,7 +92,7 @@ def mount(*arguments):
 
 def test_read_only(make_service, small_disk):
     disk = small_disk("8m")
-    fed = Fed(make_service, METADATA_DB_PATH=str(disk / "metadata.db"))
+    fed = Fed(make_service, METADATA_DB_PATH=str(disk / "meta %41?#.db"))
     fed.feed()
     fed.check()
     fed.service.stop()
@@ -89,10 +101,12 @@ def test_read_only(make_service, small_disk):
     fed.feed()
     fed.wait_told("read-only", "readonly")
     wait_until(lambda: fed.stored() == 20, "what came since to be stored")
+    fed.wait_readable(20)
     fed.service.kill()  # the journal has what the database lacks
     fed.start()
     fed.feed()
     fed.wait_told("read-only", "readonly")
+    fed.wait_readable(20)
     mount("-o", "remount,rw", disk)
     fed.check()
 
@@ -132,6 +146,49 @@ def test_locked_before_the_start(make_service):
     other.execute("ROLLBACK")
     other.close()
     fed.check()
+
+
+@pytest.mark.parametrize("name", ["metadata.db", "metadata.db-wal"])
+def test_a_file_that_may_not_change(make_service, name):
+    """Also one to be made anew by whoever opens it: the log that a kill leaves."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    assert "wait" not in metadata_health(fed.api)
+    fed.service.kill()
+    file = fed.service.folder / name
+    if subprocess.run(["chattr", "+i", file], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file can be made immutable here")
+    try:
+        fed.start()
+        fed.wait_told("cannot")
+        assert "of 0 datasets" not in metadata_health(fed.api)
+        fed.wait_readable(20)
+        fed.feed()
+        wait_until(lambda: "1 dataset wait" in metadata_health(fed.api), lambda: metadata_health(fed.api))
+        fed.wait_readable(20)
+    finally:
+        subprocess.run(["chattr", "-i", file], check=True)
+    fed.check()
+
+
+def test_locked_by_a_writer_before_the_start(make_service):
+    """One that lets others read: the service does, and writes once it may."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    fed.service.stop()
+    other = sqlite3.connect(fed.service.folder / "metadata.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    fed.start()
+    fed.feed()
+    fed.wait_told("locked")
+    fed.wait_readable(20)
+    other.execute("ROLLBACK")
+    other.close()
+    fed.check()
+    fed.api.json("POST", f"/api/metadata/datasets/{fed.ident}/quality",
+                 {"metric_name": "m", "metric_value": 1}, 200)
 
 
 def test_the_journal_is_not_held(make_service, tmp_path):
