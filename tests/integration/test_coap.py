@@ -124,6 +124,7 @@ def test_deregisters_when_it_is_stopped(peer, run):
     server = peer(AioServer, {"/t": b'{"seq": 1}'})
     service = run(server.port, "/t")
     wait_registered(server, "/t")
+    wait_until(lambda: service.metric("ingestor_messages_received_total") == 1, "the answer")
     service.stop()
     wait_until(lambda: server.observers("/t") == 0, "no observer")
 
