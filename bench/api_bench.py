@@ -26,7 +26,7 @@ import threading
 import time
 from datetime import datetime
 
-from end_to_end import cpu_seconds, drain, first_port, metric, scrape
+from measure import cpu_seconds, drain, first_port, metric, scrape
 
 TOPIC = "smartcity/sensors"
 

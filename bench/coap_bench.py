@@ -16,15 +16,15 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
-
-from end_to_end import cpu_seconds, drain, first_port, metric, peak_mib, scrape, sync_latency_ms
-import signal
 import threading
+import time
 import urllib.request
+
+from measure import cpu_seconds, drain, first_port, metric, peak_mib, scrape, sync_latency_ms
 
 
 def wait_line(stream, wanted):

@@ -16,7 +16,6 @@ import http.client
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -25,14 +24,10 @@ import tempfile
 import threading
 import time
 
-from end_to_end import count_back, cpu_seconds, drain, first_port, metric, peak_mib
+from end_to_end import count_back
+from measure import cpu_seconds, drain, first_port, metric, peak_mib, resident_mib
 
 PAGES = "/api/metrics", "/api/partitions", "/api/health"
-
-
-def resident_mib(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
 
 
 class Api:

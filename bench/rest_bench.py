@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measure import cpu_seconds, resident_mib
+
 ANSWER = (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s")
 
 
@@ -42,17 +44,6 @@ class Server(asyncio.Protocol):
             body = b'[{"seq":%d,"temperature":21.5,"sensor_id":"s%s"}]' % (Server.answered, path[1:])
             Server.answered += 1
             self.transport.write(ANSWER % (len(body), body))
-
-
-def cpu_seconds(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mib(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
 
 
 def free_port():
