@@ -65,15 +65,7 @@ static void watched_setup(struct rig *rig)
 {
     watch_calls = 0;
     watch_answer = ERR_OK;
-    assert_int_equal(rig_init(rig), ERR_OK);
-    struct batch_options options = {.catalog = &rig->catalog.catalog,
-                                    .journal_uuid = RIG_UUID,
-                                    .parquet = {.created_by = "test"},
-                                    .row_group_rows = 1000,
-                                    .row_group_bytes = 1 << 20,
-                                    .tally = &rig->tally,
-                                    .observer = &observer};
-    assert_int_equal(batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch), ERR_OK);
+    assert_int_equal(rig_observed(rig, &observer), ERR_OK);
 }
 
 static void test_counts_of_whole_blocks(void **state)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 /* wants cmocka before */
 #include "support/batch_check.h"
+#include "support/field_check.h"
 
 /* What the last cut said. */
 static struct change change;
@@ -47,15 +48,7 @@ static const struct batch_observer_ops observer = {
 static void observed_setup(struct rig *rig)
 {
     change_init(&change);
-    assert_int_equal(rig_init(rig), ERR_OK);
-    struct batch_options options = {.catalog = &rig->catalog.catalog,
-                                    .journal_uuid = RIG_UUID,
-                                    .parquet = {.created_by = "test"},
-                                    .row_group_rows = 1000,
-                                    .row_group_bytes = 1 << 20,
-                                    .tally = &rig->tally,
-                                    .observer = &observer};
-    assert_int_equal(batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch), ERR_OK);
+    assert_int_equal(rig_observed(rig, &observer), ERR_OK);
 }
 
 static void observed_fini(struct rig *rig)
@@ -71,21 +64,8 @@ static const struct change_field *field_of(const char *name)
 
 static void check_field(const char *name, unsigned types, bool nullable, const char *samples)
 {
-    const struct change_field *field = field_of(name);
-    char text[1024] = "";
-    if (!field)
-        fail_msg("no field %s", name);
-    for (uint8_t i = 0; i < field->sample_count; i++) {
-        size_t at = strlen(text);
-        snprintf(text + at, sizeof(text) - at, "%s%.*s", i > 0 ? "|" : "",
-                 (int)field->samples[i].size, (const char *)field->samples[i].data);
-    }
-    if (field->types != types || field->nullable != nullable || strcmp(text, samples) != 0)
-        fail_msg("%s: types %x, nullable %d, samples %s", name, field->types, field->nullable,
-                 text);
+    field_check(field_of(name), name, types, nullable, samples);
 }
-
-#define BIT(type) (1u << DATASET_##type)
 
 static void test_fields(void **state)
 {

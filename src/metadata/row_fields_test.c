@@ -7,26 +7,14 @@
 #include <stdio.h>
 
 #include <cmocka.h>
-
-#define BIT(type) (1u << DATASET_##type)
+/* wants cmocka before */
+#include "support/field_check.h"
 
 static void check_field(const struct row_fields *fields, const char *name, unsigned types,
                         bool nullable, const char *samples)
 {
-    const struct change_field *field = change_field_find(&fields->change, bytes_from_text(name));
-    char text[1024] = "";
-    if (!field) {
-        fail_msg("no field %s", name);
-        return;
-    }
-    for (uint8_t i = 0; i < field->sample_count; i++) {
-        size_t at = strlen(text);
-        snprintf(text + at, sizeof(text) - at, "%s%.*s", i > 0 ? "|" : "",
-                 (int)field->samples[i].size, (const char *)field->samples[i].data);
-    }
-    if (field->types != types || field->nullable != nullable || strcmp(text, samples) != 0)
-        fail_msg("%s: types %x, nullable %d, samples %s", name, field->types, field->nullable,
-                 text);
+    field_check(change_field_find(&fields->change, bytes_from_text(name)), name, types, nullable,
+                samples);
 }
 
 static void test_fields_and_sensors(void **state)

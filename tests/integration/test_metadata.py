@@ -14,27 +14,14 @@ import uuid
 
 import pytest
 from conftest import free_port, wait_until
+from metadata_model import RANKS, type_of
 from test_api import documented
 from test_data_sources_api import QUIET, Api, push_source
 
 KILLS = int(os.environ.get("INGESTOR_METADATA_KILLS", "4"))
-RANKS = {"null": 0, "boolean": 1, "double": 2, "string": 3, "uuid": 3, "array": 4, "object": 5}
 OWN = {"ingestion_id", "timestamp", "source_type", "ingestion_timestamp", "remote", "content_type"}
 NAMES = {"completeness", "missing_timestamp_ratio", "late_ratio", "rescued_ratio",
          "duplicate_ratio", "schema_changes", "freshness_seconds"}
-
-
-def type_of(value):
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "double"
-    if isinstance(value, str):
-        try:
-            return "uuid" if str(uuid.UUID(value)) == value.lower() else "string"
-        except ValueError:
-            return "string"
-    return "array" if isinstance(value, list) else "object"
 
 
 class Model:

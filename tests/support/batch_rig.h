@@ -48,6 +48,20 @@ static inline enum err rig_init(struct rig *rig)
     return ERR_OK;
 }
 
+/* The rig with a batch that tells an observer. */
+static inline enum err rig_observed(struct rig *rig, const struct batch_observer_ops *observer)
+{
+    enum err err = rig_init(rig);
+    const struct batch_options options = {.catalog = &rig->catalog.catalog,
+                                          .journal_uuid = RIG_UUID,
+                                          .parquet = {.created_by = "test"},
+                                          .row_group_rows = 1000,
+                                          .row_group_bytes = 1 << 20,
+                                          .tally = &rig->tally,
+                                          .observer = observer};
+    return err == ERR_OK ? batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch) : err;
+}
+
 static inline enum err rig_batch(struct rig *rig)
 {
     struct batch_options options = {.catalog = &rig->catalog.catalog,
