@@ -21,13 +21,12 @@
 #include <uv.h>
 
 #define COAP_TCP_MESSAGE_BYTES_MAX (1 * MIB)
-#define COAP_UDP_MESSAGE_BYTES_MAX                                                                 \
-    1471 /* libcoap reads 1472, and does not see what was cut off                                  \
-          */
-#define COAP_TOKEN_BYTES   8
-#define COAP_ADDRESSES_MAX 8
-#define COAP_REASON_BYTES  600
-#define COAP_SAID_BYTES    160
+/* libcoap reads 1472, and does not see what was cut off. */
+#define COAP_UDP_MESSAGE_BYTES_MAX 1471
+#define COAP_TOKEN_BYTES           8
+#define COAP_ADDRESSES_MAX         8
+#define COAP_REASON_BYTES          600
+#define COAP_SAID_BYTES            160
 
 enum coap_verdict {
     COAP_ACCEPT, /* acknowledged, if it wants to be */
