@@ -4,6 +4,8 @@
 #include "base/limits.h"
 #include "lake/row.h"
 
+#include <stdlib.h>
+
 void clump_ref(struct clump *clump)
 {
     atomic_fetch_add(&clump->references, 1);
@@ -64,9 +66,11 @@ static size_t records_copy(const struct block *block, uint32_t index, uint8_t *t
         struct bytes record = block_message_record(block, i);
         if (message_record_flags(record.data) & MESSAGE_DEAD_LETTER)
             continue;
-        if (to)
-            memcpy(to + size, record.data, record.size);
-        size += record.size;
+        if (to) {
+            store_u32(to + size, i);
+            memcpy(to + size + CLUMP_INDEX_BYTES, record.data, record.size);
+        }
+        size += CLUMP_INDEX_BYTES + record.size;
         ++*ret_count;
     }
     return size;
@@ -95,7 +99,7 @@ enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, str
                     void *ctx)
 {
     enum err err = ERR_OK;
-    const uint8_t *record = clump->records;
+    const uint8_t *record = clump_record_first(clump);
     for (uint32_t i = 0; i < clump->count && err == ERR_OK; i++) {
         struct message_view message;
         message_record_get(record, &message);
@@ -105,12 +109,18 @@ enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, str
     return err;
 }
 
+/* A message of clumps that came together. */
+struct place {
+    const uint8_t *record;
+    const struct clump *clump;
+};
+
 /* Rows rendered from the newest message backwards, so that no more are rendered than are asked for;
  * within a message they stand in order. */
 struct rendering {
     struct buf text;
     struct buf rows;    /* struct row_place each */
-    struct buf records; /* of the clump at hand: const uint8_t * each */
+    struct buf records; /* of the clumps at hand: struct place each */
     size_t row_count;
     size_t message_count;
 };
@@ -133,33 +143,46 @@ static enum err rendering_row(void *ctx, struct bytes json)
     return err;
 }
 
-/* Where each of the clump's records begins. */
-static enum err records_find(struct rendering *rendering, const struct clump *clump)
+static int place_compare(const void *left, const void *right)
 {
-    const uint8_t *record = clump->records;
+    uint32_t a = clump_record_index(((const struct place *)left)->record);
+    uint32_t b = clump_record_index(((const struct place *)right)->record);
+    return (a > b) - (a < b);
+}
+
+/* The messages of clumps that came together, in the order of the block. */
+static enum err places_find(struct rendering *rendering, struct clump *const *clumps, size_t count)
+{
     buf_clear(&rendering->records);
-    for (uint32_t i = 0; i < clump->count; i++) {
-        buf_append(&rendering->records, &record, sizeof(record));
-        record = clump_record_after(record);
+    for (size_t c = 0; c < count; c++) {
+        struct place place = {clump_record_first(clumps[c]), clumps[c]};
+        for (uint32_t i = 0; i < clumps[c]->count; i++) {
+            buf_append(&rendering->records, &place, sizeof(place));
+            place.record = clump_record_after(place.record);
+        }
     }
+    if (count > 1 && rendering->records.err == ERR_OK)
+        qsort(rendering->records.data, rendering->records.size / sizeof(struct place),
+              sizeof(struct place), place_compare);
     return rendering->records.err;
 }
 
 /* *ret_full: no older rows are wanted, or fit. */
-static enum err rendering_clump(struct rendering *rendering, const struct clump *clump,
-                                size_t row_limit, bool *ret_full)
+static enum err rendering_clumps(struct rendering *rendering, struct clump *const *clumps,
+                                 size_t count, size_t row_limit, bool *ret_full)
 {
-    enum err err = records_find(rendering, clump);
-    const uint8_t *const *records = (const void *)rendering->records.data;
+    enum err err = places_find(rendering, clumps, count);
+    const struct place *places = (const void *)rendering->records.data;
     *ret_full = false;
-    for (size_t m = clump->count; m-- > 0 && err == ERR_OK && !*ret_full;) {
+    for (size_t m = rendering->records.size / sizeof(*places);
+         m-- > 0 && err == ERR_OK && !*ret_full;) {
         struct message_view message;
         if (rendering->row_count >= row_limit) {
             *ret_full = true;
             break;
         }
-        message_record_get(records[m], &message);
-        err = row_render(&clump->route->view, &message, rendering_row, rendering);
+        message_record_get(places[m].record, &message);
+        err = row_render(&places[m].clump->route->view, &message, rendering_row, rendering);
         if (err == ERR_TOO_LARGE && rendering->row_count > 0) {
             *ret_full = true; /* the older ones are missing from view */
             err = ERR_OK;
@@ -174,8 +197,12 @@ static enum err rendering_fill(struct rendering *rendering, struct clump **clump
 {
     bool full = false;
     enum err err = ERR_OK;
-    for (size_t c = count; c-- > 0 && err == ERR_OK && !full;)
-        err = rendering_clump(rendering, clumps[c], row_limit, &full);
+    for (size_t end = count, begin; end > 0 && err == ERR_OK && !full; end = begin) {
+        begin = end - 1;
+        while (begin > 0 && clumps[begin - 1]->together == clumps[end - 1]->together)
+            begin--;
+        err = rendering_clumps(rendering, clumps + begin, end - begin, row_limit, &full);
+    }
     return err;
 }
 

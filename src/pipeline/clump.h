@@ -23,10 +23,11 @@ struct clump {
     struct route_copy *route;
     const struct block *block; /* until it has its route and its place */
     uint32_t route_index;
+    uint64_t together; /* the same for what one block brought to the dataset, by several routes */
     uint32_t count;
     uint64_t skipped; /* older messages of the block that are not in it */
     size_t size_bytes;
-    uint8_t records[]; /* count of them, message_record_get reads one */
+    uint8_t records[]; /* count of them, each behind its message's index in the block */
 };
 
 /* The newest rows_max messages of the route's chain, without its route; dead letters are no rows.
@@ -38,16 +39,27 @@ struct route_copy *route_copy_new(const struct block *block, uint32_t route_inde
 void clump_ref(struct clump *clump);
 void clump_unref(struct clump *clump); /* NULL is fine */
 
-/* Records stand one behind the other, oldest first; the last has none after it. */
+/* Records, for message_record_get, stand one behind the other, oldest first; the last has none
+ * after it. */
+#define CLUMP_INDEX_BYTES 4
+static inline const uint8_t *clump_record_first(const struct clump *clump)
+{
+    return clump->records + CLUMP_INDEX_BYTES;
+}
 static inline const uint8_t *clump_record_after(const uint8_t *record)
 {
-    return record + load_u32(record);
+    return record + load_u32(record) + CLUMP_INDEX_BYTES;
+}
+static inline uint32_t clump_record_index(const uint8_t *record)
+{
+    return load_u32(record - CLUMP_INDEX_BYTES);
 }
 
 /* Its rows, oldest first. */
 enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),
                     void *ctx) ERR_MUST_USE;
-/* The newest row_limit rows of all, oldest first; the clumps stand oldest first. What would make
- * the answer longer than LIMIT_RECENT_ANSWER_BYTES is left away, the oldest first. */
+/* The newest row_limit rows of all, oldest first; the clumps stand oldest first, and the messages
+ * of those that came together are put in the order in which they arrived. What would make the
+ * answer longer than LIMIT_RECENT_ANSWER_BYTES is left away, the oldest first. */
 enum err clumps_render(struct clump **clumps, size_t count, size_t row_limit,
                        enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;

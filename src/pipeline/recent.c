@@ -9,10 +9,11 @@
 #include <stdlib.h>
 
 /*
- * What one block brought to a dataset is one clump: a single allocation with copies of its
- * messages' records. A worker makes it without any lock, then links it at the young end of the
- * dataset's list; readers take references and render in peace. A clump leaves when the younger ones
- * alone hold rows_max messages, so a dataset keeps between rows_max and rows_max plus a clump.
+ * What one block brought to a dataset by one route is a clump: a single allocation with copies of
+ * its messages' records. A worker makes it without any lock, then links it at the young end of the
+ * dataset's list; readers take references and render in peace. Clumps of the same block stay
+ * together, because their messages may have arrived in turns: they leave when the younger ones
+ * alone hold rows_max messages, so a dataset keeps between rows_max and rows_max plus a block's.
  *
  *   dataset   oldest -> clump -> clump -> youngest        (datasets: a list by time of last clump)
  *                         |        |
@@ -45,6 +46,7 @@ struct recent {
     uint64_t size_bytes; /* all that is held, about */
     uint64_t size_max_bytes;
     int64_t ttl_ns;
+    uint64_t together_last; /* of the clumps */
     _Atomic uint32_t rows_max;
 
     _Atomic bool subscribed; /* a hint, so that nobody locks when nobody listens */
@@ -153,11 +155,26 @@ static void clump_drop(struct recent *recent, struct dataset *dataset, struct cl
     *dropped = clump;
 }
 
+/* The first clump that did not come together with the oldest; NULL: all did. *ret_count: the
+ * messages before it. */
+static struct clump *clumps_after_oldest(const struct dataset *dataset, uint64_t *ret_count)
+{
+    struct clump *clump = dataset->oldest;
+    uint64_t together = clump ? clump->together : 0;
+    for (*ret_count = 0; clump && clump->together == together; clump = clump->younger)
+        *ret_count += clump->count;
+    return clump;
+}
+
+/* What came together goes together: which of it is newest shows only when it is rendered. */
 static void dataset_trim(struct recent *recent, struct dataset *dataset, struct clump **dropped)
 {
-    while (dataset->oldest != dataset->youngest &&
-           dataset->count - dataset->oldest->count >= recent->rows_max)
-        clump_drop(recent, dataset, dropped);
+    uint64_t count;
+    const struct clump *younger;
+    while ((younger = clumps_after_oldest(dataset, &count)) &&
+           dataset->count - count >= recent->rows_max)
+        while (dataset->oldest != younger)
+            clump_drop(recent, dataset, dropped);
 }
 
 static void dataset_evict(struct recent *recent, struct dataset *dataset, struct clump **dropped)
@@ -200,7 +217,6 @@ static void clump_link(struct recent *recent, struct dataset *dataset, struct cl
     dataset->size_bytes += clump->size_bytes;
     recent->size_bytes += clump->size_bytes;
     fixed_settle(recent, dataset);
-    dataset_trim(recent, dataset, dropped);
     bytes_limit(recent, dropped);
 }
 
@@ -269,10 +285,12 @@ void recent_gather(struct recent *recent, struct recent_gathering *gathering,
 static void gathering_place(struct recent *recent, struct clump *first, struct clump **dropped)
 {
     struct dataset *dataset = NULL;
-    uint64_t serial = 0; /* of the route that dataset is of */
+    const struct block *block = NULL; /* of the clump before */
+    uint64_t serial = 0;              /* of the route that dataset is of */
     for (struct clump *clump = first, *next; clump; clump = next) {
         const struct block_route *entry = &clump->block->routes[clump->route_index];
         next = clump->gathered;
+        struct dataset *before = dataset;
         if (serial == 0 || entry->serial != serial) {
             struct bytes source_id;
             struct bytes id;
@@ -280,8 +298,16 @@ static void gathering_place(struct recent *recent, struct clump *first, struct c
             dataset = dataset_get(recent, id);
             serial = dataset ? entry->serial : 0;
         }
+        bool begins = clump->block != block || dataset != before;
+        if (begins && before)
+            dataset_trim(recent, before, dropped);
+        recent->together_last += begins;
+        clump->together = recent->together_last;
+        block = clump->block;
         clump_place(recent, dataset, clump, dropped);
     }
+    if (dataset)
+        dataset_trim(recent, dataset, dropped);
 }
 
 void recent_place(struct recent *recent, struct recent_gathering *gathering)

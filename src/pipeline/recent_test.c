@@ -189,6 +189,52 @@ static void test_bytes_limit(void **state)
     recent_free(recent);
 }
 
+/* Routes of one block bring their messages in turns: neither order nor what is newest goes by
+ * route. */
+static void test_routes_in_turns(void **state)
+{
+    (void)state;
+    struct recent *recent;
+    struct block *block;
+    struct buf record;
+    uint32_t index[2];
+    static const char *const topics[] = {"alarm", "x"};
+    assert_int_equal(recent_new(3, 0, &fake_clock, &recent), ERR_OK);
+    add(recent, "d", "old", 0, 2);
+    assert_int_equal(block_new(4096, &block), ERR_OK);
+    buf_init(&record, MIB);
+    for (int i = 0; i < 2; i++) {
+        buf_clear(&record);
+        const struct route_view route = {.source_id = BYTES_LITERAL("src"),
+                                         .dataset_id = BYTES_LITERAL("d"),
+                                         .source_type = BYTES_LITERAL("mqtt"),
+                                         .topic = bytes_from_text(topics[i])};
+        assert_int_equal(route_encode(&route, &record), ERR_OK);
+        assert_int_equal(block_add_route(block, buf_bytes(&record), 0, &index[i]), ERR_OK);
+    }
+    for (int i = 10; i < 16; i++) { /* alarm 10, x 11 to 14, alarm 15 */
+        char payload[32];
+        snprintf(payload, sizeof(payload), "{\"n\":%d}", i);
+        const struct message_view message = {.payload = bytes_from_text(payload),
+                                             .route_index = index[i != 10 && i != 15]};
+        assert_int_equal(block_add_message(block, &message), ERR_OK);
+    }
+    struct recent_gathering gathering = {0};
+    recent_gather(recent, &gathering, block, index[0]);
+    recent_gather(recent, &gathering, block, index[1]);
+    recent_place(recent, &gathering);
+    expect_rows(recent, "d", 0, "13 14 15 ");
+    expect_rows(recent, "d", 1, "15 ");
+    struct recent_stats stats;
+    recent_stats_get(recent, &stats);
+    assert_int_equal(stats.rows, 3);
+    add(recent, "d", "new", 20, 3);
+    expect_rows(recent, "d", 0, "20 21 22 ");
+    buf_fini(&record);
+    block_unref(block);
+    recent_free(recent);
+}
+
 static void test_dead_letters(void **state)
 {
     (void)state;
@@ -304,9 +350,13 @@ static void test_many_datasets_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ring),         cmocka_unit_test(test_evict),
-        cmocka_unit_test(test_bytes_limit),  cmocka_unit_test(test_many_datasets_are_counted),
-        cmocka_unit_test(test_dead_letters), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_ring),
+        cmocka_unit_test(test_routes_in_turns),
+        cmocka_unit_test(test_evict),
+        cmocka_unit_test(test_bytes_limit),
+        cmocka_unit_test(test_many_datasets_are_counted),
+        cmocka_unit_test(test_dead_letters),
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
