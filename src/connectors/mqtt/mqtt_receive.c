@@ -496,9 +496,15 @@ static size_t receive_packet(struct mqtt_connection *connection, struct bytes in
     return frame.total_size;
 }
 
-static void stall_warn(struct mqtt_connection *connection)
+static void stall_tell(struct mqtt_connection *connection, enum mqtt_stall_news news)
 {
     char text[300];
+    if (news == MQTT_STALL_NOTHING)
+        return;
+    if (news == MQTT_STALL_OVER) {
+        connection->ops->on_warning(connection->ctx, NULL);
+        return;
+    }
     snprintf(text, sizeof(text),
              "the broker waits whenever %u messages are unacknowledged, which slows this source: "
              "raise its limit (Mosquitto: max_inflight_messages 0; EMQX: max_inflight; VerneMQ: "
@@ -512,8 +518,7 @@ size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
     int64_t arrival_us = clock_realtime_us(&clock_system);
     size_t done = 0;
     connection->received_ms = mqtt_connection_now_ms(connection);
-    if (mqtt_stall_data(&connection->stall, connection->received_ms))
-        stall_warn(connection);
+    stall_tell(connection, mqtt_stall_data(&connection->stall, connection->received_ms));
     if (connection->skip_bytes > 0)
         done = skip(connection, data.size);
     while (done < data.size && may_go_on(connection)) {

@@ -1,18 +1,28 @@
 #include "connectors/mqtt/mqtt_stall.h"
 
-bool mqtt_stall_data(struct mqtt_stall *stall, uint64_t now_ms)
+static bool is_over(const struct mqtt_stall *stall, uint64_t now_ms)
 {
-    if (!stall->armed)
-        return false;
+    return stall->hits == 0 || now_ms - stall->acknowledged_ms > MQTT_STALL_QUIET_MS;
+}
+
+enum mqtt_stall_news mqtt_stall_data(struct mqtt_stall *stall, uint64_t now_ms)
+{
+    if (stall->told && is_over(stall, now_ms)) {
+        *stall = (struct mqtt_stall){.size = stall->size};
+        return MQTT_STALL_OVER;
+    }
+    if (stall->armed) {
+        bool soon = now_ms - stall->acknowledged_ms <= MQTT_STALL_SOON_MS;
+        if (soon && stall->hits < MQTT_STALL_HITS)
+            stall->hits++;
+        else if (!soon && stall->hits > 0)
+            stall->hits--;
+    }
     stall->armed = false;
-    if (now_ms - stall->acknowledged_ms <= MQTT_STALL_SOON_MS)
-        stall->hits++;
-    else if (stall->hits > 0)
-        stall->hits--;
     if (stall->told || stall->hits < MQTT_STALL_HITS || stall->size < MQTT_STALL_MIN)
-        return false;
+        return MQTT_STALL_NOTHING;
     stall->told = true;
-    return true;
+    return MQTT_STALL_FOUND;
 }
 
 void mqtt_stall_received(struct mqtt_stall *stall, uint32_t unacknowledged,

@@ -14,9 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MQTT_STALL_MIN     10 /* smaller numbers are everyday bursts */
-#define MQTT_STALL_HITS    50
-#define MQTT_STALL_SOON_MS 50
+#define MQTT_STALL_MIN      10 /* smaller numbers are everyday bursts */
+#define MQTT_STALL_HITS     50
+#define MQTT_STALL_SOON_MS  10    /* a broker that waited; a publisher's bursts come later */
+#define MQTT_STALL_QUIET_MS 10000 /* nothing to acknowledge: nobody waits any more */
 
 struct mqtt_stall {
     uint32_t size; /* the most that was unacknowledged */
@@ -27,8 +28,14 @@ struct mqtt_stall {
     bool told;
 };
 
-/* Data has come. True once: N = size is the broker's limit. */
-bool mqtt_stall_data(struct mqtt_stall *stall, uint64_t now_ms);
+enum mqtt_stall_news {
+    MQTT_STALL_NOTHING,
+    MQTT_STALL_FOUND, /* N = size is the broker's limit */
+    MQTT_STALL_OVER,  /* what was found does not hold, or not any more */
+};
+
+/* Data has come. Found is told once, until it is over. */
+enum mqtt_stall_news mqtt_stall_data(struct mqtt_stall *stall, uint64_t now_ms);
 /* So many are unacknowledged after it. Our own receive maximum is no limit of the broker. */
 void mqtt_stall_received(struct mqtt_stall *stall, uint32_t unacknowledged,
                          uint32_t receive_maximum);
