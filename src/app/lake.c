@@ -1,7 +1,7 @@
 #include "app/cli.h"
+#include "app/config_store.h"
 #include "app/lake_parts.h"
 #include "lake/object_key.h"
-#include "lake/store_open.h"
 
 #include <stdlib.h>
 
@@ -228,18 +228,7 @@ static enum err open_store(const struct config *config, struct lake_view *view)
                    : snprintf(view->url, sizeof(view->url), "%s/", config->store_folder);
     if (size < 0 || (size_t)size >= sizeof(view->url))
         return diag_set(&view->diag, ERR_TOO_LARGE, "the store's name is too long");
-    return store_open(
-        &(struct store_options){
-            .url = config->store_url,
-            .endpoint = config->store_endpoint,
-            .access_key = config->minio_access_key,
-            .secret_key = config->minio_secret_key,
-            .bucket = config->store_bucket,
-            .region = config->aws_region,
-            .fs = &fs_posix,
-            .clock = &clock_system,
-        },
-        &view->store, &view->diag);
+    return config_store_open(config, &view->store, &view->diag);
 }
 
 static enum err run(struct lake_view *view)

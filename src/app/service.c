@@ -16,13 +16,13 @@
  */
 #include "app/service.h"
 
+#include "app/config_store.h"
 #include "app/service_parts.h"
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "connectors/registry.h"
 #include "lake/catalog.h"
-#include "lake/store_open.h"
 #include "version.h"
 
 #include <math.h>
@@ -165,18 +165,7 @@ static bool is_pending(void *ctx, struct bytes dataset_id)
 static enum err lake_begin(struct service *service, struct diag *diag)
 {
     const struct config *config = service->config;
-    enum err err = store_open(
-        &(struct store_options){
-            .url = config->store_url,
-            .endpoint = config->store_endpoint,
-            .access_key = config->minio_access_key,
-            .secret_key = config->minio_secret_key,
-            .bucket = config->store_bucket,
-            .region = config->aws_region,
-            .fs = &fs_posix,
-            .clock = &clock_system,
-        },
-        &service->store, diag);
+    enum err err = config_store_open(config, &service->store, diag);
     if (err == ERR_OK)
         err = catalog_open(config->database_url, &service->catalog, diag);
     if (err == ERR_OK)

@@ -342,19 +342,6 @@ static struct bytes reader_text16(struct reader *reader)
     return reader_bytes(reader, load_u16(reader_take(reader, 2)));
 }
 
-static bool field_value_fits(enum field_type type, size_t size)
-{
-    switch (type) {
-    case FIELD_STRING:
-        return true;
-    case FIELD_DOUBLE:
-        return size == 8;
-    case FIELD_BOOLEAN:
-        return size == 1;
-    }
-    return false;
-}
-
 static bool route_field_decode(struct reader *reader, struct route_field *ret_field)
 {
     ret_field->name = reader_bytes(reader, *reader_take(reader, 1));

@@ -3,7 +3,7 @@
 #include "journal/block.h"
 #include "journal/record.h"
 
-static bool field_value_fits(enum field_type type, size_t size)
+bool field_value_fits(enum field_type type, size_t size)
 {
     switch (type) {
     case FIELD_STRING:

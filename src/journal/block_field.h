@@ -17,6 +17,9 @@ enum partition_by { PARTITION_BY_EVENT = 0, PARTITION_BY_ARRIVAL = 1 };
 /* A metadata field of a route: constant for all its messages, or given with each. */
 enum field_type { FIELD_STRING = 1, FIELD_DOUBLE = 2, FIELD_BOOLEAN = 3 };
 
+/* Whether a constant of that many bytes can be of the type; false for a type that is none. */
+bool field_value_fits(enum field_type type, size_t size);
+
 #define ROUTE_FIELDS_MAX 16
 
 struct route_field {
