@@ -33,6 +33,7 @@ enum err_class {
     X(PERMISSION, PERMANENT, "permission denied")                                                  \
     X(READ_ONLY, PERMANENT, "read-only")                                                           \
     X(NOT_FOUND, PERMANENT, "not found")                                                           \
+    X(NOT_A_FOLDER, PERMANENT, "not a folder")                                                     \
     X(EXISTS, PERMANENT, "already exists")                                                         \
     X(CONFLICT, PERMANENT, "in conflict with what exists")                                         \
     X(INVALID, PERMANENT, "invalid value")                                                         \
@@ -64,6 +65,10 @@ enum err_class err_class(enum err err);
 
 /* Translates an errno value. Unknown ones become ERR_IO. */
 enum err err_from_errno(int error);
+
+/* What an errno value means and, where a person can do something, what: the end of a sentence.
+ * A static string; never NULL. */
+const char *err_errno_text(int error);
 
 /* Where a person will read it: one sentence with what was expected, what was found, and where.
  * Zero-initialise; the first sentence set stays, so that the cause is not painted over. */

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 /* cmocka wants those four first */
 #include <cmocka.h>
 
@@ -41,12 +42,27 @@ static void test_errno(void **state)
     assert_int_equal(err_from_errno(99999), ERR_IO);
 }
 
+/* A person reads it in the log and in health: "input/output error" helps nobody. */
+static void test_errno_says_what_to_do(void **state)
+{
+    (void)state;
+    const int errors[] = {ENOSPC, EDQUOT, EACCES,       EPERM,  EROFS,  ENOTDIR,
+                          EISDIR, ELOOP,  ENAMETOOLONG, EMFILE, ENFILE, EIO};
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        assert_non_null(strstr(err_errno_text(errors[i]), "; "));
+    assert_int_equal(err_from_errno(ENOTDIR), ERR_NOT_A_FOLDER);
+    assert_int_equal(err_class(err_from_errno(ELOOP)), ERR_CLASS_PERMANENT);
+    assert_string_equal(err_errno_text(ENOENT), "No such file or directory");
+    assert_string_equal(err_errno_text(99999), "unknown error");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_error_has_name_class_and_text),
         cmocka_unit_test(test_the_first_sentence_stays),
         cmocka_unit_test(test_errno),
+        cmocka_unit_test(test_errno_says_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,7 +119,7 @@ static void failure_note(struct journal *journal, const struct diag *diag, enum 
         return;
     journal->failing = err != ERR_OK;
     if (err != ERR_OK)
-        snprintf(journal->failure, sizeof(journal->failure), "%.255s",
+        snprintf(journal->failure, sizeof(journal->failure), "%.383s",
                  diag->text[0] ? diag->text : err_text(err));
 }
 

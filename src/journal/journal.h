@@ -159,7 +159,7 @@ struct journal_stats {
     bool paused;           /* JOURNAL_MAX_BYTES or the file system's room: intake must stop */
     bool past_half;        /* datasets that hold the oldest segment should be cut */
     bool failing;          /* the last write or sync failed; being tried again */
-    char reason[256];      /* why paused or failing */
+    char reason[384];      /* why paused or failing */
     /* When the journal thread last went round (monotonic); 0: it is not running. It does every
      * second or so, also while it tries again and again to write. */
     int64_t alive_ns;

@@ -37,7 +37,7 @@ struct journal {
     struct core_item *batch;
     int64_t appended_ns, space_ns;
     bool failing;
-    char failure[256];
+    char failure[384];
 };
 
 /* Control records, durable together; their bodies are copied. Any thread. */

@@ -28,7 +28,8 @@ enum err recovery_lock(struct core *core, struct diag *diag)
         err = fs_open(fs, path, FS_WRITE | FS_CREATE, &core->lock_file, diag);
     if (err != ERR_OK)
         return err;
-    err = fs_lock(fs, core->lock_file, NULL);
+    struct diag why = {0};
+    err = fs_lock(fs, core->lock_file, &why);
     if (err == ERR_BUSY) {
         if (fs_read(fs, core->lock_file, 0, text, sizeof(text) - 1, &size, NULL) != ERR_OK)
             size = 0;
@@ -39,7 +40,7 @@ enum err recovery_lock(struct core *core, struct diag *diag)
                         core->folder, size ? text : "unknown");
     }
     if (err != ERR_OK)
-        return diag_set(diag, err, "cannot lock %s: %s", path, err_text(err));
+        return diag_set(diag, err, "%s", why.text[0] ? why.text : err_text(err));
     snprintf(text, sizeof(text), "pid %ld", (long)getpid());
     err = fs_truncate(fs, core->lock_file, 0, diag);
     return err == ERR_OK ? fs_write(fs, core->lock_file, 0, text, strlen(text), diag) : err;
@@ -98,17 +99,19 @@ enum err recovery_uuid_read(struct core *core, struct diag *diag)
     char path[SEGMENT_PATH_MAX], text[SEGMENT_UUID_CHARS + 1];
     const struct fs *fs = core->options.fs;
     struct fs_file *file = NULL;
+    struct diag why = {0};
     size_t size = 0;
     enum err err = path_join(path, core, UUID_FILE, diag);
     if (err == ERR_OK)
-        err = fs_open(fs, path, FS_READ, &file, NULL);
+        err = fs_open(fs, path, FS_READ, &file, &why);
     if (err == ERR_NOT_FOUND)
         return ERR_OK;
     if (err == ERR_OK)
-        err = fs_read(fs, file, 0, text, SEGMENT_UUID_CHARS, &size, NULL);
+        err = fs_read(fs, file, 0, text, SEGMENT_UUID_CHARS, &size, &why);
     fs_close(fs, file);
     if (err != ERR_OK)
-        return diag_set(diag, err, "cannot read %s: %s", path, err_text(err));
+        return diag_set(diag, err, "cannot read %s: %s", path,
+                        why.text[0] ? why.text : err_text(err));
     if (uuid_valid(text, size)) {
         memcpy(core->uuid, text, SEGMENT_UUID_CHARS);
         core->uuid[SEGMENT_UUID_CHARS] = '\0';

@@ -154,12 +154,13 @@ static enum err presence_at(struct store_folder *folder, const char *path,
 {
     struct fs_stat stat;
     struct file_digest digest;
+    struct diag why = {0};
     *ret_presence = STORE_ABSENT;
-    enum err err = fs_stat(folder->fs, path, &stat, NULL);
+    enum err err = fs_stat(folder->fs, path, &stat, &why);
     if (err == ERR_NOT_FOUND)
         return ERR_OK;
     if (err != ERR_OK)
-        return diag_set(diag, err, "cannot look at %s: %s", path, err_text(err));
+        return diag_set(diag, err, "%s", why.text[0] ? why.text : err_text(err));
     *ret_presence = STORE_DIFFERENT;
     if (stat.is_folder || stat.size_bytes != object->size_bytes)
         return ERR_OK;
@@ -376,6 +377,7 @@ static enum err folder_list(struct store *store, const char *prefix,
     char key[PATH_SIZE];
     char path[PATH_SIZE];
     struct fs_stat stat;
+    struct diag why = {0};
     size_t length = strlen(prefix);
     if (length == 0 || length >= sizeof(key) || prefix[length - 1] != '/')
         return diag_set(diag, ERR_INVALID, "'%.200s' is no prefix", prefix);
@@ -383,9 +385,11 @@ static enum err folder_list(struct store *store, const char *prefix,
     key[length - 1] = '\0';
     enum err err = key_path(of(store), key, path, diag);
     if (err == ERR_OK)
-        err = fs_stat(of(store)->fs, path, &stat, NULL);
+        err = fs_stat(of(store)->fs, path, &stat, &why);
     if (err == ERR_NOT_FOUND) /* that the store itself is there is another matter */
         return fs_stat(of(store)->fs, of(store)->folder, &stat, diag);
+    if (err != ERR_OK && why.text[0])
+        return diag_set(diag, err, "%s", why.text);
     struct listing listing = {of(store), path, on_entry, ctx, 0};
     if (err == ERR_OK)
         err = fs_list(of(store)->fs, path, on_name, &listing, diag);

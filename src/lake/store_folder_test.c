@@ -272,14 +272,44 @@ static void test_probe_unwritable(void **state)
     tear_down(&fixture);
 }
 
+/* Somebody put a file where a folder of the store's path, or of a key's, should be. */
+static void test_a_file_in_the_path(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct diag diag[3] = {0};
+    char path[700];
+    char expected[800];
+    enum store_presence presence;
+    set_up(&fixture, false);
+    snprintf(path, sizeof(path), "%s/data", fixture.folder);
+    write_file(path, "");
+    snprintf(expected, sizeof(expected), "%s is not a folder; ", path);
+    struct store *store = fixture.store;
+    assert_int_equal(store->ops->probe(store, &diag[0]), ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[0].text, expected));
+    assert_int_equal(store->ops->put(store, &fixture.object, &diag[1]), ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[1].text, expected));
+    assert_int_equal(store->ops->check(store, &fixture.object, &presence, &diag[2]),
+                     ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[2].text, expected));
+    tear_down(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rename),          cmocka_unit_test(test_copy),
-        cmocka_unit_test(test_copy_checks),     cmocka_unit_test(test_keys_stay_inside),
-        cmocka_unit_test(test_failures),        cmocka_unit_test(test_syncs),
-        cmocka_unit_test(test_folders_removed), cmocka_unit_test(test_copy_syncs),
-        cmocka_unit_test(test_no_memory),       cmocka_unit_test(test_probe_unwritable),
+        cmocka_unit_test(test_rename),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_checks),
+        cmocka_unit_test(test_keys_stay_inside),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_syncs),
+        cmocka_unit_test(test_folders_removed),
+        cmocka_unit_test(test_copy_syncs),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_probe_unwritable),
+        cmocka_unit_test(test_a_file_in_the_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

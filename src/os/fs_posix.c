@@ -23,11 +23,38 @@ struct fs_file {
     char *path;
 };
 
+#define SHOWN_PATH_BYTES 200 /* what to do must have room behind it */
+
+/* The first folder of path that is none, though something is there; 0: not found. */
+static size_t not_a_folder(const char *path)
+{
+    char part[4096];
+    struct stat found;
+    size_t length = strlen(path);
+    for (size_t i = 1; i <= length && i < sizeof(part); i++) {
+        if (i < length && path[i] != '/')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (stat(part, &found) == 0 && !S_ISDIR(found.st_mode))
+            return i;
+    }
+    return 0;
+}
+
 static enum err fail(struct diag *diag, const char *verb, const char *path)
 {
     int error = errno;
     enum err err = err_from_errno(error);
-    return diag_set(diag, err, "cannot %s %s: %s", verb, path, strerrordesc_np(error));
+    const char *more = strlen(path) > SHOWN_PATH_BYTES ? "..." : "";
+    size_t culprit = error == ENOTDIR && diag ? not_a_folder(path) : 0;
+    if (culprit > 0 && culprit <= SHOWN_PATH_BYTES)
+        return diag_set(diag, err,
+                        "cannot %s %.*s%s: %.*s is not a folder; move it away or name another "
+                        "folder",
+                        verb, SHOWN_PATH_BYTES, path, more, (int)culprit, path);
+    return diag_set(diag, err, "cannot %s %.*s%s: %s", verb, SHOWN_PATH_BYTES, path, more,
+                    err_errno_text(error));
 }
 
 static int open_retrying(const char *path, int flags)
@@ -215,9 +242,12 @@ static enum err posix_make_folder(void *ctx, const char *path, struct diag *diag
         return ERR_OK;
     if (errno != EEXIST)
         return fail(diag, "make folder", path);
-    if (stat(path, &found) == 0 && S_ISDIR(found.st_mode))
+    if (stat(path, &found) != 0)
+        return fail(diag, "look at folder", path); /* a link that leads nowhere */
+    if (S_ISDIR(found.st_mode))
         return ERR_OK;
-    return diag_set(diag, ERR_EXISTS, "cannot make folder %s: something else has that name", path);
+    errno = ENOTDIR;
+    return fail(diag, "make folder", path);
 }
 
 static enum err posix_sync_folder(void *ctx, const char *path, struct diag *diag)

@@ -109,7 +109,7 @@ static void test_folders(void **state)
     assert_int_equal(fs_make_folders(fs, path_of("x/y/z"), NULL), ERR_OK);
     assert_int_equal(fs_open(fs, path_of("x/f"), FS_WRITE | FS_CREATE, &file, NULL), ERR_OK);
     fs_close(fs, file);
-    assert_int_equal(fs_make_folder(fs, path_of("x/f"), NULL), ERR_EXISTS);
+    assert_int_equal(fs_make_folder(fs, path_of("x/f"), NULL), ERR_NOT_A_FOLDER);
     assert_int_equal(fs_list(fs, path_of("x"), count_name, &count, NULL), ERR_OK);
     assert_int_equal(count, 2);
     assert_int_equal(fs_list(fs, path_of("x"), count_name, &count, NULL), ERR_STOPPED);
@@ -121,6 +121,35 @@ static void test_folders(void **state)
     uint64_t bytes = 0;
     assert_int_equal(fs_free_space(fs, root, &bytes, NULL), ERR_OK);
     assert_true(bytes > 0);
+}
+
+/* Which part of a long path is wrong, and what to do about it. */
+static void test_sentences(void **state)
+{
+    (void)state;
+    const struct fs *fs = &fs_posix;
+    struct fs_file *file = NULL;
+    struct fs_stat stat;
+    struct diag diag[5] = {0};
+    char expected[600];
+    char name[4096];
+    assert_int_equal(fs_open(fs, path_of("flat"), FS_WRITE | FS_CREATE, &file, NULL), ERR_OK);
+    fs_close(fs, file);
+    snprintf(expected, sizeof(expected), "%s is not a folder; move it away", path_of("flat"));
+    assert_int_equal(fs_make_folders(fs, path_of("flat/a/b"), &diag[0]), ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[0].text, expected));
+    assert_int_equal(fs_stat(fs, path_of("flat/a/b"), &stat, &diag[1]), ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[1].text, expected));
+    assert_int_equal(symlink(path_of("round"), path_of("round")), 0);
+    assert_int_equal(fs_make_folders(fs, path_of("round/a"), &diag[2]), ERR_INVALID);
+    assert_non_null(strstr(diag[2].text, "symbolic links"));
+    assert_int_equal(symlink(path_of("nowhere"), path_of("dangling")), 0);
+    assert_int_equal(fs_make_folders(fs, path_of("dangling/a"), &diag[3]), ERR_NOT_FOUND);
+    assert_non_null(strstr(diag[3].text, path_of("dangling")));
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    assert_int_equal(fs_open(fs, name, FS_READ, &file, &diag[4]), ERR_TOO_LARGE);
+    assert_non_null(strstr(diag[4].text, "name a shorter one")); /* not cut off by the path */
 }
 
 static void test_lock(void **state)
@@ -155,7 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read_and_write), cmocka_unit_test(test_direct_and_allocate),
         cmocka_unit_test(test_folders),        cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory),      cmocka_unit_test(test_sentences),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -50,7 +50,7 @@ static json_t *file_value(const char *path, const char *property, struct diag *d
     FILE *file = regular_open(path);
     if (!file) {
         (void)diag_set(diag, ERR_NOT_FOUND, "%s: cannot read the secret file %s: %s", property,
-                       path, strerror(errno));
+                       path, err_errno_text(errno));
         return NULL;
     }
     char *text = mem_alloc(SECRET_BYTES_MAX + 1);
