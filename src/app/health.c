@@ -59,7 +59,7 @@ static void on_source_seen(void *ctx, const struct manager_source *source)
 static void sources_fill(struct service *service, struct api_health *health)
 {
     struct sources_seen seen = {.health = health};
-    char why[256];
+    char why[512];
     if (!service->manager)
         return;
     manager_each(service->manager, on_source_seen, &seen);

@@ -245,6 +245,45 @@ static void test_damaged_and_missing(void **state)
     assert_int_equal(database_open(path, &database, NULL), ERR_IO); /* a folder */
 }
 
+/* Root may write wherever the file system itself does not forbid it. */
+static void folder_close(const char *path, bool closed)
+{
+    char command[200];
+    (void)snprintf(command, sizeof(command),
+                   geteuid() == 0 ? "chattr %si %s 2>/dev/null" : "chmod u%sw %s",
+                   closed == (geteuid() == 0) ? "+" : "-", path);
+    if (system(command) != 0 && closed)
+        skip();
+}
+
+/* Which file, and what its folder must be: SQLite says "unable to open database file". */
+static void test_where_nothing_can_be_written(void **state)
+{
+    (void)state;
+    char path[128], expected[300];
+    struct database *database = NULL;
+    struct diag diag[3] = {0};
+    (void)snprintf(path, sizeof(path), "%s/flat", folder);
+    assert_int_equal(fclose(fopen(path, "w")), 0);
+    (void)snprintf(expected, sizeof(expected), "%s is not a folder; move it away", path);
+    assert_int_equal(database_open(url("flat/below/a.db"), &database, &diag[0]), ERR_NOT_A_FOLDER);
+    assert_non_null(strstr(diag[0].text, expected));
+    assert_non_null(strstr(diag[0].text, "/flat/below/a.db"));
+    (void)snprintf(path, sizeof(path), "%s/closed", folder);
+    database_close(open_ok("closed/old.db"));
+    folder_close(path, true);
+    enum err made = database_open(url("closed/new.db"), &database, &diag[1]);
+    enum err opened = database_open(url("closed/old.db"), &database, &diag[2]);
+    folder_close(path, false);
+    assert_int_not_equal(made, ERR_OK);
+    assert_int_not_equal(opened, ERR_OK);
+    assert_non_null(strstr(diag[1].text, "/closed/new.db"));
+    assert_non_null(strstr(diag[1].text, "its folder must exist"));
+    assert_non_null(strstr(diag[2].text, "/closed/old.db"));
+    assert_non_null(strstr(diag[2].text, "its folder must exist"));
+    assert_null(strstr(diag[2].text, "No such file"));
+}
+
 /* Beside the one that writes; nothing is made where nothing is. */
 static void test_to_read(void **state)
 {
@@ -353,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_transactions),
         cmocka_unit_test(test_failures_are_told_apart),
         cmocka_unit_test(test_damaged_and_missing),
+        cmocka_unit_test(test_where_nothing_can_be_written),
         cmocka_unit_test(test_to_read),
         cmocka_unit_test(test_migrations),
         cmocka_unit_test(test_migrations_in_steps),

@@ -30,6 +30,7 @@ struct statement {
 struct sqlite {
     struct database base;
     sqlite3 *handle;
+    bool reads_only;
     struct statement statements[STATEMENTS_MAX];
     uint64_t uses;
 };
@@ -76,6 +77,36 @@ static enum err err_from_sqlite(int code)
     }
 }
 
+/* Why a file that is there, or the folder one would be made in, cannot be written; 0: not known. */
+static int unwritable(const char *path, size_t folder_size)
+{
+    char folder[4096];
+    if (access(path, W_OK) != 0 && errno != ENOENT)
+        return errno;
+    if (folder_size >= sizeof(folder))
+        return 0;
+    memcpy(folder, path, folder_size);
+    folder[folder_size] = '\0';
+    return access(folder_size > 0 ? folder : ".", W_OK | X_OK) == 0 ? 0 : errno;
+}
+
+/* What SQLite itself says is "unable to open database file": nothing of the folder, where it keeps
+ * a log beside the file, nor of the reason. */
+static enum err fail_to_write(struct diag *diag, enum err err, const char *path, const char *doing,
+                              const char *said, int system_error)
+{
+    const char *slash = strrchr(path, '/');
+    size_t folder_size = !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    int error = unwritable(path, folder_size);
+    if (error == 0 && system_error != ENOENT) /* of a second try, to read */
+        error = system_error;
+    const char *why = error != 0 ? strerrordesc_np(error) : NULL;
+    return diag_set(diag, err,
+                    "the SQLite database %.200s cannot %s: %s%s%s; its folder must exist and the "
+                    "service be allowed to write the file and beside it",
+                    path, doing, said, why ? ": " : "", why ? why : "");
+}
+
 static enum err fail(struct sqlite *sqlite, int code, const char *doing, struct diag *diag)
 {
     enum err err = err_from_sqlite(code);
@@ -84,13 +115,14 @@ static enum err fail(struct sqlite *sqlite, int code, const char *doing, struct 
     if (err == ERR_IO && (system_error == ENOSPC || system_error == EDQUOT))
         err = ERR_NO_SPACE;
     const char *path = sqlite3_db_filename(sqlite->handle, "main");
-    const char *why = NULL;
-    /* That a log cannot be kept beside it, SQLite tells by no reason. */
-    if ((code & 0xff) == SQLITE_CANTOPEN && path && *path && access(path, W_OK) != 0)
-        why = strerrordesc_np(errno);
-    return diag_set(diag, err, "the SQLite database %s cannot %s: %s%s%s",
-                    path && *path ? path : ":memory:", doing, sqlite3_errmsg(sqlite->handle),
-                    why ? ": " : "", why ? why : "");
+    const char *said = sqlite3_errmsg(sqlite->handle);
+    int primary = code & 0xff;
+    bool to_write = primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY;
+    if (to_write && path && *path && !sqlite->reads_only)
+        return fail_to_write(diag, err, path, doing, said,
+                             primary == SQLITE_CANTOPEN ? system_error : 0);
+    return diag_set(diag, err, "the SQLite database %s cannot %s: %s",
+                    path && *path ? path : ":memory:", doing, said);
 }
 
 static enum err sqlite_exec(struct database *database, const char *sql, struct diag *diag)
@@ -300,7 +332,8 @@ static enum err sqlite_probe(struct database *database, struct diag *diag)
         return err;
     if (path && *path && access(path, W_OK) != 0)
         return diag_set(diag, errno == ENOENT ? ERR_IO : ERR_READ_ONLY,
-                        "the SQLite database %s cannot be written: %s", path, strerror(errno));
+                        "the SQLite database %s cannot be written: %s", path,
+                        err_errno_text(errno));
     (void)sqlite3_busy_timeout(sqlite->handle, PROBE_TIMEOUT_MS);
     int code = sqlite3_exec(sqlite->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     err = code == SQLITE_OK ? ERR_OK : fail(sqlite, code, "be written", diag);
@@ -347,9 +380,12 @@ static enum err make_parent(const char *path, struct diag *diag)
     if (!folder)
         return ERR_NO_MEMORY;
     folder[slash - path] = 0;
-    enum err err = fs_make_folders(&fs_posix, folder, diag);
+    struct diag why = {0};
+    enum err err = fs_make_folders(&fs_posix, folder, &why);
     mem_free(folder);
-    return err;
+    return err == ERR_OK ? err
+                         : diag_set(diag, err, "the SQLite database %.150s cannot be opened: %s",
+                                    path, why.text[0] ? why.text : err_text(err));
 }
 
 /* Two handles that open a new database at once: SQLite refuses one of them the change of the
@@ -375,6 +411,9 @@ static enum err handle_make(struct sqlite *sqlite, const char *path, int flags, 
     int code = sqlite3_open_v2(path, &sqlite->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (!sqlite->handle)
         return ERR_NO_MEMORY;
+    if (code != SQLITE_OK && !sqlite->reads_only && (code & 0xff) == SQLITE_CANTOPEN)
+        return fail_to_write(diag, err_from_sqlite(code), path, "be opened",
+                             sqlite3_errmsg(sqlite->handle), sqlite3_system_errno(sqlite->handle));
     if (code != SQLITE_OK)
         return diag_set(diag, err_from_sqlite(code), "the SQLite database %s cannot be opened: %s",
                         path, sqlite3_errmsg(sqlite->handle));
@@ -460,6 +499,7 @@ enum err sqlite_open_to_read(const char *path, struct database **ret_database, s
     if (!sqlite)
         return ERR_NO_MEMORY;
     sqlite->base.ops = &sqlite_ops;
+    sqlite->reads_only = true;
     mutex_init(&sqlite->base.mutex);
     buf_init(&uri, 16 * KIB);
     enum err err = read_handle(sqlite, path, 0, diag);

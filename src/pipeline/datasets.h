@@ -81,7 +81,7 @@ struct datasets {
     size_t waiting_bytes; /* of those whose cut waits */
     size_t redo_bytes;    /* of ranges made again */
     uint64_t postponed;   /* datasets whose cut waits */
-    char postponed_reason[256];
+    char postponed_reason[512];
     bool left_something; /* a cut was not taken: the journal has it */
     bool recovery_over;  /* every recovered block has been worked on */
     /* When the worker last said that it goes on; 0: it is not running, or waits for a lander. */

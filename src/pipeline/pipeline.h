@@ -72,7 +72,7 @@ struct pipeline_stats {
     uint64_t batch_memory_bytes;
     int64_t oldest_open_ns; /* age of the oldest batch that is still open */
     uint64_t postponed;
-    char postponed_reason[256];
+    char postponed_reason[512];
     bool paused; /* sources are asked to stop reading */
     struct lander_stats lander;
 };

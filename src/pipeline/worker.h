@@ -83,6 +83,6 @@ struct worker_stats {
     uint64_t memory_bytes;
     int64_t oldest_opened_ns; /* when the oldest open batch was opened; 0: none is open */
     uint64_t postponed;       /* cuts that wait for the database or memory */
-    char postponed_reason[256];
+    char postponed_reason[512];
 };
 void worker_stats_get(struct worker *worker, struct worker_stats *ret_stats);

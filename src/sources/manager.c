@@ -525,11 +525,11 @@ void manager_each(struct manager *manager,
     mutex_unlock(&manager->lock);
 }
 
-bool manager_database_good(struct manager *manager, char why[256])
+bool manager_database_good(struct manager *manager, char why[512])
 {
     mutex_lock(&manager->lock);
     bool good = manager->database_good;
-    snprintf(why, 256, "%s", manager->database_why);
+    snprintf(why, 512, "%s", manager->database_why);
     mutex_unlock(&manager->lock);
     return good;
 }

@@ -62,4 +62,4 @@ struct manager_source {
 void manager_each(struct manager *manager,
                   void (*on_source)(void *ctx, const struct manager_source *source), void *ctx);
 /* False: the data-source database cannot be reached; why is a sentence. */
-bool manager_database_good(struct manager *manager, char why[256]);
+bool manager_database_good(struct manager *manager, char why[512]);

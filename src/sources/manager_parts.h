@@ -68,7 +68,7 @@ struct manager {
     bool restless;         /* an instance ends, or could not begin: look again soon */
     uint32_t ending_count; /* of instances */
     bool database_good;
-    char database_why[256];
+    char database_why[512];
     bool loaded; /* the registry, at least once; only the thread sets it */
 
     /* the thread's own */

@@ -31,7 +31,7 @@ static void database_state(struct manager *manager, enum err err, const struct d
     mutex_lock(&manager->lock);
     bool changed = good != manager->database_good;
     manager->database_good = good;
-    snprintf(manager->database_why, sizeof(manager->database_why), "%.255s", why);
+    snprintf(manager->database_why, sizeof(manager->database_why), "%.511s", why);
     mutex_unlock(&manager->lock);
     if (changed && good)
         log_info("sources", "the data-source database is there again");
