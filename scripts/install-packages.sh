@@ -11,7 +11,9 @@ build=(git make cmake ninja-build gcc libc6-dev pkg-config libuv1-dev libcurl4-o
     libmicrohttpd-dev libjansson-dev libyaml-dev libsqlite3-dev libpq-dev libzstd-dev libsnappy-dev liblz4-dev
     zlib1g-dev libssl-dev libxxhash-dev libpcre2-dev libcoap3-dev)
 demo=(mosquitto curl ca-certificates)
-test=(libcmocka-dev python3 python3-venv mosquitto postgresql libcoap3-bin curl ca-certificates)
+# the last three: to compile scripts/test-tools-compiled.txt
+test=(libcmocka-dev python3 python3-venv mosquitto postgresql libcoap3-bin curl ca-certificates
+    python3-dev autoconf automake)
 ci=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev ccache)
 
 wanted=("${build[@]}")

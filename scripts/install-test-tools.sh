@@ -1,26 +1,36 @@
 #!/bin/bash
 # Makes the Python environment that the integration tests use, from the pins in test-tools.txt, in a
 # user-space folder that is kept between runs (INGESTOR_TOOLS, default ~/.cache/ingestor-tools).
-# Does nothing when it is there with these pins.
+# Does nothing when it is there with these pins. What is in test-tools-compiled.txt needs a compiler,
+# autoconf, automake and Python's headers: where it cannot be had its tests are skipped.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools}
 venv=$tools/venv
-stamp=$venv/.pins
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
-if cmp -s "$here/test-tools.txt" "$stamp"; then
-    exit 0
-fi
-mkdir -p "$tools"
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-echo "Installing the test tools into $venv"
-for attempt in 1 2 3; do
-    if "$venv/bin/pip" install -q --disable-pip-version-check -r "$here/test-tools.txt"; then
-        cp "$here/test-tools.txt" "$stamp"
-        exit 0
-    fi
-    echo "install-test-tools: try $attempt failed" >&2
-    sleep $((attempt * 3))
-done
-exit 1
+# Installs what the file of pins says, unless it is there; options are pip's.
+install() {
+    local pins=$here/$1.txt stamp=$venv/.pins-$1
+    shift
+    ! cmp -s "$pins" "$stamp" || return 0
+    mkdir -p "$tools"
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    echo "Installing the test tools of $(basename "$pins") into $venv"
+    for attempt in 1 2 3; do
+        if "$venv/bin/pip" install -q --disable-pip-version-check "$@" -r "$pins" >"$log" 2>&1; then
+            cp "$pins" "$stamp"
+            return 0
+        fi
+        echo "install-test-tools: try $attempt failed" >&2
+        sleep $((attempt * 3))
+    done
+    tail -40 "$log" >&2
+    return 1
+}
+
+install test-tools || exit 1
+install test-tools-compiled --no-build-isolation ||
+    echo "install-test-tools: no CoAP server with DTLS of another kind: its tests are skipped"

@@ -144,10 +144,14 @@ class ScriptedServer:
 
 class AioServer:
     """aiocoap in a thread: values is {path: bytes}, put() changes one and notifies. Paths that begin
-    with /plain cannot be observed: aiocoap 0.4.17 breaks off an observation in blocks."""
+    with /plain cannot be observed: aiocoap 0.4.17 breaks off an observation in blocks. Over coaps its
+    DTLS is tinydtls, with the keys of psk, {identity: key}."""
 
-    def __init__(self, values, port=None, scheme="coap", max_age=60, host="127.0.0.1"):
+    TRANSPORTS = {"coap": ["simple6", "udp6"], "coap+tcp": ["tcpserver"], "coaps": ["tinydtls_server"]}
+
+    def __init__(self, values, port=None, scheme="coap", max_age=60, host="127.0.0.1", psk=None):
         self.port = port or free_port()
+        self.psk = psk or {}
         self.host = host
         self.values = dict(values)
         self.max_age = max_age
@@ -165,7 +169,7 @@ class AioServer:
         self.loop.run_forever()
 
     async def _begin(self, scheme):
-        import aiocoap
+        import aiocoap.credentials
         from aiocoap import resource
         outer = self
 
@@ -189,9 +193,14 @@ class AioServer:
             self._resources[path] = (Plain if path.startswith("/plain") else Observed)()
             self._resources[path].path = path
             site.add_resource(path.strip("/").split("/"), self._resources[path])
+        credentials = aiocoap.credentials.CredentialsMap()
+        credentials.load_from_dict({f":{identity}": {"dtls": {
+            "psk": {"ascii": key}, "client-identity": {"ascii": identity}}}
+            for identity, key in self.psk.items()})
+        # aiocoap binds what is secure one above the port that it is told.
         self.context = await aiocoap.Context.create_server_context(
-            site, bind=(self.host, self.port),
-            transports=["tcpserver"] if scheme == "coap+tcp" else ["simple6", "udp6"])
+            site, bind=(self.host, self.port - (scheme == "coaps")),
+            transports=self.TRANSPORTS[scheme], server_credentials=credentials)
 
     def put(self, path, value):
         def do():

@@ -97,6 +97,17 @@ const char *coap_channel_hint(const struct coap_channel *channel)
                : NULL;
 }
 
+/* What OpenSSL says of a handshake that is refused names an alert, not what to look at: tinydtls
+ * answers an unknown identity with "internal error". */
+static void lose_dtls(struct coap_channel *channel, const char *what)
+{
+    char why[COAP_REASON_BYTES];
+    const char *says = coap_library_says();
+    const char *hint = coap_channel_hint(channel);
+    snprintf(why, sizeof(why), "%s%s%s", says, *says && hint ? "; " : "", hint ? hint : "");
+    lose(channel, what, why);
+}
+
 /* --- libcoap's calls -------------------------------------------------------------------------- */
 
 static void heard(struct coap_channel *channel)
@@ -207,14 +218,12 @@ static int on_event(coap_session_t *session, const coap_event_t event)
         heard(channel);
         break;
     case COAP_EVENT_DTLS_ERROR:
-        lose(channel, channel->is_ready ? "DTLS failed with" : "no DTLS handshake with",
-             coap_library_says());
+        lose_dtls(channel, channel->is_ready ? "DTLS failed with" : "no DTLS handshake with");
         break;
     case COAP_EVENT_DTLS_CLOSED:
     case COAP_EVENT_SESSION_CLOSED:
     case COAP_EVENT_TCP_CLOSED:
-        lose(channel, channel->is_ready ? "closed by" : "no session: closed by",
-             coap_library_says());
+        lose_dtls(channel, channel->is_ready ? "closed by" : "no session: closed by");
         break;
     case COAP_EVENT_TCP_FAILED:
         lose(channel, "cannot connect to", coap_library_says());
