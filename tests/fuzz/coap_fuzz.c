@@ -1,10 +1,12 @@
 /*
- * What a hostile CoAP server sends: a datagram, taken apart by libcoap and by coap_answer; the
- * same bytes as an answer of /.well-known/core, and cut into blocks whose options they also are.
+ * What a hostile CoAP server sends: a datagram, taken apart by libcoap and by coap_answer; the same
+ * bytes as an answer of /.well-known/core, cut into blocks whose options they also are, and as
+ * datagrams one after the other, each behind its length: an observation with its blocks.
  */
 #include "base/limits.h"
 #include "connectors/coap/coap_answer.h"
 #include "connectors/coap/coap_core_links.h"
+#include "connectors/coap/coap_fresh.h"
 
 #include <stdlib.h>
 
@@ -63,6 +65,41 @@ static void read_blocks(const uint8_t *data, size_t size)
     coap_body_fini(&body);
 }
 
+static void take(struct coap_body *body, struct coap_fresh *fresh, const struct coap_answer *answer)
+{
+    if (answer->has_observe && coap_fresh_offer(fresh, answer->observe, 0))
+        check(!coap_fresh_offer(fresh, answer->observe, 0)); /* a repetition is not fresh */
+    if (!answer->has_block)
+        return;
+    size_t before = body->bytes.size;
+    enum coap_body_step step = coap_body_add(body, &answer->block);
+    check(body->bytes.size <= BODY_BYTES_MAX);
+    if (step == COAP_BODY_MORE)
+        check(body->next > 0 && body->szx == answer->block.szx);
+    if (step == COAP_BODY_DONE && answer->block.number > 0) /* of one representation */
+        check(body->bytes.size == before + answer->block.payload.size &&
+              body->etag_size == answer->block.etag_size);
+}
+
+static void read_observation(const uint8_t *data, size_t size)
+{
+    struct coap_body body;
+    struct coap_fresh fresh = {0};
+    struct coap_answer answer;
+    coap_body_init(&body, BODY_BYTES_MAX);
+    while (size >= 2) {
+        size_t length = load_u16(data) < size - 2 ? load_u16(data) : size - 2;
+        coap_pdu_t *pdu = coap_pdu_init(0, 0, 0, length);
+        if (pdu && coap_pdu_parse(COAP_PROTO_UDP, data + 2, length, pdu) > 0 &&
+            coap_answer_read(pdu, false, &answer))
+            take(&body, &fresh, &answer);
+        coap_delete_pdu(pdu);
+        data += 2 + length;
+        size -= 2 + length;
+    }
+    coap_body_fini(&body);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bytes text = bytes_from(data, size);
@@ -70,5 +107,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_datagram(data, size, COAP_PROTO_TCP);
     coap_core_links_each(text, on_path, &text);
     read_blocks(data, size);
+    read_observation(data, size);
     return 0;
 }
