@@ -42,8 +42,20 @@ PACKS = {
                     {"n": "2001:db8::4", "v": 0.5}, {"n": "2001:db8::3", "t": 0.1, "v": 0},
                     {"n": "2001:db8::4", "t": 0.1, "v": 0}],
 }
+# What the RFC's examples do not show of §4.1 and §4.2: base values, sums and base sums, update times, a
+# version, base fields that a later record changes or that stand alone.
+MORE = {
+    "base value": [{"bn": OW, "bt": 1.7e9, "bv": 20.5, "v": 2.25}, {"t": 1}, {"t": 2, "v": -0.5},
+                   {"t": 3, "vs": "no number"}, {"t": 4, "bv": 1, "v": 1}],
+    "sums": [{"bn": OW + ":", "bt": 1.7e9, "bs": 1000, "n": "energy", "u": "J", "v": 3, "s": 5},
+             {"n": "energy", "t": 60, "s": 7.5}, {"n": "energy", "t": 120, "bs": 0.5, "s": 1}],
+    "sum alone": [{"n": OW, "bver": 10, "u": "m3", "t": 1.7e9, "s": 12.5, "ut": 3600}],
+    "base later": [{"bn": "a:", "n": "x", "t": 1.7e9, "v": 1}, {"bn": "b:", "bt": 1.7e9, "bu": "V"},
+                   {"n": "x", "v": 2}, {"n": "y", "u": "A", "t": -0.25, "vb": True}],
+}
 LABELS = {"bver": -1, "bn": -2, "bt": -3, "bu": -4, "bv": -5, "bs": -6, "n": 0, "u": 1, "v": 2,
           "vs": 3, "vb": 4, "s": 5, "t": 6, "ut": 7, "vd": 8}  # §6
+BASE = ("bver", "bn", "bt", "bu", "bv", "bs")
 VALUES = ("v", "vs", "vb", "vd", "s")
 
 
@@ -51,12 +63,16 @@ def resolve(pack):
     """Records as §4.6 says; "t" is None where the moment of arrival decides."""
     base, found = {}, []
     for record in pack:
-        base |= {k: v for k, v in record.items() if k in ("bn", "bt", "bu")}
-        if not any(k in record for k in VALUES):
+        base |= {k: v for k, v in record.items() if k in ("bn", "bt", "bu", "bv", "bs")}
+        if all(k in BASE for k in record):
             continue
         resolved = {"n": base.get("bn", "") + record.get("n", ""),
                     "u": record.get("u", base.get("bu"))}
-        resolved |= {k: v for k, v in record.items() if k in VALUES}
+        resolved |= {k: v for k, v in record.items() if k in VALUES or k == "ut"}
+        if "v" in record or not any(k in record for k in VALUES):
+            resolved["v"] = record.get("v", 0) + base.get("bv", 0)
+        if "s" in record or "bs" in base:
+            resolved["s"] = record.get("s", 0) + base.get("bs", 0)
         time = base.get("bt", 0) + record.get("t", 0)
         resolved["t"] = time if time >= 2 ** 28 else None
         found.append({k: v for k, v in resolved.items() if v is not None or k == "t"})

@@ -4,6 +4,7 @@ as acknowledged is in the lake; what goes wrong is that resource's health, and i
 import concurrent.futures
 import json
 import subprocess
+import threading
 import time
 import urllib.request
 
@@ -337,6 +338,47 @@ def test_blocks_that_do_not_fit(peer, run, what):
     service = run(server.port, "/t")
     wait_health(service, "changes faster" if what == "etag" else "do not fit together")
     assert service.rows() == []
+
+
+def test_a_host_that_vanishes_between_blocks(peer, run):
+    """Between those of an answer, and of a confirmable notification: health says so, nothing of them is
+    stored or acknowledged, and when the host is back all of both is, once."""
+    bodies = {path: b'{"seq": %d, "big": "%s"}' % (seq, b"x" * 300)
+              for path, seq in (("/t", 1), ("/n", 2))}
+    stuck, is_back, notification = set(), threading.Event(), []
+
+    def options(path, number):
+        more = len(bodies[path]) > (number + 1) * 64
+        return [(BLOCK2, number << 4 | more << 3 | 2), (ETAG, 1), (CONTENT_FORMAT, JSON),
+                (MAX_AGE, 3600)]
+
+    def answer(server, message, address):
+        number = (message.get(BLOCK2) or 0) >> 4
+        if number == 3 and not is_back.is_set():
+            stuck.add(message.path)
+        if message.code != 1 or (stuck and not is_back.is_set()):
+            return
+        observe = [(OBSERVE, 1)] if message.get(OBSERVE) == 0 else []
+        if observe and message.path == "/n":
+            server.reply(message, address, options=observe + [(MAX_AGE, 3600)], payload=b"[]")
+            notification[:] = [address, Message(CON, CONTENT, 99, message.token, [
+                (OBSERVE, 2), *options("/n", 0)], bodies["/n"][:64])]
+            server.send(*notification)
+        else:
+            server.reply(message, address, payload=bodies[message.path][number * 64:][:64],
+                         options=observe + options(message.path, number))
+
+    server = peer(ScriptedServer, answer)
+    service = run(server.port, ["/n", "/t"])
+    wait_until(lambda: stuck, "the host to vanish")
+    wait_health(service, "no answer for 10 s")
+    assert not any(m.kind == ACK and m.mid == 99 for m in server.seen) and service.rows() == []
+    is_back.set()
+    server.send(*notification)
+    wait_until(lambda: service.seqs() == [1, 2], lambda: f"both, not {service.seqs()}")
+    wait_until(lambda: any(m.kind == ACK and m.mid == 99 for m in server.seen), "its ACK")
+    wait_well(service)
+    assert service.seqs() == [1, 2] and {len(r["big"]) for r in service.rows()} == {300}
 
 
 # --- what goes wrong -------------------------------------------------------------------------------

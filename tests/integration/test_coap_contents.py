@@ -2,6 +2,7 @@
 that are escaped, a thousand resources of one source, and a journal that is full."""
 
 import json
+import math
 import os
 import time
 from urllib.parse import unquote
@@ -12,9 +13,9 @@ from coap_peers import (ACK, BLOCK2, CBOR, CON, CONTENT, CONTENT_FORMAT, JSON, M
                         SENML_CBOR, SENML_JSON, TEXT, URI_PATH, Message, ScriptedServer, coap_source,
                         peer, run, source_health, wait_health, wait_seq, wait_well)
 from conftest import wait_until
-from senml_examples import PACKS, resolve, to_cbor
+from senml_examples import MORE, PACKS, resolve, to_cbor
 from test_exactly_once import RcloneS3
-from test_formats import APPENDIX_RECORD, check_appendix
+from test_formats import APPENDIX_A, APPENDIX_RECORD, check_appendix
 
 __all__ = ["peer", "run"]  # fixtures
 PRINTABLE = bytes(35 + b % 56 for b in range(256))  # and neither quote nor backslash
@@ -47,7 +48,7 @@ def of_resource(rows, path):
 
 def check_pack(rows, pack):
     expected = resolve(pack)
-    got = [{k: r.get(k) for k in ("n", "u", "v", "vs", "vb", "vd", "t")} for r in rows]
+    got = [{k: r.get(k) for k in ("n", "u", "v", "vs", "vb", "vd", "s", "ut", "t")} for r in rows]
     assert len(got) == len(expected)
     for row, want in zip(got, expected):
         if want["t"] is None:  # it has no time of its own: the arrival's
@@ -59,12 +60,13 @@ def check_pack(rows, pack):
 
 
 def test_every_format_value_for_value(peer, make_service):
-    """RFC 8949's appendix A, and every example of RFC 8428 in JSON and in CBOR."""
+    """RFC 8949's appendix A, and every example of RFC 8428, and more, in JSON and in CBOR."""
     pytest.importorskip("cbor2")
     bodies = {"/cbor": (CBOR, APPENDIX_RECORD), "/array": (CBOR, bytes.fromhex("9fa161740107ff")),
               "/text": (TEXT, b"plain text"), "/none": (None, b'{"t": 8}'),
               "/number": (TEXT, b"21.5"), "/unknown": (65000, b'{"t": 9}')}
-    for i, pack in enumerate(PACKS.values()):
+    packs = [*PACKS.values(), *MORE.values()]
+    for i, pack in enumerate(packs):
         bodies[f"/senml/json/{i}"] = (SENML_JSON, json.dumps(pack).encode())
         bodies[f"/senml/cbor/{i}"] = (SENML_CBOR, to_cbor(pack))
     server = peer(ScriptedServer, serving(bodies))
@@ -78,13 +80,49 @@ def test_every_format_value_for_value(peer, make_service):
     assert of_resource(rows, "/text")[0]["content"] == "plain text"
     assert of_resource(rows, "/number")[0]["value"] == 21.5
     assert [of_resource(rows, path)[0]["t"] for path in ("/none", "/unknown")] == [8, 9]
-    for i, pack in enumerate(PACKS.values()):
+    for i, pack in enumerate(packs):
         check_pack(of_resource(rows, f"/senml/json/{i}"), pack)
         check_pack(of_resource(rows, f"/senml/cbor/{i}"), pack)
     assert {(r["resource_uri"].rpartition("/")[2], r["content_format"])
             for r in rows if "senml" not in r["resource_uri"]} == {
         (path[1:], kind) for path, (kind, _) in bodies.items() if "senml" not in path}
     assert not service.rows(dead_letters=True)
+
+
+def records_of(value):
+    """contract/data.md, "Payload to records"."""
+    elements = value if isinstance(value, list) else [value]
+    return [e if isinstance(e, dict) else {"value": e} for e in elements]
+
+
+def is_text_of(cell, value):
+    """What a STRING column has of a value."""
+    if value is None or isinstance(value, str):
+        return cell == value
+    got = json.loads(cell)
+    return type(got) is type(value) and got == value and (
+        not isinstance(value, float) or math.copysign(1, got) == math.copysign(1, value))
+
+
+def test_each_of_appendix_a_is_a_resource(peer, run):
+    """All 81 of RFC 8949's, a payload each: an item that is no object is "value", an array records."""
+    assert len(APPENDIX_A) == 81
+    bodies = {f"/a/{i:02}": (CBOR, bytes.fromhex(item)) for i, (item, _) in enumerate(APPENDIX_A)}
+    wanted = [records_of(value) for _, value in APPENDIX_A]
+    names = sorted({name for records in wanted for record in records for name in record})
+    server = peer(ScriptedServer, serving(bodies))
+    service = run(server.port, list(bodies), dataset="{source}",
+                  columns={name: "STRING" for name in names})
+    wait_until(lambda: len(service.rows()) == sum(map(len, wanted)),
+               lambda: f"{sum(map(len, wanted))} rows, not {len(service.rows())}")
+    assert not service.rows(dead_letters=True)
+    rows = service.rows()
+    for path, records in zip(bodies, wanted):
+        found = of_resource(rows, path)
+        assert len(found) == len(records), path
+        for row, record in zip(found, records):
+            for name in names:
+                assert is_text_of(row.get(name), record.get(name)), (path, record, name, row)
 
 
 RUBBISH = {

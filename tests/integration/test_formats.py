@@ -247,6 +247,8 @@ def test_push(make_service):
     assert count("csv", b"time;t\n2026-03-04T05:00:00Z;1.5\n;2\n", "text/csv") == 2
     for body, content_type, word in ((b"\xa1", "application/cbor", "ends"),
                                      (b"\x81" * 10000, "application/cbor", "1000"),
+                                     (b"\xbf\x61a" * 10000, "application/cbor", "1000"),
+                                     (b"\x91" * 10000, "application/msgpack", "1000"),
                                      (b'[{"v":1}]', "application/senml+json", "name"),
                                      (b"\xc1", "application/msgpack", "never")):
         assert word in json.dumps(push(service, ids["any"], body, content_type, 422))
