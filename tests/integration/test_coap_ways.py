@@ -71,8 +71,11 @@ def check_account(service, name, acknowledged, way):
     """Nothing twice; what was acknowledged is there, or was older than what was."""
     told = json.loads(service.get("/api/data-sources"))["data"]
     source_id = next(s["ingestion_id"] for s in told if s["name"] == name)
-    # What was acknowledged a moment ago is in the journal, and on its way to the lake.
-    wait_until(lambda: max(seqs_of(service, source_id), default=-1) >= max(acknowledged),
+    # What was acknowledged a moment ago is in the journal, and on its way to the lake; what comes again
+    # after a registration is fresh, so the highest number need not be the last to land.
+    assert service.metric("ingestor_source_messages_received_total", source_id=source_id) > 0
+    wait_until(lambda: max(seqs_of(service, source_id), default=-1) >= max(acknowledged)
+               and service.metric("ingestor_source_messages_pending", source_id=source_id) == 0,
                f"{max(acknowledged)} of {name} to land")
     stale = source_health(service, name)["stale_notifications"]
     stored = seqs_of(service, source_id)
