@@ -87,7 +87,7 @@ def run(options, folder):
         lines = []
         api_port = first_port(service.stdout, r"listening on http://[^:]+:(\d+)")
         threading.Thread(target=drain, args=(service.stdout, lines), daemon=True).start()
-        return watch(options, Api(api_port), service, total, lines)
+        return watch(options, Api(api_port), service, total, lines, folder)
     finally:
         for process in (broker, service):
             if process and process.poll() is None:
@@ -95,7 +95,7 @@ def run(options, folder):
                 process.wait()
 
 
-def watch(options, api, service, total, lines):
+def watch(options, api, service, total, lines, folder):
     began = time.perf_counter()
     told = began
     received = 0
@@ -127,12 +127,13 @@ def watch(options, api, service, total, lines):
     began = time.perf_counter()
     service.wait()
     stop_s = time.perf_counter() - began
+    stopped = sum(1 for _ in folder.glob("lake/**/*.parquet"))
     if service.returncode != 0:
         print("".join(lines[-20:]))
     return [f"{total:,}", f"{seconds * options.speed:.0f}", f"{total / seconds:,.0f}",
             f"{cpu / total * 1e6:.0f}", f"{peak:.0f}", f"{files:,.0f}",
             f"{files / seconds / options.speed:.0f}", *[api.figures(page) for page in PAGES],
-            f"{stop_s:.0f}, status {service.returncode}"]
+            f"{stop_s:.1f}, status {service.returncode}, {stopped:,} files by then"]
 
 
 def main():

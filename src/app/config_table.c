@@ -70,7 +70,9 @@ const struct config_variable config_table[] = {
     {"FLUSH_MAX_BYTES", BYTES(flush_max_bytes, 64 * KIB, 1 * GIB), .fallback = "64MiB",
      .help = "or at this much payload"},
     {"FLUSH_FILES_PER_SECOND_MAX", INTEGER(flush_files_per_second_max, 1, 10000), .fallback = "50",
-     .help = "more files would close: batches wait longer, up to an hour"},
+     .help =
+         "more files would close: batches wait longer, up to an hour; small ones also when memory "
+         "is short, and sources are paused"},
     {"PARTITION_BY", WORD(partition_by, enum partition_by, partition_words), .fallback = "event",
      .help = "date= and hour= by the record's own time, or by its arrival"},
     {"PARTITION_WINDOW_HOURS", INTEGER(partition_window_hours, 0, 65535), .fallback = "24",

@@ -33,7 +33,8 @@
 /* Shares of the time a stop may take, each counted from its begin. */
 #define STOP_SOURCES_PERCENT  25
 #define STOP_PIPELINE_PERCENT 70
-#define STOP_UPLOADS_PERCENT  95
+#define STOP_UPLOADS_PERCENT  90
+#define STOP_METADATA_PERCENT 95
 
 static uint32_t processor_count(void)
 {
@@ -555,7 +556,7 @@ void service_stop(struct service *service, uint32_t timeout_ms)
         uploader_stop(service->uploader, left_ns > 0 ? left_ns : 0);
     }
     if (service->metadata)
-        metadata_stop(service->metadata);
+        metadata_stop(service->metadata, begin_ns + STOP_METADATA_PERCENT * percent_ns);
     if (service->journal)
         journal_stop(service->journal);
     api_stop(service->api);

@@ -335,27 +335,14 @@ static void mark_set(struct batch *batch)
 /* Gives the metadata fields of a new route their columns. */
 static enum err route_columns(struct batch *batch, struct origin_route *route)
 {
-    static const enum parquet_kind kinds[] = {[FIELD_STRING] = PARQUET_STRING,
-                                              [FIELD_DOUBLE] = PARQUET_DOUBLE,
-                                              [FIELD_BOOLEAN] = PARQUET_BOOLEAN};
-    for (uint32_t i = 0; i < route->view.field_count; i++) {
-        const struct route_field *field = &route->view.fields[i];
-        size_t place;
-        enum err err = schema_system(&batch->schema, field->name, kinds[field->type], &place);
-        if (err == ERR_TOO_MANY)
-            place = SCHEMA_SYSTEM_MAX;
-        else if (err != ERR_OK)
-            return err;
-        route->system[i] = (uint16_t)place;
+    enum err err = pin_route(&batch->schema, route);
+    if (err == ERR_OK && route->view.dedupe_field.size > 0 && !batch->dedupe) {
+        err = dedupe_new(&batch->options.dedupe, batch->dataset_id, &batch->dedupe);
+        if (err == ERR_OK)
+            batch->mark.dedupe_mark = dedupe_mark(batch->dedupe);
     }
-    if (route->view.dedupe_field.size > 0 && !batch->dedupe) {
-        enum err err = dedupe_new(&batch->options.dedupe, batch->dataset_id, &batch->dedupe);
-        if (err != ERR_OK)
-            return err;
-        batch->mark.dedupe_mark = dedupe_mark(batch->dedupe);
-    }
-    route->ready = true;
-    return ERR_OK;
+    route->ready = err == ERR_OK;
+    return err;
 }
 
 enum err batch_append(struct batch *batch, const struct block *block, uint32_t route_index)
@@ -545,13 +532,24 @@ void batch_follow(struct batch *batch, uint64_t block_last)
     batch->follows = block_last;
 }
 
+bool batch_waits_for_columns(const struct batch *batch)
+{
+    return batch->deferred.count > 0 ||
+           (batch->rows.count > 0 && !schema_system_pinned(&batch->schema));
+}
+
+enum err batch_foresee(struct batch *batch, struct arena *arena, struct catalog_pin *ret_pin)
+{
+    return pin_foresee(&batch->schema, batch->options.catalog, &batch->origins, &batch->deferred,
+                       arena, ret_pin);
+}
+
 enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
 {
     assert(!batch->mark.open);
     *ret_cut = (struct cut){0};
     enum err err = ERR_OK;
-    if (batch->deferred.count > 0 ||
-        (batch->rows.count > 0 && !schema_system_pinned(&batch->schema)))
+    if (batch_waits_for_columns(batch))
         err = resolve(batch, diag);
     if (err == ERR_OK) {
         struct cut_input input = {.options = &batch->options,

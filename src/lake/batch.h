@@ -8,6 +8,7 @@
  * error) none. The schema lives as long as the batch object; the pinned types come from the
  * catalog.
  */
+#include "base/arena.h"
 #include "base/buf.h"
 #include "journal/block.h"
 #include "journal/position.h"
@@ -109,6 +110,12 @@ struct cut {
 /* The dataset's last cut that has files, by the last block of its range (0: not known): the next
  * cut's files say that they follow it, so that one of which every file is gone is missed. */
 void batch_follow(struct batch *batch, uint64_t block_last);
+
+/* Whether a cut decides types and asks the catalog to pin them; and what it would pin as things
+ * stand (pin_foresee), which may be done for many batches at once before they are cut. */
+bool batch_waits_for_columns(const struct batch *batch);
+enum err batch_foresee(struct batch *batch, struct arena *arena,
+                       struct catalog_pin *ret_pin) ERR_MUST_USE;
 
 /* Decides the types of new fields, pins them in the catalog, encodes. On success the batch is empty
  * and the cut is the caller's (cut_fini). On a RETRY error (database away, no memory) the batch is

@@ -121,9 +121,8 @@ static enum err sql_catalog_load(struct catalog *base, struct bytes dataset_id,
     return remember(catalog, err, &why, diag);
 }
 
-struct pin {
-    struct bytes dataset_id;
-    const struct catalog_column *columns;
+struct pins {
+    const struct catalog_pin *pins;
     size_t count;
     char pinned_at[PINNED_AT_BYTES];
 };
@@ -146,20 +145,29 @@ static enum err on_known_row(void *ctx, const struct database_value *columns, si
     return ERR_OK;
 }
 
-static enum err pin_column(struct database_transaction *transaction, const struct pin *pin,
-                           const struct catalog_column *column, struct diag *diag)
+static enum err column_look(struct database_transaction *transaction, struct bytes dataset_id,
+                            struct known *known, struct diag *diag)
+{
+    const struct database_value values[2] = {database_text(dataset_id),
+                                             database_text(known->wanted->field_path)};
+    return database_transaction_query(transaction,
+                                      "SELECT column_name, column_type, field_id "
+                                      "FROM dataset_columns "
+                                      "WHERE ingestion_id = $1 AND field_path = $2",
+                                      values, 2, on_known_row, known, NULL, diag);
+}
+
+static enum err pin_column(struct database_transaction *transaction, struct bytes dataset_id,
+                           const struct catalog_column *column, const char *pinned_at,
+                           struct diag *diag)
 {
     struct known known = {.wanted = column};
-    struct database_value values[6] = {
-        database_text(pin->dataset_id),     database_text(column->field_path),
+    const struct database_value values[6] = {
+        database_text(dataset_id),          database_text(column->field_path),
         database_text(column->column_name), database_text(column->column_type),
-        database_integer(column->field_id), database_text(bytes_from_text(pin->pinned_at)),
+        database_integer(column->field_id), database_text(bytes_from_text(pinned_at)),
     };
-    enum err err =
-        database_transaction_query(transaction,
-                                   "SELECT column_name, column_type, field_id FROM dataset_columns "
-                                   "WHERE ingestion_id = $1 AND field_path = $2",
-                                   values, 2, on_known_row, &known, NULL, diag);
+    enum err err = column_look(transaction, dataset_id, &known, diag);
     if (err || (known.is_known && known.is_same))
         return err;
     if (known.is_known)
@@ -175,13 +183,13 @@ static enum err pin_column(struct database_transaction *transaction, const struc
 
 static enum err pin_all(struct database_transaction *transaction, void *ctx, struct diag *diag)
 {
-    const struct pin *pin = ctx;
-    for (size_t i = 0; i < pin->count; i++) {
-        enum err err = pin_column(transaction, pin, &pin->columns[i], diag);
-        if (err)
-            return err;
-    }
-    return ERR_OK;
+    const struct pins *pins = ctx;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < pins->count && err == ERR_OK; i++)
+        for (size_t k = 0; k < pins->pins[i].count && err == ERR_OK; k++)
+            err = pin_column(transaction, pins->pins[i].dataset_id, &pins->pins[i].columns[k],
+                             pins->pinned_at, diag);
+    return err;
 }
 
 /* The database's form of dates: a space for T, no offset. */
@@ -194,12 +202,10 @@ static void format_pinned_at(char ret_text[PINNED_AT_BYTES])
     ret_text[10] = ' ';
 }
 
-static enum err sql_catalog_pin(struct catalog *base, struct bytes dataset_id,
-                                const struct catalog_column *columns, size_t count,
-                                struct diag *diag)
+static enum err pin_in_one(struct sql_catalog *catalog, const struct catalog_pin *pins,
+                           size_t count, struct diag *diag)
 {
-    struct sql_catalog *catalog = (struct sql_catalog *)base;
-    struct pin pin = {.dataset_id = dataset_id, .columns = columns, .count = count};
+    struct pins all = {.pins = pins, .count = count};
     struct diag why = {0};
     struct database *database;
     enum err err = away(catalog, diag);
@@ -207,10 +213,24 @@ static enum err sql_catalog_pin(struct catalog *base, struct bytes dataset_id,
         return err;
     err = get_database(catalog, &database, &why);
     if (!err) {
-        format_pinned_at(pin.pinned_at);
-        err = database_transact(database, pin_all, &pin, &why);
+        format_pinned_at(all.pinned_at);
+        err = database_transact(database, pin_all, &all, &why);
     }
     return remember(catalog, err, &why, diag);
+}
+
+static enum err sql_catalog_pin(struct catalog *base, struct bytes dataset_id,
+                                const struct catalog_column *columns, size_t count,
+                                struct diag *diag)
+{
+    const struct catalog_pin pin = {dataset_id, columns, count};
+    return pin_in_one((struct sql_catalog *)base, &pin, 1, diag);
+}
+
+static enum err sql_catalog_pin_many(struct catalog *base, const struct catalog_pin *pins,
+                                     size_t count, struct diag *diag)
+{
+    return pin_in_one((struct sql_catalog *)base, pins, count, diag);
 }
 
 static void sql_catalog_close(struct catalog *base)
@@ -232,6 +252,7 @@ static enum err sql_catalog_probe(struct catalog *base, struct diag *diag)
 static const struct catalog_ops sql_catalog_ops = {
     .load = sql_catalog_load,
     .pin = sql_catalog_pin,
+    .pin_many = sql_catalog_pin_many,
     .close = sql_catalog_close,
     .probe = sql_catalog_probe,
 };

@@ -16,6 +16,13 @@ struct catalog_column {
     int32_t field_id;         /* unique in the dataset, from 1, never reused */
 };
 
+/* What a dataset is to pin. */
+struct catalog_pin {
+    struct bytes dataset_id;
+    const struct catalog_column *columns;
+    size_t count;
+};
+
 struct catalog;
 
 struct catalog_ops {
@@ -28,6 +35,11 @@ struct catalog_ops {
      * again and decides anew. */
     enum err (*pin)(struct catalog *catalog, struct bytes dataset_id,
                     const struct catalog_column *columns, size_t count, struct diag *diag);
+    /* The same for many datasets in one transaction, and so with one sync. All or nothing: a
+     * caller whose datasets are not pinned then, for whatever reason, pins them one by one. What
+     * is pinned already as it should be is written by neither. May be NULL. */
+    enum err (*pin_many)(struct catalog *catalog, const struct catalog_pin *pins, size_t count,
+                         struct diag *diag);
     void (*close)(struct catalog *catalog);
     /* Whether it can be reached and written to now. May be NULL: it always can. */
     enum err (*probe)(struct catalog *catalog, struct diag *diag);

@@ -96,6 +96,32 @@ static void test_pin_and_load(void **state)
     catalog_close(replica);
 }
 
+static void test_pin_many(void **state)
+{
+    (void)state;
+    struct catalog *catalog;
+    assert_int_equal(catalog_open(url, &catalog, NULL), ERR_OK);
+    const struct catalog_column columns[] = {column("/a", "a", "DOUBLE", 1),
+                                             column("/b", "b", "STRING", 2)};
+    const struct catalog_column other = column("/a", "a", "STRING", 1);
+    const struct catalog_pin pins[] = {{BYTES_LITERAL("many_a"), columns, 2},
+                                       {BYTES_LITERAL("many_b"), columns, 1},
+                                       {BYTES_LITERAL("many_c"), columns, 2}};
+    assert_int_equal(catalog->ops->pin_many(catalog, pins, 2, NULL), ERR_OK);
+    assert_int_equal(catalog->ops->pin_many(catalog, pins, 2, NULL), ERR_OK); /* once more */
+    check(catalog, "many_a", "/a a DOUBLE 1;/b b STRING 2;");
+    check(catalog, "many_b", "/a a DOUBLE 1;");
+    /* one that is pinned otherwise keeps all from being pinned, and by themselves the others are */
+    assert_int_equal(catalog->ops->pin(catalog, BYTES_LITERAL("many_d"), &other, 1, NULL), ERR_OK);
+    const struct catalog_pin clash[] = {pins[2], {BYTES_LITERAL("many_d"), columns, 2}};
+    assert_int_equal(catalog->ops->pin_many(catalog, clash, 2, NULL), ERR_CONFLICT);
+    check(catalog, "many_c", "");
+    check(catalog, "many_d", "/a a STRING 1;");
+    assert_int_equal(catalog->ops->pin_many(catalog, pins, 3, NULL), ERR_OK);
+    check(catalog, "many_c", "/a a DOUBLE 1;/b b STRING 2;");
+    catalog_close(catalog);
+}
+
 static void test_database_away(void **state)
 {
     (void)state;
@@ -184,9 +210,8 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pin_and_load),
-        cmocka_unit_test(test_database_away),
-        cmocka_unit_test(test_replicas_race),
+        cmocka_unit_test(test_pin_and_load),  cmocka_unit_test(test_pin_many),
+        cmocka_unit_test(test_database_away), cmocka_unit_test(test_replicas_race),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -172,6 +172,14 @@ static enum err inherit_pin(struct catalog *base, struct bytes dataset_id,
     return behind->ops->pin(behind, dataset_id, columns, count, diag);
 }
 
+static enum err inherit_pin_many(struct catalog *base, const struct catalog_pin *pins, size_t count,
+                                 struct diag *diag)
+{
+    struct catalog *behind = of(base)->options.catalog;
+    return behind->ops->pin_many ? behind->ops->pin_many(behind, pins, count, diag)
+                                 : ERR_UNSUPPORTED;
+}
+
 static void inherit_close(struct catalog *base)
 {
     (void)base; /* inherit_free */
@@ -180,6 +188,7 @@ static void inherit_close(struct catalog *base)
 static const struct catalog_ops inherit_ops = {
     .load = inherit_load,
     .pin = inherit_pin,
+    .pin_many = inherit_pin_many,
     .close = inherit_close,
 };
 

@@ -18,18 +18,47 @@ static enum err sources_pin(struct schema *schema, struct catalog *catalog, stru
     return err;
 }
 
+static enum err records_learn(struct learn *learn, const struct deferred *deferred)
+{
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < deferred->count && err == ERR_OK; i++)
+        err = learn_record(learn, deferred_text(deferred, i));
+    return err == ERR_OK ? learn_decide(learn) : err;
+}
+
 static enum err records_pin(struct schema *schema, struct catalog *catalog,
                             const struct deferred *deferred, struct diag *diag)
 {
     struct learn learn;
-    enum err err = ERR_OK;
     learn_init(&learn, schema);
-    for (size_t i = 0; i < deferred->count && err == ERR_OK; i++)
-        err = learn_record(&learn, deferred_text(deferred, i));
-    if (err == ERR_OK)
-        err = learn_decide(&learn);
+    enum err err = records_learn(&learn, deferred);
     if (err == ERR_OK && (learn.wish_count > 0 || !schema_system_pinned(schema)))
         err = schema_pin(schema, catalog, learn.wishes, learn.wish_count, diag);
+    learn_fini(&learn);
+    return err;
+}
+
+static bool sources_pinned(const struct origins *origins)
+{
+    for (uint32_t i = 0; i < origins->route_count; i++)
+        if (!origins->routes[i].pinned && origins->routes[i].view.columns.size > 0)
+            return false;
+    return true;
+}
+
+enum err pin_foresee(struct schema *schema, struct catalog *catalog, const struct origins *origins,
+                     const struct deferred *deferred, struct arena *arena,
+                     struct catalog_pin *ret_pin)
+{
+    struct learn learn;
+    enum err err = schema->loaded ? ERR_OK : schema_load(schema, catalog, NULL);
+    *ret_pin = (struct catalog_pin){0};
+    if (err != ERR_OK || !sources_pinned(origins))
+        return err;
+    learn_init(&learn, schema);
+    err = records_learn(&learn, deferred);
+    if (err == ERR_OK)
+        err = schema_foresee(schema, arena, learn.wishes, learn.wish_count, ret_pin);
     learn_fini(&learn);
     return err;
 }
@@ -49,4 +78,22 @@ enum err pin_columns(struct schema *schema, struct catalog *catalog, struct orig
             err = records_pin(schema, catalog, deferred, diag);
     }
     return err == ERR_CONFLICT ? ERR_BUSY : err;
+}
+
+enum err pin_route(struct schema *schema, struct origin_route *route)
+{
+    static const enum parquet_kind kinds[] = {[FIELD_STRING] = PARQUET_STRING,
+                                              [FIELD_DOUBLE] = PARQUET_DOUBLE,
+                                              [FIELD_BOOLEAN] = PARQUET_BOOLEAN};
+    for (uint32_t i = 0; i < route->view.field_count; i++) {
+        const struct route_field *field = &route->view.fields[i];
+        size_t place;
+        enum err err = schema_system(schema, field->name, kinds[field->type], &place);
+        if (err == ERR_TOO_MANY)
+            place = SCHEMA_SYSTEM_MAX;
+        else if (err != ERR_OK)
+            return err;
+        route->system[i] = (uint16_t)place;
+    }
+    return ERR_OK;
 }

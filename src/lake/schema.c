@@ -526,22 +526,28 @@ static enum err wishes_add(struct schema *schema, struct schema_wish *wishes, si
     return ERR_OK;
 }
 
+enum err schema_foresee(struct schema *schema, struct arena *arena, struct schema_wish *wishes,
+                        size_t wish_count, struct catalog_pin *ret_pin)
+{
+    struct catalog_column *columns =
+        arena_zalloc(arena, (wish_count + schema->system_count) * sizeof(*columns));
+    *ret_pin = (struct catalog_pin){.dataset_id = schema->dataset_id, .columns = columns};
+    return columns ? wishes_list(schema, arena, wishes, wish_count, columns, &ret_pin->count)
+                   : ERR_NO_MEMORY;
+}
+
 enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schema_wish *wishes,
                     size_t wish_count, struct diag *diag)
 {
     assert(schema->loaded);
     struct arena arena;
+    struct catalog_pin pin;
     arena_init(&arena, ARENA_MAX);
-    struct catalog_column *columns =
-        mem_zalloc(wish_count + schema->system_count, sizeof(*columns));
-    size_t count = 0;
-    enum err err =
-        columns ? wishes_list(schema, &arena, wishes, wish_count, columns, &count) : ERR_NO_MEMORY;
-    if (err == ERR_OK && count > 0)
-        err = catalog->ops->pin(catalog, schema->dataset_id, columns, count, diag);
+    enum err err = schema_foresee(schema, &arena, wishes, wish_count, &pin);
+    if (err == ERR_OK && pin.count > 0)
+        err = catalog->ops->pin(catalog, schema->dataset_id, pin.columns, pin.count, diag);
     if (err == ERR_OK)
-        err = wishes_add(schema, wishes, wish_count, columns);
-    mem_free(columns);
+        err = wishes_add(schema, wishes, wish_count, pin.columns);
     arena_fini(&arena);
     return err;
 }

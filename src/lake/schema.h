@@ -139,6 +139,10 @@ struct schema_wish {
  * ERR_CONFLICT: load again and decide anew. */
 enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schema_wish *wishes,
                     size_t wish_count, struct diag *diag) ERR_MUST_USE;
+/* What schema_pin would pin now, with nothing done yet. Columns and texts are the arena's and the
+ * schema's. */
+enum err schema_foresee(struct schema *schema, struct arena *arena, struct schema_wish *wishes,
+                        size_t wish_count, struct catalog_pin *ret_pin) ERR_MUST_USE;
 /* Pins what a source's option says beforehand (the list of a route, journal/block_field.h):
  * top-level fields, where they are not pinned yet and the dataset has room. As schema_pin. */
 enum err schema_prepin(struct schema *schema, struct catalog *catalog, struct bytes columns,

@@ -303,10 +303,11 @@ enum err metadata_start(struct metadata *metadata)
     return thread_start(&metadata->thread, "metadata", metadata_run, metadata);
 }
 
-void metadata_stop(struct metadata *metadata)
+void metadata_stop(struct metadata *metadata, int64_t deadline_ns)
 {
     mutex_lock(&metadata->lock);
     metadata->stopping = true;
+    metadata->deadline_ns = deadline_ns;
     condition_signal(&metadata->wake);
     mutex_unlock(&metadata->lock);
     thread_join(&metadata->thread);

@@ -32,8 +32,9 @@ struct metadata_options {
 enum err metadata_new(const struct metadata_options *options,
                       struct metadata **ret_metadata) ERR_MUST_USE;
 enum err metadata_start(struct metadata *metadata) ERR_MUST_USE;
-/* Writes what has landed, if that goes at once, and ends the thread. */
-void metadata_stop(struct metadata *metadata);
+/* Writes what has landed, as far as that goes until deadline_ns (monotonic) and without a failure,
+ * and ends the thread; the journal keeps the rest. */
+void metadata_stop(struct metadata *metadata, int64_t deadline_ns);
 void metadata_free(struct metadata *metadata); /* NULL is fine */
 
 /* For struct batch_options and struct landing_options; their ctx is the metadata. */

@@ -394,6 +394,14 @@ static enum err quality_work(struct metadata *metadata, struct diag *diag)
     return err;
 }
 
+static bool is_stopping(struct metadata *metadata)
+{
+    mutex_lock(&metadata->lock);
+    bool stopping = metadata->stopping;
+    mutex_unlock(&metadata->lock);
+    return stopping;
+}
+
 /* *ret_more: there is more to commit now. */
 static enum err work(struct metadata *metadata, bool *ret_more, struct diag *diag)
 {
@@ -402,7 +410,7 @@ static enum err work(struct metadata *metadata, bool *ret_more, struct diag *dia
     if (err == ERR_OK)
         err = round_commit(metadata, &count, diag);
     *ret_more = err == ERR_OK && count == COMMIT_DATASETS_MAX;
-    return err == ERR_OK ? quality_work(metadata, diag) : err;
+    return err == ERR_OK && !is_stopping(metadata) ? quality_work(metadata, diag) : err;
 }
 
 static bool wait_for_work(struct metadata *metadata, bool more)
@@ -428,7 +436,16 @@ static bool work_or_wait(struct metadata *metadata, bool *ret_more)
     return err == ERR_OK;
 }
 
-/* At the stop what has landed is committed if that goes at once; the journal has the rest. */
+static bool is_late(struct metadata *metadata)
+{
+    mutex_lock(&metadata->lock);
+    bool late =
+        metadata->stopping && clock_monotonic_ns(metadata->options.clock) >= metadata->deadline_ns;
+    mutex_unlock(&metadata->lock);
+    return late;
+}
+
+/* At the stop what has landed is committed if there is time; the journal has the rest. */
 void metadata_run(void *ctx)
 {
     struct metadata *metadata = ctx;
@@ -440,7 +457,7 @@ void metadata_run(void *ctx)
         more = false;
         if (stopping || clock_monotonic_ns(metadata->options.clock) >= metadata->retry_ns)
             good = work_or_wait(metadata, &more);
-        if (stopping && (!more || !good))
+        if (stopping && (!more || !good || is_late(metadata)))
             return;
     }
 }

@@ -79,6 +79,7 @@ struct metadata {
     struct condition wake;
     struct map pending; /* dataset id -> struct pending; none is without a segment */
     bool stopping;
+    int64_t deadline_ns; /* of the stop */
     bool open;           /* the writer has the database, with its tables */
     bool to_read;        /* else: it cannot be opened to write, but perhaps to read */
     char trouble[400];   /* empty: the last commit went well */

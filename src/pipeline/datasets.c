@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/limits.h"
+#include "pipeline/dataset_pins.h"
 
 #include <stdio.h>
 
@@ -12,6 +13,9 @@
 #define DATASETS_CUT_SLICE_NS (10 * NS_PER_MS)
 #define DATASETS_MEMORY_CUTS  32
 #define DATASETS_RETRIES      256 /* of postponed cuts in one go */
+/* A batch of so many bytes of payload is worth a file: when memory is short it does not wait for
+ * the pace, which is there to keep small files few. */
+#define DATASETS_WORTH_BYTES (64 * KIB)
 /* A dataset costs this beside its batch: here, and as what others know of it. */
 #define DATASET_BYTES (sizeof(struct dataset) + LIMIT_DATASET_ID_BYTES + 512)
 #define SIZE_NONE     UINT8_MAX
@@ -270,6 +274,7 @@ static void cut_postpone(struct datasets *datasets, struct dataset *dataset, enu
 {
     snprintf(datasets->postponed_reason, sizeof(datasets->postponed_reason), "%.511s",
              diag->text[0] ? diag->text : err_text(err));
+    dataset->foreseen = false;
     dataset->retry_ns = now_ns(datasets) + (DATASETS_POSTPONE_NS << dataset->wait);
     place_move(datasets, dataset, DATASET_POSTPONED + dataset->wait);
     if (dataset->wait + 1 < DATASETS_WAITS)
@@ -332,6 +337,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     struct batch_stats stats;
     /* Room for the job first: once batch_cut has succeeded there is no way back. */
     struct land_job *job = NULL;
+    dataset_pins_ahead(datasets, dataset);
     enum err err = job_new(dataset, &(struct cut){0}, &job);
     if (err == ERR_OK)
         err = shares_tell(datasets, dataset);
@@ -355,6 +361,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     if (job->through > dataset->cut_through)
         dataset->cut_through = job->through; /* a range made again lies below it */
     dataset->redo_cut = 0;
+    dataset->foreseen = false;
     dataset->retry_ns = 0;
     dataset->wait = 0;
     place_move(datasets, dataset, DATASET_IDLE);
@@ -409,8 +416,8 @@ static size_t memory_max(const struct datasets *datasets)
     return less_bytes < max / 4 * 3 ? max - less_bytes : max / 4;
 }
 
-/* Whether a postponed cut is to be tried now; if not, *ret_left_ns says when to ask again. Pace is
- * for the store's sake; it is not kept when memory is what is short. */
+/* Whether a postponed cut is to be tried now; if not, *ret_left_ns says when to ask again. When
+ * memory is short its age does not matter. */
 static bool is_retry_due(struct datasets *datasets, const struct dataset *dataset, int64_t now,
                          int64_t *ret_left_ns)
 {
@@ -422,10 +429,8 @@ static bool is_retry_due(struct datasets *datasets, const struct dataset *datase
     if (!datasets_may_cut(datasets, dataset))
         return false;
     if (datasets->memory_bytes > memory_max(datasets) / 2)
-        flush_pace_charge(pace, 1, now);
-    else
-        return flush_pace_take(pace, dataset->opened_ns, now, ret_left_ns);
-    return true;
+        return flush_pace_take_early(pace, now, ret_left_ns);
+    return flush_pace_take(pace, dataset->opened_ns, now, ret_left_ns);
 }
 
 /* Those whose wait is over. */
@@ -496,19 +501,34 @@ static bool is_too_much(const struct datasets *datasets)
     return datasets->memory_bytes > max && cuttable > max / DATASETS_CUTTABLE_SHARE;
 }
 
+/* What waits for the pace is held in memory, so nothing more comes in meanwhile (worker.c). */
+static bool may_cut_largest(struct datasets *datasets, const struct dataset *largest,
+                            int64_t *ret_wait_ns)
+{
+    struct batch_stats stats;
+    batch_stats_get(largest->batch, &stats);
+    return datasets->closing || stats.payload_bytes >= DATASETS_WORTH_BYTES ||
+           flush_pace_take_early(datasets->options->pace, now_ns(datasets), ret_wait_ns);
+}
+
 /* A few at a time, so that the worker goes on and looks at the clock between them. */
-bool datasets_cut_for_memory(struct datasets *datasets)
+bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns)
 {
     size_t max = memory_max(datasets);
+    bool more = true;
+    *ret_wait_ns = 0;
     if (is_too_much(datasets))
         datasets_sweep(datasets, 0, max);
-    for (int i = 0; i < DATASETS_MEMORY_CUTS && is_too_much(datasets); i++) {
+    datasets->cutting_largest = true;
+    for (int i = 0; i < DATASETS_MEMORY_CUTS && is_too_much(datasets) && more; i++) {
         struct dataset *largest = datasets_largest(datasets);
-        if (!largest || datasets_cut(datasets, largest) == ERR_STOPPED)
-            return false;
+        if (largest && !may_cut_largest(datasets, largest, ret_wait_ns))
+            break;
         /* one that cannot be cut waits now, and is not the largest any more */
+        more = largest && datasets_cut(datasets, largest) != ERR_STOPPED;
     }
-    return is_too_much(datasets);
+    datasets->cutting_largest = false;
+    return more && is_too_much(datasets);
 }
 
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count)

@@ -60,6 +60,7 @@ struct dataset {
     enum dataset_place place;
     uint8_t size_class; /* SIZE_NONE: in no size's list */
     uint8_t wait;       /* of the next postponement, among DATASETS_WAITS */
+    bool foreseen;      /* dataset_pins_ahead has looked at what waits for its cut */
     bool touched;
     bool undone; /* the block in work was taken out again */
 };
@@ -84,6 +85,8 @@ struct datasets {
     char postponed_reason[512];
     bool left_something; /* a cut was not taken: the journal has it */
     bool recovery_over;  /* every recovered block has been worked on */
+    bool closing;        /* all are cut, whatever their age and the pace: the service ends */
+    bool cutting_largest;
     /* When the worker last said that it goes on; 0: it is not running, or waits for a lander. */
     _Atomic int64_t alive_ns;
 };
@@ -125,9 +128,9 @@ bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dat
 enum err datasets_cut(struct datasets *datasets, struct dataset *dataset) ERR_MUST_USE;
 /* Those whose age is due; *ret_wait_ns says when to come again. */
 void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns);
-/* While there is too much: closed ones are given up, then the largest are cut. True: there is still
- * something to cut, so come again soon. */
-bool datasets_cut_for_memory(struct datasets *datasets);
+/* While there is too much: closed ones are given up, then the largest are cut, small ones at the
+ * pace. True: there is still something to cut, so come again after *ret_wait_ns. */
+bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns);
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count);
 /* Ranges made again, after the last recovered block. */
 void datasets_cut_redone(struct datasets *datasets);

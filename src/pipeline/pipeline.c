@@ -388,6 +388,17 @@ static void memory_trim(struct pipeline *pipeline, int64_t now_ns)
     memory_gauge_resident(&pipeline->memory, resident_bytes);
 }
 
+static uint64_t open_batches(struct pipeline *pipeline)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < pipeline->options.worker_count; i++) {
+        struct worker_stats stats;
+        worker_stats_get(pipeline->workers[i], &stats);
+        count += stats.open_datasets;
+    }
+    return count;
+}
+
 void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
 {
     struct journal_stats journal;
@@ -401,6 +412,7 @@ void pipeline_tick(struct pipeline *pipeline, int64_t upload_lag_ns)
     if (journal.past_half)
         (void)!journal_holders(pipeline->options.journal, on_holder, pipeline);
     flush_pace_set_upload_lag(&pipeline->pace, upload_lag_ns);
+    flush_pace_set_open(&pipeline->pace, open_batches(pipeline));
 
     if (pipeline->options.recent) {
         struct recent_stats recent;

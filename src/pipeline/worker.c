@@ -290,6 +290,14 @@ static void stats_publish(struct worker *worker, int64_t now)
     mutex_unlock(&worker->lock);
 }
 
+static bool is_stopping(struct worker *worker)
+{
+    mutex_lock(&worker->lock);
+    bool stopping = worker->stopping;
+    mutex_unlock(&worker->lock);
+    return stopping;
+}
+
 /* Sources were told to stop long before, at what all batches of all workers may hold. */
 static bool is_stuck(struct worker *worker)
 {
@@ -297,21 +305,26 @@ static bool is_stuck(struct worker *worker)
     if (!gauge || worker->datasets.waiting_bytes <= worker->options.memory_max_bytes / 2)
         return false;
     memory_tell(worker);
-    mutex_lock(&worker->lock);
-    bool stopping = worker->stopping;
-    mutex_unlock(&worker->lock);
-    return memory_gauge_stuck(gauge) && !stopping;
+    return memory_gauge_stuck(gauge);
 }
 
-/* While what waits for the lake or the database holds all that batches may, nothing more is taken
- * in: blocks of new topics come to many times their size. Mostly it waits for moments only. */
-static void wait_for_others(struct worker *worker)
+/* While batches hold all that they may, and none can be cut now (it waits for the lake or the
+ * database, or is so small that it keeps to the pace of files), nothing more is taken in: blocks of
+ * new topics come to many times their size. So blocks pile up, and sources are paused. */
+static void wait_for_room(struct worker *worker)
 {
-    int64_t wait_ns = 0;
-    while (worker->thread.started && is_stuck(worker)) {
-        datasets_cut_due(&worker->datasets, &wait_ns);
+    for (;;) {
+        int64_t pace_ns, due_ns;
+        bool full = datasets_cut_for_memory(&worker->datasets, &pace_ns) && pace_ns > 0;
+        if (!worker->thread.started || (!full && !is_stuck(worker)))
+            return;
+        worker->datasets.closing = is_stopping(worker);
+        if (worker->datasets.closing)
+            return;
+        datasets_cut_due(&worker->datasets, &due_ns);
         stats_publish(worker, now_ns(worker));
-        if (wait_ns > 0 && is_stuck(worker))
+        int64_t wait_ns = full && pace_ns < due_ns ? pace_ns : due_ns;
+        if (wait_ns > 0)
             pause_for(worker, wait_ns < WORKER_RETRY_NS ? wait_ns : WORKER_RETRY_NS);
     }
 }
@@ -324,12 +337,10 @@ static void group_work(struct worker *worker, struct shipment *const *group)
         size_t end = worker->visits.ends[bucket];
         if (begin < end) {
             bucket_work(worker, group, begin, end);
-            (void)datasets_cut_for_memory(&worker->datasets); /* a group may touch thousands */
-            wait_for_others(worker);
+            wait_for_room(worker); /* a group may touch thousands */
         }
         begin = end;
     }
-    (void)datasets_cut_for_memory(&worker->datasets);
     memory_tell(worker);
     if (worker->datasets.postponed == 0)
         worker->datasets.postponed_reason[0] = '\0';
@@ -427,6 +438,7 @@ static void list_cut(struct worker *worker, const struct dataset_list *list)
 
 static void cut_all(struct worker *worker)
 {
+    worker->datasets.closing = true;
     for (int place = DATASET_OPEN; place < DATASET_PLACES; place++)
         list_cut(worker, &worker->datasets.lists[place]);
     memory_tell(worker);
@@ -440,6 +452,7 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
     errand_wait(worker, *wait_ns < WORKER_WAIT_MAX_NS ? *wait_ns : WORKER_WAIT_MAX_NS, &errand);
     datasets_beat(&worker->datasets);
     worker->datasets.pins_left = WORKER_PINS_MAX;
+    worker->datasets.closing = errand.stopping;
     shipments_work(worker, errand.shipments);
     if (errand.end_of_recovery) {
         worker->datasets.recovery_over = true;
@@ -452,8 +465,9 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
         worker->swept_ns = now;
         datasets_sweep(&worker->datasets, WORKER_IDLE_NS, 0);
     }
-    if (datasets_cut_for_memory(&worker->datasets))
-        *wait_ns = 0;
+    int64_t pace_ns;
+    if (datasets_cut_for_memory(&worker->datasets, &pace_ns) && pace_ns < *wait_ns)
+        *wait_ns = pace_ns;
     memory_tell(worker);
     stats_publish(worker, now);
     if (worker->published_ns != now && *wait_ns > WORKER_STATS_NS)

@@ -63,6 +63,22 @@ static enum err fake_load(struct catalog *catalog, struct bytes dataset_id,
     return ERR_OK;
 }
 
+static bool is_known(const struct fake_catalog *fake, struct bytes dataset, struct bytes path)
+{
+    for (size_t k = 0; k < fake->count; k++)
+        if (bytes_equal_text(dataset, fake->rows[k].dataset) &&
+            bytes_equal_text(path, fake->rows[k].path))
+            return true;
+    return false;
+}
+
+static bool is_same(const struct fake_catalog_row *row, const struct catalog_column *column)
+{
+    return bytes_equal_text(column->field_path, row->path) &&
+           bytes_equal_text(column->column_name, row->name) &&
+           bytes_equal_text(column->column_type, row->type) && column->field_id == row->field_id;
+}
+
 static enum err fake_pin(struct catalog *catalog, struct bytes dataset_id,
                          const struct catalog_column *columns, size_t count, struct diag *diag)
 {
@@ -78,13 +94,32 @@ static enum err fake_pin(struct catalog *catalog, struct bytes dataset_id,
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < fake->count; k++)
             if (bytes_equal_text(dataset_id, fake->rows[k].dataset) &&
+                !is_same(&fake->rows[k], &columns[i]) &&
                 (bytes_equal_text(columns[i].field_path, fake->rows[k].path) ||
                  bytes_equal_text(columns[i].column_name, fake->rows[k].name) ||
                  columns[i].field_id == fake->rows[k].field_id))
                 return ERR_CONFLICT;
     for (size_t i = 0; i < count; i++)
-        row_put(fake, dataset_id, columns[i].field_path, columns[i].column_name,
-                columns[i].column_type, columns[i].field_id);
+        if (!is_known(fake, dataset_id, columns[i].field_path))
+            row_put(fake, dataset_id, columns[i].field_path, columns[i].column_name,
+                    columns[i].column_type, columns[i].field_id);
+    return ERR_OK;
+}
+
+static enum err fake_pin_many(struct catalog *catalog, const struct catalog_pin *pins, size_t count,
+                              struct diag *diag)
+{
+    struct fake_catalog *fake = (struct fake_catalog *)catalog;
+    fake->pin_many_calls++;
+    if (fake->away || fake->pin_many_fails)
+        return diag_set(diag, ERR_BUSY, "the catalog is away");
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < pins[i].count; k++) {
+            const struct catalog_column *column = &pins[i].columns[k];
+            if (!is_known(fake, pins[i].dataset_id, column->field_path))
+                row_put(fake, pins[i].dataset_id, column->field_path, column->column_name,
+                        column->column_type, column->field_id);
+        }
     return ERR_OK;
 }
 
@@ -95,7 +130,8 @@ static void fake_close(struct catalog *catalog)
 
 void fake_catalog_init(struct fake_catalog *fake)
 {
-    static const struct catalog_ops ops = {.load = fake_load, .pin = fake_pin, .close = fake_close};
+    static const struct catalog_ops ops = {
+        .load = fake_load, .pin = fake_pin, .pin_many = fake_pin_many, .close = fake_close};
     *fake = (struct fake_catalog){.catalog = {&ops}};
 }
 

@@ -13,6 +13,8 @@ struct fake_catalog {
     size_t count;
     _Atomic bool away; /* every call: ERR_BUSY */
     unsigned pin_calls;
+    unsigned pin_many_calls;
+    bool pin_many_fails;
     /* Called once before the next pin: what another replica does in between. */
     void (*before_pin)(struct fake_catalog *fake);
 };
