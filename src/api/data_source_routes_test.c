@@ -271,7 +271,9 @@ static void test_push(void **state)
     expect("POST", "/api/ingest/push-403", "{}", 403, "Answered");
     expect("POST", "/api/ingest/push-413", "{}", 413, "Answered");
     expect("POST", "/api/ingest/push-422", "{}", 422,
-           "\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\"],\"msg\":\"Answered");
+           "\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Answered");
+    expect("POST", "/api/ingest/push-422", "{} {}", 422,
+           "\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\",7],\"msg\":\"Answered");
     expect("POST", "/api/ingest/push-429", "{}", 429, "Answered");
     assert_string_equal(answer.headers, "Retry-After: 1\n");
     expect("GET", "/api/ingest/push", NULL, 405, "Method Not Allowed");

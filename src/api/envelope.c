@@ -164,14 +164,27 @@ enum err api_invalid_body(struct api_response *response, const char *field, cons
     return api_invalid_answer(&invalid, response);
 }
 
+static void invalid_json_add(struct api_invalid *invalid, size_t offset, const char *message)
+{
+    char loc[24];
+    snprintf(loc, sizeof(loc), "%zu", offset);
+    invalid_add(invalid, "body", bytes_from_text(loc), message, "json_invalid", (struct bytes){0});
+}
+
 enum err api_invalid_json(struct api_response *response, size_t offset, const char *problem)
 {
     struct api_invalid invalid;
-    char loc[24];
     api_invalid_init(&invalid);
-    snprintf(loc, sizeof(loc), "%zu", offset);
     buf_printf(&invalid.sentence, "body: JSON decode error at character %zu: %s", offset, problem);
-    invalid_add(&invalid, "body", bytes_from_text(loc), "JSON decode error", "json_invalid",
-                (struct bytes){0});
+    invalid_json_add(&invalid, offset, "JSON decode error");
+    return api_invalid_answer(&invalid, response);
+}
+
+enum err api_invalid_json_text(struct api_response *response, size_t offset, const char *sentence)
+{
+    struct api_invalid invalid;
+    api_invalid_init(&invalid);
+    buf_printf(&invalid.sentence, "body: %s", sentence);
+    invalid_json_add(&invalid, offset, sentence);
     return api_invalid_answer(&invalid, response);
 }

@@ -45,3 +45,5 @@ enum err api_invalid_body(struct api_response *response, const char *field, cons
                           const char *type);
 /* loc ["body", offset]. */
 enum err api_invalid_json(struct api_response *response, size_t offset, const char *problem);
+/* The same with a sentence of one's own. */
+enum err api_invalid_json_text(struct api_response *response, size_t offset, const char *sentence);

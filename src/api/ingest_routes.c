@@ -77,8 +77,6 @@ static enum err answer_stored(const struct ingest_call *call, struct api_respons
 
 static enum err answer_refused(unsigned status, const char *message, struct api_response *response)
 {
-    if (status == 422)
-        return api_invalid_body(response, NULL, message, "json_invalid");
     enum err err = api_fail(response, status, "%s", message);
     if (status == 401)
         api_response_header(response, "WWW-Authenticate", "Bearer");
@@ -87,15 +85,26 @@ static enum err answer_refused(unsigned status, const char *message, struct api_
     return err;
 }
 
+static enum err answer_push(const struct ingest_call *call, struct api_response *response)
+{
+    const struct connector_push *push = &call->push;
+    const char *type = push->error_type ? push->error_type : "value_error";
+    if (push->status == 202)
+        return answer_stored(call, response);
+    if (push->status != 422)
+        return answer_refused(push->status, push->message, response);
+    if (strcmp(type, "json_invalid") == 0)
+        return api_invalid_json_text(response, push->error_offset, push->message);
+    return api_invalid_body(response, NULL, push->message, type);
+}
+
 /* On the I/O loop of the source. */
 static void on_done(struct connector_push *push)
 {
     struct ingest_call *call = (struct ingest_call *)push;
     struct api_response *response = call_claim(call);
     if (response) {
-        enum err err = push->status == 202 ? answer_stored(call, response)
-                                           : answer_refused(push->status, push->message, response);
-        if (err != ERR_OK)
+        if (answer_push(call, response) != ERR_OK)
             api_dispatch_no_memory(response);
         budget_give(call);
         call->resume(call->resume_ctx);

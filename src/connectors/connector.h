@@ -75,10 +75,12 @@ struct connector_push {
     unsigned status; /* of HTTP: 202 only when everything is durable */
     uint64_t count;  /* records */
     char message[256];
+    const char *error_type; /* of a 422, in FastAPI's words; NULL: value_error */
+    size_t error_offset;    /* of json_invalid: the character that it stands at */
     void (*done)(struct connector_push *push); /* on the I/O loop; may free it */
     void *ctx;
 
-    struct connector_push *next; /* the connector's */
+    struct connector_push *next; /* the connector's, and before it has it the host's */
     void *host;                  /* these two are the host's */
     struct letter letter;
 };

@@ -21,6 +21,14 @@ size_t http_push_body_done(const struct http_push_body *body)
     return body->cursor.at == body->begin ? 0 : (size_t)(body->cursor.at - body->begin);
 }
 
+size_t http_push_body_characters(const struct http_push_body *body)
+{
+    size_t count = 0;
+    for (const uint8_t *at = body->begin; at < body->cursor.at; at++)
+        count += (*at & 0xC0) != 0x80;
+    return count;
+}
+
 static enum err bad(const struct http_push_body *body, enum err err, struct diag *diag)
 {
     const char *why = err == ERR_TOO_DEEP ? "is nested too deeply" : "is not valid JSON";

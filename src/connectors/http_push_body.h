@@ -37,3 +37,5 @@ enum err http_push_body_next(struct http_push_body *body, struct http_push_recor
                              struct diag *diag) ERR_MUST_USE;
 /* How much of the text has been worked on. */
 size_t http_push_body_done(const struct http_push_body *body);
+/* The same in characters. */
+size_t http_push_body_characters(const struct http_push_body *body);

@@ -95,8 +95,10 @@ static void sender_check(const struct http_push_config *config, const struct con
         return;
     if (!push->authorization && !push->signature) {
         *verdict = (struct http_push_verdict){
-            401, "This data source asks for a token: send Authorization: Bearer <token>, or the "
-                 "body's HMAC-SHA-256 in X-Hub-Signature-256"};
+            .status = 401,
+            .message =
+                "This data source asks for a token: send Authorization: Bearer <token>, or the "
+                "body's HMAC-SHA-256 in X-Hub-Signature-256"};
         return;
     }
     if (push->authorization)
@@ -104,10 +106,11 @@ static void sender_check(const struct http_push_config *config, const struct con
     if (err == ERR_OK && !good && push->signature)
         err = signature_check(config, push, &good);
     if (err != ERR_OK)
-        *verdict = (struct http_push_verdict){503, "The service is out of memory: try again later"};
+        *verdict = (struct http_push_verdict){
+            .status = 503, .message = "The service is out of memory: try again later"};
     else if (!good)
-        *verdict =
-            (struct http_push_verdict){403, "The token or signature is not this data source's"};
+        *verdict = (struct http_push_verdict){
+            .status = 403, .message = "The token or signature is not this data source's"};
 }
 
 /* ---- what it brings ---- */
@@ -157,9 +160,12 @@ static void shape_of(const struct http_push_config *config, const char *content_
     } else if (content_type && content_type[strspn(content_type, " \t")] &&
                !type_is_json(content_type) && (form || config->common.format != CONTENT_JSON)) {
         *verdict = (struct http_push_verdict){
-            422, "This content type is not taken: send application/json, application/x-ndjson, "
-                 "application/cbor, application/senml+json, application/senml+cbor or "
-                 "application/msgpack"};
+            .status = 422,
+            .message =
+                "This content type is not taken: send application/json, application/x-ndjson, "
+                "application/cbor, application/senml+json, application/senml+cbor or "
+                "application/msgpack",
+            .error_type = "dict_type"};
     }
 }
 
@@ -186,16 +192,20 @@ void http_push_check(const struct http_push_config *config, const struct connect
     sender_check(config, push, ret_verdict);
     if (ret_verdict->status == 0 && push->body.size > config->body_bytes_max)
         *ret_verdict = (struct http_push_verdict){
-            413, "The body is larger than this data source takes (max_body_bytes)"};
+            .status = 413,
+            .message = "The body is larger than this data source takes (max_body_bytes)"};
     if (ret_verdict->status == 0 && push->idempotency_key &&
         !key_well_formed(push->idempotency_key))
         *ret_verdict = (struct http_push_verdict){
-            400, "Idempotency-Key must be 1 to 255 printable ASCII characters"};
+            .status = 400,
+            .message = "Idempotency-Key must be 1 to 255 printable ASCII characters"};
     if (ret_verdict->status == 0)
         shape_of(config, push->content_type, *ret_format, ret_shape, ret_verdict);
     if (ret_verdict->status == 0 && push->body.size == 0 && *ret_shape == HTTP_PUSH_JSON)
         *ret_verdict = (struct http_push_verdict){
-            422, "The body is empty: send a JSON object, an array, or NDJSON"};
+            .status = 422,
+            .message = "The body is empty: send a JSON object, an array, or NDJSON",
+            .error_type = "missing"};
 }
 
 /* Without what is not printable ASCII; cut to size. */

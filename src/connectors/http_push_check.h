@@ -34,6 +34,7 @@ void http_push_config_fini(struct http_push_config *config);
 struct http_push_verdict {
     unsigned status; /* 0: good */
     const char *message;
+    const char *error_type; /* connector_push.error_type */
 };
 
 /* *ret_format: what the body must be converted from first (content_format_converts); others mean

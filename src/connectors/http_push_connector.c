@@ -174,6 +174,15 @@ static bool job_convert(struct http_push *state, struct http_push_job *job)
     return err == ERR_OK;
 }
 
+/* No JSON, or (ERR_INVALID) JSON of another kind. */
+static void job_is_bad(struct http_push *state, struct http_push_job *job, enum err err,
+                       const char *why)
+{
+    job->push->error_type = err == ERR_INVALID ? "dict_type" : "json_invalid";
+    job->push->error_offset = http_push_body_characters(&job->check);
+    job_refuse(state, 422, why);
+}
+
 /* True when the slice is used up and the job not yet checked; a job that is no good is answered. */
 static bool job_check(struct http_push *state, struct http_push_job *job, struct slice *slice)
 {
@@ -193,7 +202,7 @@ static bool job_check(struct http_push *state, struct http_push_job *job, struct
     }
     job->checked = true;
     if (err != ERR_NOT_FOUND)
-        job_refuse(state, 422, diag.text);
+        job_is_bad(state, job, err, diag.text);
     else if (job->check.count == 0)
         job_emitted(state); /* nothing to store */
     return false;
@@ -399,17 +408,21 @@ static void http_push_push(void *ctx, struct connector_push *push)
     enum content_format format;
     http_push_check(&state->config, push, &shape, &format, &verdict);
     if (verdict.status == 0 && (!state->started || state->closing))
-        verdict = (struct http_push_verdict){503, "The data source is stopping: try again later"};
+        verdict = (struct http_push_verdict){
+            .status = 503, .message = "The data source is stopping: try again later"};
     else if (verdict.status == 0 && state->paused &&
              uv_now(state->host.loop) - state->paused_since_ms >= PAUSE_PATIENCE_MS)
-        verdict = (struct http_push_verdict){503, HTTP_PUSH_PAUSED};
+        verdict = (struct http_push_verdict){.status = 503, .message = HTTP_PUSH_PAUSED};
     else if (verdict.status == 0 && state->job_count >= JOBS_MAX)
         verdict = (struct http_push_verdict){
-            429, "Too many pushes to this data source wait: try again in a moment"};
+            .status = 429,
+            .message = "Too many pushes to this data source wait: try again in a moment"};
     struct http_push_job *job = verdict.status == 0 ? http_push_job_new(push, shape, format) : NULL;
     if (verdict.status == 0 && !job)
-        verdict = (struct http_push_verdict){503, "The service is out of memory: try again later"};
+        verdict = (struct http_push_verdict){
+            .status = 503, .message = "The service is out of memory: try again later"};
     if (!job) {
+        push->error_type = verdict.error_type;
         answer(state, push, verdict.status, 0, verdict.message);
         return;
     }

@@ -144,6 +144,14 @@ static void expect_answer(const struct connector_push *push, unsigned status, ui
         fail_msg("%u, %llu: %s", push->status, (unsigned long long)push->count, push->message);
 }
 
+static void expect_invalid(const struct connector_push *push, const char *type, size_t offset)
+{
+    expect_answer(push, 422, 0);
+    assert_string_equal(push->error_type, type);
+    if (strcmp(type, "json_invalid") == 0)
+        assert_int_equal(push->error_offset, offset);
+}
+
 static void expect_payloads(const char *expected)
 {
     assert_non_null(buf_cstr(&pipeline.payloads));
@@ -182,17 +190,23 @@ static void test_refused(void **state)
     struct connector_push push = {.content_type = "text/csv"};
     begin("{\"max_body_bytes\":20}");
     push_send(&push, "{}");
-    expect_answer(&push, 422, 0);
+    expect_invalid(&push, "dict_type", 0);
     push.content_type = "application/x-www-form-urlencoded";
     push_send(&push, "{}");
-    expect_answer(&push, 422, 0);
+    expect_invalid(&push, "dict_type", 0);
     push.content_type = NULL;
     push_send(&push, "[{},{]");
-    expect_answer(&push, 422, 0);
+    expect_invalid(&push, "json_invalid", 5);
+    push_send(&push, "[\"\xc3\xbc\xe2\x98\x83\",]");
+    expect_invalid(&push, "json_invalid", 6); /* characters */
     push_send(&push, "");
-    expect_answer(&push, 422, 0);
+    expect_invalid(&push, "missing", 0);
     push_send(&push, "7");
-    expect_answer(&push, 422, 0);
+    expect_invalid(&push, "dict_type", 0);
+    push.content_type = "application/x-ndjson";
+    push_send(&push, "{}\n{\"a\":\n");
+    expect_invalid(&push, "json_invalid", 8);
+    push.content_type = NULL;
     push_send(&push, "{\"a\":\"1234567890123\"}");
     expect_answer(&push, 413, 0);
     push.idempotency_key = "";

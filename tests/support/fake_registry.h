@@ -8,7 +8,7 @@
  *   config.broker "slow"       start takes 300 ms
  *   ingestion id "push"        takes pushes and answers 202 with the number of lines
  *   ingestion id "push-never"  takes them and answers at fake_registry_free
- *   ingestion id "push-STATUS" answers that status
+ *   ingestion id "push-STATUS" answers that status; 422: two bytes are missing, more invalid JSON
  *   ingestion id "push-off"    is not running
  */
 #include "sources/registry_api.h"
