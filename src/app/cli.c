@@ -163,12 +163,14 @@ static int usage(const struct command *command, const struct diag *diag)
     return CLI_USAGE;
 }
 
-static void print_problems(struct buf *problems)
+/* errors: NULL, or a list that gets them too. */
+static void print_problems(struct buf *problems, json_t *errors)
 {
     const char *text = buf_cstr(problems);
     for (const char *line = text; line && *line;) {
         size_t size = strcspn(line, "\n");
         fprintf(stderr, "ingestor: %.*s\n", (int)size, line);
+        json_array_append_new(errors, json_stringn(line, size));
         line += size + (line[size] == '\n');
     }
 }
@@ -179,11 +181,12 @@ struct loaded {
     const char *json;
     struct config_input input;
     struct config *config;
+    json_t *errors; /* NULL: nobody asks */
 };
 
 /* What file, environment and options make. CLI_OK, or the exit code; what is wrong is told. */
 static int load_config(const struct cli_arguments *arguments, const char *path,
-                       struct config_input *ret_input, struct config **ret_config)
+                       struct config_input *ret_input, struct config **ret_config, json_t *errors)
 {
     struct buf problems;
     *ret_input = (struct config_input){
@@ -195,7 +198,7 @@ static int load_config(const struct cli_arguments *arguments, const char *path,
     };
     buf_init(&problems, PROBLEMS_MAX);
     enum err err = config_load(ret_input, ret_config, &problems);
-    print_problems(&problems);
+    print_problems(&problems, errors);
     buf_fini(&problems);
     if (err && err != ERR_INVALID)
         fprintf(stderr, "ingestor: configuration: %s\n", err_text(err));
@@ -212,7 +215,8 @@ static int load(const struct command *command, int argc, char **argv, struct loa
     loaded->arguments = (struct cli_arguments){.flags = flags, .takes_config = true};
     if (cli_parse(&loaded->arguments, argc - 1, argv + 1, &diag) != ERR_OK)
         return usage(command, &diag);
-    return load_config(&loaded->arguments, loaded->path, &loaded->input, &loaded->config);
+    return load_config(&loaded->arguments, loaded->path, &loaded->input, &loaded->config,
+                       loaded->errors);
 }
 
 static int print_answer(struct buf *answer, enum err err)
@@ -244,21 +248,30 @@ static int run_config(const struct command *command, int argc, char **argv)
     return print_answer(&answer, err);
 }
 
+static int check_json(int exit_code, json_t *errors)
+{
+    json_t *verdict = json_pack("{s:b, s:O}", "valid", exit_code == CLI_OK, "errors", errors);
+    char *text = verdict ? json_dumps(verdict, 0) : NULL;
+    if (text)
+        printf("%s\n", text);
+    free(text); /* jansson's own */
+    json_decref(verdict);
+    return text ? exit_code : CLI_FAILURE;
+}
+
 static int run_check(const struct command *command, int argc, char **argv)
 {
-    struct loaded loaded = {0};
+    struct loaded loaded = {.errors = json_array()};
     int exit_code = load(command, argc, argv, &loaded);
-    if (exit_code == CLI_OK) {
+    if (loaded.json && exit_code != CLI_FAILURE) {
+        exit_code = check_json(exit_code, loaded.errors);
+    } else if (exit_code == CLI_OK) {
         size_t sources = json_array_size(loaded.config->sources);
-        if (loaded.json)
-            printf("{\"valid\": true}\n");
-        else
-            printf("The configuration is valid%s%s (%zu source%s in it).\n",
-                   loaded.config->path ? ": " : "", loaded.config->path ? loaded.config->path : "",
-                   sources, sources == 1 ? "" : "s");
-    } else if (exit_code == CLI_USAGE && loaded.json) {
-        printf("{\"valid\": false}\n");
+        printf("The configuration is valid%s%s (%zu source%s in it).\n",
+               loaded.config->path ? ": " : "", loaded.config->path ? loaded.config->path : "",
+               sources, sources == 1 ? "" : "s");
     }
+    json_decref(loaded.errors);
     config_free(loaded.config);
     return exit_code;
 }
@@ -324,7 +337,7 @@ static int run_journal(const struct command *command, int argc, char **argv)
     if (arguments.operand_count == 2)
         return inspect_journal(arguments.operands[1], &options);
     struct config_input input;
-    int exit_code = load_config(&arguments, path, &input, &config);
+    int exit_code = load_config(&arguments, path, &input, &config, NULL);
     if (exit_code == CLI_OK)
         exit_code = inspect_journal(config->journal_dir, &options);
     config_free(config);
@@ -355,7 +368,7 @@ static int run_lake(const struct command *command, int argc, char **argv)
                                 .table = table || (!json && isatty(STDOUT_FILENO))};
     if (lake_command_check(&lake, limit, &diag) != ERR_OK)
         return usage(command, &diag);
-    int exit_code = load_config(&arguments, path, &input, &config);
+    int exit_code = load_config(&arguments, path, &input, &config, NULL);
     if (exit_code == CLI_OK)
         exit_code = lake_main(config, &lake);
     config_free(config);
@@ -406,7 +419,7 @@ static int run_status(const struct command *command, int argc, char **argv)
     if (diag.text[0])
         return usage(command, &diag);
     if (arguments.operand_count == 0) {
-        int exit_code = load_config(&arguments, path, &input, &config);
+        int exit_code = load_config(&arguments, path, &input, &config, NULL);
         if (exit_code != CLI_OK)
             return exit_code;
         service_url(config, url);

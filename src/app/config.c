@@ -107,7 +107,10 @@ static enum err take_scalar(struct loader *loader, const struct candidate *candi
         const char *sentence = buf_cstr(&why);
         static const char *const kinds[] = {"a mapping", "a list", "a text", "a whole number",
                                             "a number",  "true",   "false",  "nothing"};
-        report(loader, candidate, kinds[json_typeof(value)], sentence ? sentence : "is ill-typed");
+        snprintf(text, sizeof(text), "%.15g", json_real_value(value));
+        report(loader, candidate,
+               json_is_real(value) && !wants_text ? text : kinds[json_typeof(value)],
+               sentence ? sentence : "is ill-typed");
         buf_fini(&why);
     }
     return ERR_OK;
@@ -161,8 +164,14 @@ static enum err take_member(struct loader *loader, const char *key, const json_t
     size_t index = config_table_find(key);
     if (index != SIZE_MAX)
         config_table_key(&config_table[index], expected);
-    if (index == SIZE_MAX || strcmp(key, expected) != 0) {
+    if (index == SIZE_MAX ||
+        (strcmp(key, expected) != 0 && strcmp(key, config_table[index].name) != 0)) {
         report_unknown(loader, "key", key, place, config_table_key);
+        return ERR_OK;
+    }
+    if (loader->config->origins[index] == CONFIG_FROM_FILE) {
+        buf_printf(loader->problems, "%s: %s is there twice, once as %s\n", place, key,
+                   strcmp(key, expected) == 0 ? config_table[index].name : expected);
         return ERR_OK;
     }
     struct candidate candidate = {index, key, place, CONFIG_FROM_FILE, line};

@@ -27,6 +27,8 @@ static const char *shown(const struct config_variable *variable, const struct co
 {
     buf_clear(text);
     config_table_get(variable, config, text);
+    if (text->size == 0 && variable->offset == offsetof(struct config, object_store_url))
+        buf_text(text, config->store_url); /* what the others make of it */
     if (variable->secret && text->size > 0)
         return MASK;
     if (variable->show)

@@ -173,12 +173,17 @@ static void test_bad_file(void **state)
     (void)state;
     bad_yaml("mqtt_brocker: x\n",
              "line 1: unknown key \"mqtt_brocker\"; did you mean \"mqtt_broker\"?");
-    bad_yaml("MQTT_PORT: 1\n", "did you mean \"mqtt_port\"?");
+    bad_yaml("MQTT-PORT: 1\n", "did you mean \"mqtt_port\"?");
+    bad_yaml("Mqtt_Port: 1\n", "did you mean \"mqtt_port\"?");
+    bad_yaml("MQTT_PORT: 1\nmqtt_port: 1\n", "line 2: mqtt_port is there twice, once as MQTT_PORT");
+    bad_yaml("port: 1\nPORT: 1\n", "line 2: PORT is there twice, once as port");
+    bad_yaml("PORT: abc\n",
+             "PORT: \"abc\" (./ingestor.yaml line 1) is not a whole number from 0 to 65535");
     bad_yaml("'': 1\n", "unknown key \"\"");
     bad_yaml("zzzz: 1\n", "unknown key \"zzzz\"");
     bad_yaml("\nport: abc\n",
              "port: \"abc\" (./ingestor.yaml line 2) is not a whole number from 0 to 65535");
-    bad_yaml("port: 1.5\n", "is not a whole number");
+    bad_yaml("port: 1.5\n", "port: \"1.5\" (./ingestor.yaml line 1) is not a whole number");
     bad_yaml("port: [1]\n", "\"a list\"");
     bad_yaml("port: {a: 1}\n", "\"a mapping\"");
     bad_yaml("port: true\n", "\"true\"");

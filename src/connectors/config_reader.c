@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WORDS_MAX_BYTES 200
+#define WORDS_MAX_BYTES   200
+#define WHOLE_NUMBERS_END 9007199254740992.0 /* beyond, a double skips some */
 
 void config_refuse(struct config_reader *reader, enum err err, const char *sentence)
 {
@@ -72,15 +73,25 @@ const char *config_secret(struct config_reader *reader, const char *name, size_t
     return NULL;
 }
 
+/* 1883.0 is one too, as JSON Schema has it. */
+static bool whole_number(const json_t *value, uint64_t *ret_number)
+{
+    double real = json_number_value(value);
+    if (!json_is_number(value) || !(real >= 0 && real < WHOLE_NUMBERS_END))
+        return false;
+    *ret_number = json_is_integer(value) ? (uint64_t)json_integer_value(value) : (uint64_t)real;
+    return json_is_integer(value) || (double)*ret_number == real;
+}
+
 uint64_t config_number(struct config_reader *reader, const char *name, uint64_t min, uint64_t max,
                        uint64_t otherwise)
 {
     const json_t *value = config_member(reader, name);
     if (!value)
         return otherwise;
-    json_int_t number = json_integer_value(value);
-    if (json_is_integer(value) && number >= 0 && (uint64_t)number >= min && (uint64_t)number <= max)
-        return (uint64_t)number;
+    uint64_t number;
+    if (whole_number(value, &number) && number >= min && number <= max)
+        return number;
     char allowed[80];
     snprintf(allowed, sizeof(allowed), "a whole number from %llu to %llu", (unsigned long long)min,
              (unsigned long long)max);

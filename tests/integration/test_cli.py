@@ -72,6 +72,12 @@ def test_config_says_where_each_value_came_from(run):
     assert values["PORT"] == {"value": 12, "from": "environment"}
     assert values["BUFFER_MAX_ROWS"] == {"value": 3, "from": "file", "line": 3}
     assert values["HOST"] == {"value": "127.0.0.1", "from": "default"}
+    assert values["OBJECT_STORE_URL"] == {"value": "file://./data/lake", "from": "default"}
+    result = run("config", "--json", env={"MINIO_ENDPOINT": "http://minio:9000"},
+                 yaml="MQTT_PORT: 3\nMINIO_BUCKET: bronze\n")
+    values = json.loads(result.stdout)["values"]
+    assert values["OBJECT_STORE_URL"]["value"] == "s3://bronze"
+    assert values["MQTT_PORT"] == {"value": 3, "from": "file", "line": 1}
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -86,14 +92,16 @@ def test_config_masks_secrets(run, form):
 
 def test_check(run):
     assert "valid" in run("check").stdout
-    assert json.loads(run("check", "--json").stdout) == {"valid": True}
+    assert json.loads(run("check", "--json").stdout) == {"valid": True, "errors": []}
     yaml = "port: abc\nmqtt_brocker: x\n"
     result = run("check", yaml=yaml, env={"LOG_LEVEL": "LOUD"}, expect=2)
     assert 'port: "abc" (./ingestor.yaml line 1) is not a whole number from 0 to 65535' in result.stderr
     assert 'unknown key "mqtt_brocker"; did you mean "mqtt_broker"?' in result.stderr
     assert 'LOG_LEVEL: "LOUD" (the environment) is not one of DEBUG' in result.stderr
     result = run("check", "--json", env={"LOG_LEVEL": "LOUD"}, expect=2)
-    assert json.loads(result.stdout)["valid"] is False
+    answer = json.loads(result.stdout)
+    assert answer["valid"] is False and len(answer["errors"]) == 3
+    assert answer["errors"] == [line[len("ingestor: "):] for line in result.stderr.splitlines()]
 
 
 def test_check_refuses_types_that_are_not_there_yet(run):
