@@ -154,7 +154,7 @@ static void metadata_fill(struct service *service, struct api_health *health)
     if (!service->metadata)
         return;
     metadata_state_get(service->metadata, &state);
-    if (!state.good)
+    if (!state.good && !state.starting)
         degrade(health, API_DEGRADED, health->metadata, "degraded: %.560s", state.text);
 }
 

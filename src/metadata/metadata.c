@@ -19,7 +19,8 @@
 
 #include <stdio.h>
 
-#define METRIC_NAMES_MAX 100 /* of data quality, that have series */
+#define METADATA_START_NS (5 * NS_PER_S)
+#define METRIC_NAMES_MAX  100 /* of data quality, that have series */
 
 /* --- segments ------------------------------------------------------------------------------ */
 
@@ -283,6 +284,7 @@ enum err metadata_new(const struct metadata_options *options, struct metadata **
     condition_init(&metadata->wake);
     map_init(&metadata->pending);
     snprintf(metadata->trouble, sizeof(metadata->trouble), "not opened yet");
+    metadata->made_ns = clock_monotonic_ns(options->clock);
     enum err err = url_make(metadata);
     if (err == ERR_OK)
         err = metrics_cap_new(options->series_max, &metadata->ids);
@@ -355,6 +357,9 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
     *ret_state = (struct metadata_state){0};
     mutex_lock(&metadata->lock);
     ret_state->good = !metadata->trouble[0] && !metadata->set_aside[0];
+    ret_state->starting =
+        !metadata->tried &&
+        clock_monotonic_ns(metadata->options.clock) - metadata->made_ns < METADATA_START_NS;
     ret_state->waiting = metadata->pending.live_count;
     if (metadata->trouble[0] && ret_state->waiting == 0)
         snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->trouble);

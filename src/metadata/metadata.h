@@ -74,6 +74,7 @@ enum err metadata_cleanup(struct metadata *metadata, int64_t days_to_keep, int64
 
 struct metadata_state {
     bool good;
+    bool starting;    /* not yet good, for a moment: it is just being opened */
     uint64_t waiting; /* datasets whose changes are not in the database yet */
     char text[512];   /* what is wrong, or what lacks */
 };

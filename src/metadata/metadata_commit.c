@@ -18,6 +18,8 @@
 #define COMMIT_DATASETS_MAX JOURNAL_METADATA_DONE_MAX
 #define COMMIT_WAIT_NS      NS_PER_S
 #define RETRY_NS            (2 * NS_PER_S)
+#define FIRST_TRY_NS        (3 * NS_PER_S)
+#define FIRST_TRY_STEP_NS   (5 * NS_PER_MS)
 #define MEASURE_NS          (2 * NS_PER_S)
 #define FRESHEN_NS          (10 * NS_PER_S)
 #define EXPIRE_NS           (3600 * NS_PER_S) /* and not in the first hour */
@@ -304,6 +306,14 @@ static enum err reader_open_as_is(struct metadata *metadata, struct reader *read
     return err;
 }
 
+/* Who asks while the service starts waits a moment for its being opened. With the lock. */
+static void first_try_wait(struct metadata *metadata)
+{
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + FIRST_TRY_NS;
+    while (!metadata->tried && !metadata->stopping && clock_monotonic_ns(&clock_system) < until_ns)
+        condition_wait_for(&metadata->wake, &metadata->lock, FIRST_TRY_STEP_NS);
+}
+
 enum err reader_get(struct metadata *metadata, enum reader_use use, struct database **ret_database,
                     struct diag *diag)
 {
@@ -311,6 +321,7 @@ enum err reader_get(struct metadata *metadata, enum reader_use use, struct datab
     enum err err = ERR_OK;
     mutex_lock(&reader->lock);
     mutex_lock(&metadata->lock);
+    first_try_wait(metadata);
     bool to_read = !metadata->open && metadata->to_read && use != READER_WRITE;
     if (!metadata->open)
         err = diag_set(diag, ERR_AGAIN, "the metadata database cannot be read now: %s",
@@ -348,6 +359,7 @@ static void trouble_set(struct metadata *metadata, enum err err, const struct di
     mutex_lock(&metadata->lock);
     snprintf(metadata->trouble, sizeof(metadata->trouble), "%.*s%s", (int)(size < 360 ? size : 360),
              text, advice ? "; it is opened anew" : "");
+    metadata->tried = true;
     mutex_unlock(&metadata->lock);
 }
 

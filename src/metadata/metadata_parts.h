@@ -80,11 +80,13 @@ struct metadata {
     struct map pending; /* dataset id -> struct pending; none is without a segment */
     bool stopping;
     int64_t deadline_ns; /* of the stop */
+    bool tried;          /* to open it, at least once */
     bool open;           /* the writer has the database, with its tables */
     bool to_read;        /* else: it cannot be opened to write, but perhaps to read */
     char trouble[400];   /* empty: the last commit went well */
     char set_aside[400]; /* what became of a damaged database */
     uint64_t waiting;
+    int64_t made_ns;
 
     /* Goes up when a new database takes a lost one's place: what was told must be told again. */
     _Atomic uint64_t generation;

@@ -69,6 +69,7 @@ struct manager {
     uint32_t ending_count; /* of instances */
     bool database_good;
     char database_why[512];
+    bool tried;  /* to load the registry, at least once */
     bool loaded; /* the registry, at least once; only the thread sets it */
 
     /* the thread's own */
@@ -81,6 +82,8 @@ struct manager {
 };
 
 /* All of these with the lock. */
+/* Who asks for the registry while the service starts waits a moment until it was tried to load. */
+void manager_first_try_wait(struct manager *manager);
 struct managed *manager_find(struct manager *manager, struct bytes ingestion_id);
 struct managed *manager_find_id(struct manager *manager, int64_t id);
 /* Takes the row over, also on failure. */

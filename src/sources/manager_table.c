@@ -13,6 +13,8 @@
 #include <stdio.h>
 
 #define RETRY_NS          (2 * NS_PER_S)
+#define FIRST_TRY_NS      (3 * NS_PER_S)
+#define FIRST_TRY_STEP_NS (5 * NS_PER_MS)
 #define POLL_NS           (2 * NS_PER_S)
 #define STATUSES_NS       NS_PER_S
 #define TURN_NS           (3 * NS_PER_S)
@@ -262,11 +264,20 @@ static enum err registered_round(struct manager *manager, const json_t *declared
     return err;
 }
 
+void manager_first_try_wait(struct manager *manager)
+{
+    int64_t until_ns = now_ns() + FIRST_TRY_NS;
+    while (manager->options.database_url && !manager->tried && !manager->stopping &&
+           now_ns() < until_ns)
+        condition_wait_for(&manager->wake, &manager->lock, FIRST_TRY_STEP_NS);
+}
+
 static void round_end(struct manager *manager, bool changed, enum err err, const struct diag *diag)
 {
     if (err != ERR_OK)
         manager->database_retry_ns = now_ns() + RETRY_NS;
     mutex_lock(&manager->lock);
+    manager->tried = true;
     manager->loaded = manager->loaded || err == ERR_OK;
     manager->declared_changed = manager->declared_changed || (changed && err != ERR_OK);
     mutex_unlock(&manager->lock);

@@ -19,6 +19,8 @@ static const char conflict_text[] =
     "A data source named '%.100s' of type %s exists already with another configuration: change "
     "that one with PUT /api/data-sources/%lld, or choose another name";
 
+static const char start_late_text[] = "no connection within 10 s; it goes on trying";
+
 /* --- waiting: with the lock, which is given away meanwhile --- */
 
 static bool has_started(const struct managed *managed)
@@ -56,8 +58,7 @@ static enum err start_result(struct managed *managed, bool so, struct diag *diag
         return ERR_OK;
     if (managed->status.last_error[0])
         return diag_set(diag, ERR_REFUSED, "%s", managed->status.last_error);
-    return diag_set(diag, ERR_TIMEOUT,
-                    "no connection within 10 s; it goes on trying: see its health");
+    return diag_set(diag, ERR_TIMEOUT, "%s", start_late_text);
 }
 
 /* --- changes --- */
@@ -246,12 +247,46 @@ static enum err change_check(const struct registry_change *change, const struct 
     return manager_check_name(row->name, diag);
 }
 
+static void ended_wait(struct manager *manager, int64_t id, bool deleted)
+{
+    mutex_lock(&manager->lock);
+    struct managed *managed = manager_find_id(manager, id);
+    if (managed) {
+        manager_status_refresh(managed);
+        managed->deleted = deleted;
+        managed->references++;
+        /* Nobody waits for a peer to forget one that did not run: it may be away. */
+        if (!deleted || managed->status.state == SOURCE_ACTIVE)
+            (void)wait_until(manager, managed, has_ended, STOP_WAIT_NS);
+        managed->references--;
+        manager_reconcile(manager, managed);
+    }
+    mutex_unlock(&manager->lock);
+}
+
+/* What has become of a source that was to end; it may be deleted by now. */
+static enum err ended_look(struct manager *manager, int64_t id, json_t **ret_source)
+{
+    json_t *source = NULL;
+    ended_wait(manager, id, false);
+    mutex_lock(&manager->lock);
+    struct managed *managed = manager_find_id(manager, id);
+    enum err err = managed ? registry_source_json(managed, &source) : ERR_OK;
+    mutex_unlock(&manager->lock);
+    if (err == ERR_OK && !source)
+        return ERR_OK;
+    json_decref(*ret_source);
+    *ret_source = source;
+    return err;
+}
+
 enum err registry_api_update(struct manager *manager, int64_t id,
                              const struct registry_change *change, json_t **ret_source,
                              struct diag *diag)
 {
     struct source_row row = {0};
     bool switched = false;
+    bool ends = false;
     mutex_lock(&manager->writing);
     enum err err = change_begin(manager, diag);
     if (err == ERR_OK) {
@@ -259,6 +294,7 @@ enum err registry_api_update(struct manager *manager, int64_t id,
         struct managed *managed = manager_find_id(manager, id);
         err = managed ? row_changed(managed, change, &row) : registry_not_found(id, diag);
         switched = managed && err == ERR_OK && row.enabled != managed->row.enabled;
+        ends = switched && !row.enabled;
         mutex_unlock(&manager->lock);
     }
     if (err == ERR_OK) {
@@ -275,24 +311,7 @@ enum err registry_api_update(struct manager *manager, int64_t id,
             source_row_fini(&row);
     }
     mutex_unlock(&manager->writing);
-    return err;
-}
-
-static void ended_wait(struct manager *manager, int64_t id, bool deleted)
-{
-    mutex_lock(&manager->lock);
-    struct managed *managed = manager_find_id(manager, id);
-    if (managed) {
-        manager_status_refresh(managed);
-        managed->deleted = deleted;
-        managed->references++;
-        /* Nobody waits for a peer to forget one that did not run: it may be away. */
-        if (!deleted || managed->status.state == SOURCE_ACTIVE)
-            (void)wait_until(manager, managed, has_ended, STOP_WAIT_NS);
-        managed->references--;
-        manager_reconcile(manager, managed);
-    }
-    mutex_unlock(&manager->lock);
+    return err == ERR_OK && ends ? ended_look(manager, id, ret_source) : err;
 }
 
 enum err registry_api_delete(struct manager *manager, int64_t id, struct diag *diag)
@@ -358,6 +377,9 @@ static enum err start(struct manager *manager, int64_t id, bool anew, struct dia
         managed->renew = managed->source && (anew || managed->status.state == SOURCE_ERROR);
         managed->references++;
         bool so = wait_until(manager, managed, has_started, START_WAIT_NS);
+        if (!so && managed->source && !managed->ending && !manager->stopping)
+            source_start_late(managed->source, start_late_text);
+        manager_status_refresh(managed);
         err = managed->deleted ? registry_not_found(id, diag) : start_result(managed, so, diag);
         managed->references--;
         manager_reconcile(manager, managed);

@@ -17,6 +17,8 @@
 #define METRICS_ROWS_MAX 1000
 #define HEALTH_WAIT_NS   (100 * NS_PER_MS)
 #define HEALTH_STEP_NS   NS_PER_MS
+#define PUSH_WAIT_NS     (2 * NS_PER_S)
+#define PUSH_STEP_NS     (5 * NS_PER_MS)
 
 /* --- answers --- */
 
@@ -71,6 +73,7 @@ enum err registry_ready(struct manager *manager, struct diag *diag)
 {
     char why[sizeof(manager->database_why)];
     mutex_lock(&manager->lock);
+    manager_first_try_wait(manager);
     bool ready = manager->loaded;
     memcpy(why, manager->database_why, sizeof(why));
     mutex_unlock(&manager->lock);
@@ -363,12 +366,33 @@ enum err registry_api_metrics(struct manager *manager, int64_t id, int64_t since
     return err;
 }
 
+/* One that is to run, and will in a moment: it was just made, changed or started. */
+static bool push_is_early(const struct manager *manager, const struct managed *managed)
+{
+    return managed && managed->wanted && manager->started && !manager->stopping &&
+           (!managed->single || managed->turn) && (!managed->source || managed->ending);
+}
+
+/* With the lock, which is given away meanwhile. */
+static struct managed *push_target(struct manager *manager, struct bytes ingestion_id)
+{
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + PUSH_WAIT_NS;
+    manager_first_try_wait(manager);
+    struct managed *managed = manager_find(manager, ingestion_id);
+    while (push_is_early(manager, managed) && clock_monotonic_ns(&clock_system) < until_ns) {
+        manager_reconcile(manager, managed);
+        condition_wait_for(&manager->wake, &manager->lock, PUSH_STEP_NS);
+        managed = manager_find(manager, ingestion_id);
+    }
+    return managed;
+}
+
 enum err registry_api_push(struct manager *manager, struct bytes ingestion_id,
                            struct connector_push *push)
 {
     enum err err = ERR_OK;
     mutex_lock(&manager->lock);
-    struct managed *managed = manager_find(manager, ingestion_id);
+    struct managed *managed = push_target(manager, ingestion_id);
     if (!managed && manager->options.database_url && !manager->loaded)
         err = ERR_BUSY; /* nobody knows yet: "there is none" would be the end of it for a client */
     else if (!managed || !managed->connector->ops.push)

@@ -173,6 +173,7 @@ static void retry_later(struct source *source)
 
 static void connection_free(struct source *source)
 {
+    source_pushes_refuse(source);
     health_refresh(source);
     mem_free(source->state);
     source->state = NULL;
@@ -317,6 +318,7 @@ static void connected(struct source *source)
     status_changed(source);
     mutex_unlock(&source->lock);
     health_refresh(source);
+    source_pushes_deliver(source);
     log_info("source", "%s: connected", source->name);
 }
 

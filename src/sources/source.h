@@ -72,6 +72,9 @@ json_t *source_health(struct source *source);
 /* Whether that copy is at most a second old (or the last there will be). If not, a new one is on
  * its way: ask again in a moment. */
 bool source_health_ask(struct source *source);
-/* Hands a push over to the connector (which must have the operation). push->done comes, whatever
- * happens. Not after source_stop was called. */
+/* It was to be connected by now: its status says so until it is, or another reason is known. */
+void source_start_late(struct source *source, const char *reason);
+/* Hands a push over to the connector (which must have the operation), as soon as it is connected if
+ * it is just being connected. push->done comes, whatever happens. Not after source_stop was called.
+ */
 void source_push(struct source *source, struct connector_push *push);

@@ -96,27 +96,6 @@ bool source_finished(struct source *source)
     return finished;
 }
 
-static void on_push_letter(struct letter *letter)
-{
-    struct connector_push *push =
-        (struct connector_push *)((char *)letter - offsetof(struct connector_push, letter));
-    struct source *source = push->host;
-    if (source->step == STEP_RUNNING) {
-        source->connector->ops.push(source->state, push);
-        return;
-    }
-    push->status = 503;
-    snprintf(push->message, sizeof(push->message), "the data source is not running: try again");
-    push->done(push);
-}
-
-void source_push(struct source *source, struct connector_push *push)
-{
-    push->host = source;
-    push->letter.run = on_push_letter;
-    loop_post(source->loop, &push->letter);
-}
-
 bool source_wait_stopped(struct source *source, int64_t deadline_ns)
 {
     mutex_lock(&source->lock);
@@ -126,6 +105,19 @@ bool source_wait_stopped(struct source *source, int64_t deadline_ns)
     bool finished = source->finished;
     mutex_unlock(&source->lock);
     return finished;
+}
+
+void source_start_late(struct source *source, const char *reason)
+{
+    mutex_lock(&source->lock);
+    struct source_status *status = &source->status;
+    if (status->state == SOURCE_INACTIVE || status->state == SOURCE_CONNECTING) {
+        status->state = SOURCE_ERROR;
+        if (!status->last_error[0])
+            snprintf(status->last_error, sizeof(status->last_error), "%s", reason);
+        atomic_fetch_add_explicit(&source->status_changes, 1, memory_order_release);
+    }
+    mutex_unlock(&source->lock);
 }
 
 void source_status_get(struct source *source, struct source_status *ret_status)

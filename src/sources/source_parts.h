@@ -39,6 +39,8 @@ struct source {
     int timers_closing;
     int64_t active_since_ns;
     struct backoff backoff;
+    struct connector_push *push_first; /* those that wait for the connection */
+    struct connector_push *push_last;
     uv_timer_t soon;  /* acts on events after the stack has unwound */
     uv_timer_t retry; /* back-off, and the stop's time-out */
 
@@ -56,6 +58,10 @@ struct source {
     bool forget;   /* source_forget was called */
     bool finished; /* nothing is left on the loop */
 };
+
+/* On the loop: those that wait go to the connector, which has started, or are answered 503. */
+void source_pushes_deliver(struct source *source);
+void source_pushes_refuse(struct source *source);
 
 /* Carries the wishes to the loop. */
 void source_on_letter(struct letter *letter);

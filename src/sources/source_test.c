@@ -18,6 +18,8 @@ struct fake {
 };
 
 static atomic_int connects;
+static atomic_bool holds; /* it is not connected before connect_held says so */
+static struct fake *held;
 static atomic_int alive;      /* connected and not closed */
 static atomic_int alive_most; /* at once: more than one is a source that was begun twice */
 
@@ -32,8 +34,16 @@ static enum err fake_connect(void *state, const struct connector_host *host, str
     int now_alive = atomic_fetch_add(&alive, 1) + 1;
     if (now_alive > atomic_load(&alive_most))
         atomic_store(&alive_most, now_alive);
-    host->on_connected(host->ctx);
+    held = fake;
+    if (!atomic_load(&holds))
+        host->on_connected(host->ctx);
     return ERR_OK;
+}
+
+static void connect_held(void *ctx)
+{
+    (void)ctx;
+    held->host->on_connected(held->host->ctx);
 }
 
 static enum err fake_start(void *state, struct diag *diag)
@@ -66,6 +76,13 @@ static void fake_disconnect(void *state)
 {
     struct fake *fake = state;
     uv_close((uv_handle_t *)&fake->timer, on_timer_closed);
+}
+
+static void fake_push(void *state, struct connector_push *push)
+{
+    (void)state;
+    push->status = 202;
+    push->done(push);
 }
 
 static atomic_int forgets;
@@ -103,7 +120,8 @@ static const struct connector fake_connector = {
     .ops = {.connect = fake_connect,
             .start = fake_start,
             .stop = fake_stop,
-            .disconnect = fake_disconnect},
+            .disconnect = fake_disconnect,
+            .push = fake_push},
 };
 
 struct fixture {
@@ -117,7 +135,7 @@ static int setup_with(void **state, const struct connector *connector)
     json_t *config = json_object();
     f = (struct fixture){0};
     connects = alive = alive_most = forgets = 0;
-    refuses = false;
+    refuses = holds = false;
     assert_int_equal(loop_start(&f.loop, "test"), ERR_OK);
     const struct source_options options = {.connector = connector,
                                            .name = "one",
@@ -333,6 +351,83 @@ static void it_is_tried_once(void **state)
     forget(f, 2, 0);
 }
 
+#define PUSHES 3
+
+static atomic_uint statuses[PUSHES]; /* of the answers, as they came */
+static atomic_size_t answers;
+
+static void on_push_done(struct connector_push *push)
+{
+    statuses[atomic_fetch_add(&answers, 1)] = push->status;
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+/* To a source that is just being connected. */
+static void push_early(struct fixture *f, struct connector_push pushes[PUSHES])
+{
+    holds = true;
+    answers = 0;
+    source_start(f->source);
+    for (size_t i = 0; i < PUSHES; i++) {
+        pushes[i] = (struct connector_push){.done = on_push_done};
+        source_push(f->source, &pushes[i]);
+    }
+    loop_call(&f->loop, nothing, NULL); /* they have come */
+    assert_int_equal(answers, 0);
+}
+
+static void expect_answers(unsigned status)
+{
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + 60 * NS_PER_S;
+    while (answers < PUSHES) {
+        assert_true(clock_monotonic_ns(&clock_system) < until_ns);
+        usleep(1000);
+    }
+    for (size_t i = 0; i < PUSHES; i++)
+        assert_int_equal(statuses[i], status);
+}
+
+static void what_is_pushed_while_it_connects_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct connector_push pushes[PUSHES];
+    push_early(f, pushes);
+    loop_call(&f->loop, connect_held, NULL);
+    expect_answers(202);
+}
+
+static void what_waits_is_answered_when_it_stops(void **state)
+{
+    struct fixture *f = *state;
+    struct connector_push pushes[PUSHES];
+    push_early(f, pushes);
+    source_stop(f->source);
+    expect_answers(503);
+}
+
+static void one_that_is_late_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct source_status status;
+    holds = true;
+    source_start(f->source);
+    wait_state(f, SOURCE_CONNECTING);
+    source_start_late(f->source, "it is late");
+    source_status_get(f->source, &status);
+    assert_int_equal(status.state, SOURCE_ERROR);
+    assert_string_equal(status.last_error, "it is late");
+    loop_call(&f->loop, connect_held, NULL);
+    wait_state(f, SOURCE_ACTIVE);
+    source_start_late(f->source, "it is late");
+    source_status_get(f->source, &status);
+    assert_int_equal(status.state, SOURCE_ACTIVE);
+    assert_string_equal(status.last_error, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +447,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_waits_for_its_next_try_is_forgotten_at_once,
                                         setup_fussy, teardown),
         cmocka_unit_test_setup_teardown(it_is_tried_once, setup_fussy, teardown),
+        cmocka_unit_test_setup_teardown(what_is_pushed_while_it_connects_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_waits_is_answered_when_it_stops, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_is_late_says_so, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
