@@ -286,7 +286,7 @@ static enum err threads_begin(struct service *service, struct diag *diag)
     if (err == ERR_OK)
         err = catalog_watch_begin(service, diag);
     if (err == ERR_OK)
-        err = metadata_start(service->metadata);
+        err = metadata_start(service->metadata, service->store);
     if (err == ERR_OK)
         err = pipeline_start(service->pipeline);
     return err;

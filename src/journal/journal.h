@@ -136,6 +136,16 @@ enum err journal_metadata_each(struct journal *journal,
 #define JOURNAL_METADATA_DONE_MAX 256
 enum err journal_metadata_done(struct journal *journal, const struct bytes *dataset_ids,
                                size_t count) ERR_MUST_USE;
+/* The datasets of which a cut has landed and is not known to be in the store yet; one may come more
+ * than once. on_dataset may not call the journal. Any thread. */
+enum err journal_uploads_each(struct journal *journal,
+                              enum err (*on_dataset)(void *ctx, struct bytes dataset_id),
+                              void *ctx) ERR_MUST_USE;
+/* Whether there is such a cut of this dataset that ends below a block, or that is made again. Any
+ * thread. */
+bool journal_upload_pending(struct journal *journal, struct bytes dataset_id, uint64_t below);
+/* Whether a cut of this journal ever landed. Any thread. */
+bool journal_has_landed(struct journal *journal);
 /* A cut_id no other cut of this journal has. Any thread. */
 uint64_t journal_next_cut_id(struct journal *journal);
 

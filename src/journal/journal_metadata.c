@@ -76,3 +76,39 @@ enum err journal_metadata_done(struct journal *journal, const struct bytes *data
     buf_fini(&bodies);
     return err;
 }
+
+/* --- for those who count anew -------------------------------------------------------------- */
+
+enum err journal_uploads_each(struct journal *journal,
+                              enum err (*on_dataset)(void *ctx, struct bytes dataset_id), void *ctx)
+{
+    const struct ledger *ledger = &journal->core.ledger;
+    enum err err = ERR_OK;
+    mutex_lock(&journal->journal_mutex);
+    for (size_t i = 0; i < ledger->pending_count && err == ERR_OK; i++)
+        err = on_dataset(ctx, ledger->pending[i]->landed.dataset_id);
+    mutex_unlock(&journal->journal_mutex);
+    return err;
+}
+
+bool journal_upload_pending(struct journal *journal, struct bytes dataset_id, uint64_t below)
+{
+    const struct ledger *ledger = &journal->core.ledger;
+    bool found = false;
+    mutex_lock(&journal->journal_mutex);
+    for (size_t i = 0; i < ledger->pending_count && !found; i++) {
+        const struct ledger_pending *pending = ledger->pending[i];
+        found = (pending->redo || pending->landed.through < below) &&
+                bytes_equal(pending->landed.dataset_id, dataset_id);
+    }
+    mutex_unlock(&journal->journal_mutex);
+    return found;
+}
+
+bool journal_has_landed(struct journal *journal)
+{
+    mutex_lock(&journal->journal_mutex);
+    bool has = journal->core.ledger.cut_id_last > 0;
+    mutex_unlock(&journal->journal_mutex);
+    return has;
+}

@@ -560,6 +560,7 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
                                   .dead = &batch->dead,
                                   .nulls = &batch->decoder.nulls,
                                   .follows = batch->follows,
+                                  .observed = &batch->watch.state,
                                   .memory_bytes = batch->memory_bytes};
         batch_stats_get(batch, &input.stats);
         err = cut_encode(&input, ret_cut); /* finishes the leaves: the observer sees every row */

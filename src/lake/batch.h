@@ -33,6 +33,10 @@ struct batch_open {
 
 /* Looks at each cut before the batch is emptied: for metadata. On the worker's thread. */
 struct batch_observer_ops {
+    /* The leaves are finished and the files not yet written: appends what the cut's first file is
+     * to say of it in its footer, under CUT_METADATA_KEY; no text: nothing. May be NULL. A cut that
+     * fails afterwards is described again. */
+    enum err (*describe)(void *ctx, const struct cut_input *cut, void **state, struct buf *text);
     /* A cut is made; an error (ERR_NO_MEMORY) lets it fail. *state is the batch's own, NULL at
      * first. */
     enum err (*cut)(void *ctx, const struct cut_input *cut, void **state);

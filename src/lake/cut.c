@@ -187,7 +187,7 @@ static enum err on_bytes(void *ctx, struct bytes bytes)
 
 /* schema: NULL for dead letters, whose columns are always the same. */
 static enum err writer_finish(const struct cut_input *input, struct parquet_writer *writer,
-                              const struct schema *schema, uint64_t rows)
+                              const struct schema *schema, uint64_t rows, bool is_first)
 {
     char first[32];
     char block_last[24];
@@ -220,12 +220,15 @@ static enum err writer_finish(const struct cut_input *input, struct parquet_writ
             {"ingestor.files", file_count},
             {0}, /* as many more as there are */
             {0},
+            {0},
         };
         size_t count = 6;
         if (input->follows > 0)
             metadata[count++] = (struct parquet_key_value){"ingestor.follows", follows};
         if (fields.size > 0)
             metadata[count++] = (struct parquet_key_value){FOOTER_COLUMNS_KEY, fields_text};
+        if (is_first && input->description)
+            metadata[count++] = (struct parquet_key_value){CUT_METADATA_KEY, input->description};
         err = parquet_writer_finish(writer, metadata, count);
     }
     buf_fini(&fields);
@@ -277,7 +280,7 @@ static enum err partition_file(const struct layout *layout, struct ordered *orde
     if (err == ERR_OK)
         err = partition_rows_write(layout, ordered, writer, file->rows);
     if (err == ERR_OK)
-        err = writer_finish(input, writer, input->schema, file->rows);
+        err = writer_finish(input, writer, input->schema, file->rows, cut->file_count == 1);
     parquet_writer_free(writer);
     buf_fini(&key);
     return err;
@@ -426,7 +429,7 @@ static enum err on_dead_file(void *ctx, const struct dead_letter_file *letters)
     if (err == ERR_OK)
         err = parquet_writer_row_group(writer, letters->rows, letters->leaves);
     if (err == ERR_OK)
-        err = writer_finish(input, writer, NULL, file->rows);
+        err = writer_finish(input, writer, NULL, file->rows, false);
     parquet_writer_free(writer);
     buf_fini(&key);
     return err;
@@ -449,6 +452,17 @@ static enum err files_count(const struct cut_input *input, size_t *ret_count)
     return err;
 }
 
+static enum err describe(struct cut_input *input, struct buf *text)
+{
+    const struct batch_observer_ops *observer = input->options->observer;
+    if (!observer || !observer->describe)
+        return ERR_OK;
+    enum err err = observer->describe(input->options->observer_ctx, input, input->observed, text);
+    if (err == ERR_OK && text->size > 0)
+        input->description = buf_cstr(text);
+    return err != ERR_OK ? err : text->err;
+}
+
 enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
 {
     *ret_cut = (struct cut){.stats = input->stats,
@@ -457,6 +471,10 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
     enum err err = layout_init(&layout, input); /* finishes the leaves, so before they are shared */
     struct rows settled = *input->rows;
     struct cut_input placed = *input;
+    struct buf description;
+    buf_init(&description, CUT_METADATA_BYTES_MAX);
+    if (err == ERR_OK)
+        err = describe(&placed, &description);
     placed.rows = &settled;
     layout.input = &placed;
     if (err == ERR_OK)
@@ -471,6 +489,7 @@ enum err cut_encode(const struct cut_input *input, struct cut *ret_cut)
     if (err == ERR_OK)
         err =
             dead_letters_files(input->dead, input->origins, input->dataset_id, on_dead_file, &dead);
+    buf_fini(&description);
     return err;
 }
 

@@ -13,6 +13,10 @@
 #include "lake/rows.h"
 #include "lake/schema.h"
 
+/* In the footer of one data file of a cut: what the cut says of its dataset's metadata. */
+#define CUT_METADATA_KEY       "ingestor.metadata"
+#define CUT_METADATA_BYTES_MAX ((size_t)2 * 1024 * 1024)
+
 struct cut_input {
     const struct batch_options *options;
     struct bytes dataset_id;
@@ -23,8 +27,11 @@ struct cut_input {
     const struct null_names *nulls; /* some may have a column by now */
     size_t memory_bytes;            /* of rows and leaves */
     struct batch_stats stats;
-    uint64_t follows;  /* batch_follow */
-    size_t file_count; /* that the cut will have; cut_encode sets it */
+    uint64_t follows; /* batch_follow */
+    void **observed;  /* the observer's state */
+    /* Set by cut_encode: */
+    size_t file_count;       /* that the cut will have */
+    const char *description; /* by the observer, for the first file's footer; NULL: none */
 };
 
 /* On failure ret_cut holds what is to be freed by cut_fini. */

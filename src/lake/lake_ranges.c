@@ -23,7 +23,7 @@ void lake_ranges_fini(struct lake_ranges *ranges)
     ranges->ranges = NULL;
 }
 
-static struct bytes pair(const struct parquet_metadata *metadata, const char *key)
+struct bytes lake_footer_text(const struct parquet_metadata *metadata, const char *key)
 {
     for (size_t i = 0; i < metadata->pair_count; i++) {
         if (bytes_equal_text(metadata->pairs[i].key, key))
@@ -46,16 +46,16 @@ static bool hex_get(struct bytes text, size_t at, size_t size, uint64_t *ret_val
     return true;
 }
 
-static bool range_read(const struct parquet_metadata *metadata, struct lake_range *range)
+bool lake_range_read(const struct parquet_metadata *metadata, struct lake_range *range)
 {
-    struct bytes first = pair(metadata, "ingestor.first");
-    struct bytes last = pair(metadata, "ingestor.block_last");
+    struct bytes first = lake_footer_text(metadata, "ingestor.first");
+    struct bytes last = lake_footer_text(metadata, "ingestor.block_last");
     uint64_t index;
     bool ok = first.size == 25 && last.size == 16 && first.data[16] == '-' &&
               hex_get(first, 0, 16, &range->first.block) && hex_get(first, 17, 8, &index) &&
               hex_get(last, 0, 16, &range->block_last);
-    struct bytes files = pair(metadata, "ingestor.files");
-    struct bytes follows = pair(metadata, "ingestor.follows");
+    struct bytes files = lake_footer_text(metadata, "ingestor.files");
+    struct bytes follows = lake_footer_text(metadata, "ingestor.follows");
     if (follows.size > 0)
         ok = ok && follows.size == 16 && hex_get(follows, 0, 16, &range->follows) &&
              range->follows < range->first.block;
@@ -121,8 +121,8 @@ static enum err room(struct lake_ranges *ranges)
 static enum err keep(struct lake_ranges *ranges, const char *key,
                      const struct parquet_metadata *metadata, struct lake_range *range)
 {
-    struct bytes dataset = pair(metadata, "ingestion_id");
-    struct bytes journal = pair(metadata, "ingestor.journal");
+    struct bytes dataset = lake_footer_text(metadata, "ingestion_id");
+    struct bytes journal = lake_footer_text(metadata, "ingestor.journal");
     range->key = arena_dup(&ranges->arena, key, strlen(key));
     range->dataset = arena_dup(&ranges->arena, dataset.data, dataset.size);
     range->journal = arena_dup(&ranges->arena, journal.data, journal.size);
@@ -136,14 +136,14 @@ enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
 {
     struct lake_range range = {0};
     bool fits;
-    if (pair(metadata, "ingestor.journal").size == 0) {
+    if (lake_footer_text(metadata, "ingestor.journal").size == 0) {
         ranges->without++;
         return ERR_OK;
     }
     enum err err = keep(ranges, key, metadata, &range);
     if (err != ERR_OK)
         return err;
-    if (!range_read(metadata, &range))
+    if (!lake_range_read(metadata, &range))
         return parquet_damage(diag, metadata->footer_offset, "its journal range is malformed");
     if (!name_fits(key, &range))
         return diag_set(diag, ERR_CORRUPT, "the name is not that of the range in its footer");

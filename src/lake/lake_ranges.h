@@ -28,6 +28,12 @@ struct lake_range {
     uint64_t follows;    /* block_last of the cut before; 0: the footer does not say */
 };
 
+/* The range in a file's footer; false: none, or it makes no sense. Sets all but key, dataset and
+ * journal. */
+bool lake_range_read(const struct parquet_metadata *metadata, struct lake_range *range);
+/* The text of a pair in a footer; empty: there is none. */
+struct bytes lake_footer_text(const struct parquet_metadata *metadata, const char *key);
+
 struct lake_ranges {
     struct arena arena;
     struct lake_range *ranges;

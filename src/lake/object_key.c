@@ -5,8 +5,12 @@
 #include "codec/timestamp.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-#define HASH_BYTES 17 /* "-" and 16 hex digits */
+#define HASH_BYTES      17 /* "-" and 16 hex digits */
+#define POSITION_PLACE  66 /* in what stands behind the dataset's folder */
+#define PARTITION_BYTES (POSITION_PLACE + 25 + 8)
 
 static bool is_plain(uint8_t byte)
 {
@@ -41,14 +45,23 @@ enum err object_key_encode_id(struct buf *out, struct bytes id)
     return out->err;
 }
 
-static enum err partition_append(struct buf *out, int64_t instant_us, const char *journal_uuid,
-                                 struct position first)
+static void partition_print(char ret_text[PARTITION_BYTES + 1], int64_t instant_us,
+                            const char *journal_uuid, struct position first)
 {
     char date[11];
     int hour;
     timestamp_date_hour(instant_us, date, &hour);
-    return buf_printf(out, "/date=%s/hour=%02d/part-%s-%016" PRIx64 "-%08" PRIx32 ".parquet", date,
-                      hour, journal_uuid, first.block, first.index);
+    snprintf(ret_text, PARTITION_BYTES + 1,
+             "date=%s/hour=%02d/part-%.36s-%016" PRIx64 "-%08" PRIx32 ".parquet", date, hour,
+             journal_uuid, first.block, first.index);
+}
+
+enum err object_key_partition(struct buf *out, int64_t instant_us, const char *journal_uuid,
+                              struct position first)
+{
+    char text[PARTITION_BYTES + 1];
+    partition_print(text, instant_us, journal_uuid, first);
+    return buf_text(out, text);
 }
 
 enum err object_key_data(struct buf *out, struct bytes id, int64_t instant_us,
@@ -56,12 +69,34 @@ enum err object_key_data(struct buf *out, struct bytes id, int64_t instant_us,
 {
     buf_text(out, "bronze/ingestion_id=");
     enum err err = object_key_encode_id(out, id);
-    return err == ERR_OK ? partition_append(out, instant_us, journal_uuid, first) : err;
+    buf_byte(out, '/');
+    return err == ERR_OK ? object_key_partition(out, instant_us, journal_uuid, first) : err;
+}
+
+/* "date=2026-01-31/hour=07/part-<36>-<16>-<8>.parquet": read by its places, then held against what
+ * would be written. */
+bool object_key_partition_read(struct bytes key, const char *journal_uuid, int64_t *ret_instant_us,
+                               struct position *ret_first)
+{
+    char text[PARTITION_BYTES + 1];
+    char again[PARTITION_BYTES + 1];
+    char moment[24];
+    if (key.size != PARTITION_BYTES)
+        return false;
+    memcpy(text, key.data, key.size);
+    text[key.size] = 0;
+    snprintf(moment, sizeof(moment), "%.10sT%.2s:00:00Z", text + 5, text + 21);
+    ret_first->block = strtoull(text + POSITION_PLACE, NULL, 16);
+    ret_first->index = (uint32_t)strtoul(text + POSITION_PLACE + 17, NULL, 16);
+    if (!timestamp_parse(bytes_from_text(moment), ret_instant_us))
+        return false;
+    partition_print(again, *ret_instant_us, journal_uuid, *ret_first);
+    return strcmp(again, text) == 0;
 }
 
 enum err object_key_dead_letters(struct buf *out, int64_t instant_us, const char *journal_uuid,
                                  struct position first)
 {
-    buf_text(out, "bronze/_dead_letters");
-    return partition_append(out, instant_us, journal_uuid, first);
+    buf_text(out, "bronze/_dead_letters/");
+    return object_key_partition(out, instant_us, journal_uuid, first);
 }

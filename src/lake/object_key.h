@@ -15,6 +15,12 @@ enum err object_key_encode_id(struct buf *out, struct bytes id) ERR_MUST_USE;
  * the partition's hour. */
 enum err object_key_data(struct buf *out, struct bytes id, int64_t instant_us,
                          const char *journal_uuid, struct position first) ERR_MUST_USE;
+/* Appends what stands behind the dataset's folder and "/". */
+enum err object_key_partition(struct buf *out, int64_t instant_us, const char *journal_uuid,
+                              struct position first) ERR_MUST_USE;
+/* The reverse; false: it is not of this journal. *ret_instant_us: when the hour begins. */
+bool object_key_partition_read(struct bytes key, const char *journal_uuid, int64_t *ret_instant_us,
+                               struct position *ret_first);
 /* "bronze/_dead_letters/date=…/…" */
 enum err object_key_dead_letters(struct buf *out, int64_t instant_us, const char *journal_uuid,
                                  struct position first) ERR_MUST_USE;

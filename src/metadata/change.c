@@ -1,11 +1,13 @@
 /*
  * Encoded, integers little-endian, text16 and text32 as in journal/record.h:
  *
- *   version u8 (1) | records u64 | payload_bytes u64 | first_us u64 | last_us u64 | topic text16
- *   | quality: 7 x u64 | field_count u32 | fields | sensor_count u32 | sensors: text16 each
- *   | beyond text32 (distinct.h)
+ *   version u8 (2) | first_block u64 | records u64 | payload_bytes u64 | first_us u64 | last_us u64
+ *   | topic text16 | quality: 7 x u64 | field_count u32 | fields | sensor_count u32
+ *   | sensors: text16 each | beyond text32 (distinct.h)
  *   field: name text32 | missing_before u64 | types u8 | nullable u8 | sample_count u8
  *          | samples: text16 each
+ *
+ * Version 1 has no first_block.
  */
 #include "metadata/change.h"
 
@@ -13,7 +15,7 @@
 #include "base/utf8.h"
 #include "journal/record.h"
 
-#define CHANGE_VERSION   1
+#define CHANGE_VERSION   2
 #define CHANGE_BYTES_MAX (64 * MIB)
 
 static const char *const type_names[DATASET_TYPES] = {"null", "boolean", "double", "string",
@@ -149,6 +151,8 @@ enum err change_sensor_add(struct change *change, struct bytes sensor)
     bool is_new;
     sensor = change_text_cut(sensor, LIMIT_SAMPLE_BYTES);
     uint64_t hash = distinct_hash(sensor);
+    if (distinct_has(&change->listed, hash))
+        return ERR_OK;
     if (change->sensor_count >= LIMIT_SENSORS_LISTED)
         return distinct_add(&change->beyond, hash, &is_new);
     if (change->sensor_count == change->sensor_capacity) {
@@ -213,6 +217,8 @@ enum err change_merge(struct change *into, const struct change *from)
         err = change_topic_set(into, from->topic);
     if (err != ERR_OK)
         return err;
+    if (into->first_block == 0 || (from->first_block && from->first_block < into->first_block))
+        into->first_block = from->first_block;
     into->records += from->records;
     into->payload_bytes += from->payload_bytes;
     if (from->first_us != 0 && (into->first_us == 0 || from->first_us < into->first_us))
@@ -221,6 +227,14 @@ enum err change_merge(struct change *into, const struct change *from)
         into->last_us = from->last_us;
     quality_merge(&into->quality, &from->quality);
     return ERR_OK;
+}
+
+uint64_t change_first_block(struct bytes encoded)
+{
+    struct record_reader reader = record_reader_of(encoded);
+    uint8_t version = record_u8(&reader);
+    uint64_t first_block = version > 1 ? record_u64(&reader) : 1;
+    return reader.bad || first_block == 0 ? 1 : first_block;
 }
 
 /* --- encoded ------------------------------------------------------------------------------- */
@@ -254,6 +268,7 @@ void change_encode(const struct change *change, struct buf *out)
                              quality->late,      quality->rescued,      quality->compared,
                              quality->duplicates};
     buf_byte(out, CHANGE_VERSION);
+    buf_u64(out, change->first_block);
     buf_u64(out, change->records);
     buf_u64(out, change->payload_bytes);
     buf_u64(out, (uint64_t)change->first_us);
@@ -318,8 +333,10 @@ enum err change_decode(struct change *change, struct bytes encoded)
     uint64_t *const sums[] = {
         &quality->cells,   &quality->filled_cells, &quality->missing_timestamp, &quality->late,
         &quality->rescued, &quality->compared,     &quality->duplicates};
-    if (record_u8(&reader) != CHANGE_VERSION)
+    uint8_t version = record_u8(&reader);
+    if (version == 0 || version > CHANGE_VERSION)
         return ERR_CORRUPT;
+    change->first_block = version > 1 ? record_u64(&reader) : 1; /* it may begin anywhere */
     change->records = record_u64(&reader);
     change->payload_bytes = record_u64(&reader);
     change->first_us = (int64_t)record_u64(&reader);

@@ -59,6 +59,7 @@ struct change_quality {
 
 struct change {
     struct arena arena;
+    uint64_t first_block; /* of the journal: it says nothing of older ones; 0: it is empty */
     uint64_t records;
     uint64_t payload_bytes;
     int64_t first_us; /* arrivals; 0: none */
@@ -96,6 +97,8 @@ enum err change_merge(struct change *into, const struct change *from) ERR_MUST_U
 void change_encode(const struct change *change, struct buf *out);
 /* Into an empty one. */
 enum err change_decode(struct change *change, struct bytes encoded) ERR_MUST_USE;
+/* Of an encoded one; 1, the first of all, where it does not say. */
+uint64_t change_first_block(struct bytes encoded);
 
 /* As much of the text as fits, and is whole characters. */
 struct bytes change_text_cut(struct bytes text, size_t size_max);

@@ -87,6 +87,12 @@ static enum err registers_begin(struct distinct *distinct)
     return ERR_OK;
 }
 
+bool distinct_has(const struct distinct *distinct, uint64_t hash)
+{
+    hash += hash == 0;
+    return distinct->capacity > 0 && *slot_find(distinct->hashes, distinct->capacity, hash) == hash;
+}
+
 enum err distinct_add(struct distinct *distinct, uint64_t hash, bool *ret_new)
 {
     enum err err = ERR_OK;

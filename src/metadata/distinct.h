@@ -26,6 +26,8 @@ void distinct_fini(struct distinct *distinct);
 void distinct_clear(struct distinct *distinct);
 /* *ret_new: it may not have been there (false: nothing changed). */
 enum err distinct_add(struct distinct *distinct, uint64_t hash, bool *ret_new) ERR_MUST_USE;
+/* False: it is not there, or only the registers could tell. */
+bool distinct_has(const struct distinct *distinct, uint64_t hash);
 enum err distinct_merge(struct distinct *into, const struct distinct *from) ERR_MUST_USE;
 bool distinct_is_empty(const struct distinct *distinct);
 uint64_t distinct_count(const struct distinct *distinct);

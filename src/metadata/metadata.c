@@ -14,13 +14,16 @@
  * Text in the journal: for each segment, through u64 | change text32 (change.h).
  */
 #include "base/alloc.h"
+#include "codec/base64.h"
 #include "journal/record.h"
 #include "metadata/metadata_parts.h"
 
 #include <stdio.h>
+#include <string.h>
 
-#define METADATA_START_NS (5 * NS_PER_S)
-#define METRIC_NAMES_MAX  100 /* of data quality, that have series */
+#define METADATA_START_NS       (5 * NS_PER_S)
+#define METRIC_NAMES_MAX        100 /* of data quality, that have series */
+#define FOOTER_CHANGE_BYTES_MAX (CUT_METADATA_BYTES_MAX / 4)
 
 /* --- segments ------------------------------------------------------------------------------ */
 
@@ -129,45 +132,92 @@ static struct segment *segment_find(struct metadata *metadata, struct bytes id, 
 
 /* --- from the cuts ------------------------------------------------------------------------- */
 
-static enum err change_register(struct metadata *metadata, struct bytes id, uint64_t through,
-                                const struct change *change)
+/* It was not told after all. */
+static void observed_untell(struct observed *observed)
 {
-    struct buf encoded;
+    told_free(observed->told);
+    observed->told = NULL;
+    buf_fini(&observed->change);
+}
+
+/* For the footer: a change that is too long for it, by far too many samples, goes without them. */
+static enum err footer_text(struct change *change, struct bytes encoded, struct buf *text)
+{
+    struct buf brief;
+    buf_init(&brief, FOOTER_CHANGE_BYTES_MAX);
+    if (encoded.size > FOOTER_CHANGE_BYTES_MAX) {
+        for (size_t i = 0; i < change->field_count; i++)
+            change->fields[i].sample_count = 0;
+        change_encode(change, &brief);
+        encoded = buf_bytes(&brief);
+    }
+    enum err err = brief.err == ERR_OK ? base64_append(text, encoded) : brief.err;
+    buf_fini(&brief);
+    return err == ERR_TOO_LARGE ? ERR_OK : err;
+}
+
+static enum err change_describe(struct observed *observed, const struct cut_input *cut,
+                                struct buf *text)
+{
+    struct change change;
+    change_init(&change);
+    buf_init(&observed->change, LIMIT_METADATA_CHANGES_BYTES / 4);
+    enum err err = extract_change(cut, &observed->told, &change);
+    change.first_block = cut->stats.first.block;
+    if (err == ERR_OK && (change.records > 0 || change.payload_bytes > 0)) {
+        change_encode(&change, &observed->change);
+        err = observed->change.err == ERR_TOO_LARGE ? ERR_NO_MEMORY : observed->change.err;
+        if (err == ERR_OK)
+            err = footer_text(&change, buf_bytes(&observed->change), text);
+    }
+    change_fini(&change);
+    return err;
+}
+
+static enum err observer_describe(void *ctx, const struct cut_input *cut, void **state,
+                                  struct buf *text)
+{
+    enum err err = observed_get(ctx, state);
+    if (err != ERR_OK)
+        return err;
+    struct observed *observed = *state;
+    if (observed->is_described)
+        observed_untell(observed);
+    observed->is_described = true;
+    err = change_describe(observed, cut, text);
+    if (err != ERR_OK)
+        observed_untell(observed);
+    return err;
+}
+
+static enum err change_register(struct metadata *metadata, struct bytes id, uint64_t through,
+                                struct bytes change)
+{
     struct segment *segment = NULL;
-    buf_init(&encoded, LIMIT_METADATA_CHANGES_BYTES / 4);
-    change_encode(change, &encoded);
-    enum err err = encoded.err == ERR_TOO_LARGE ? ERR_NO_MEMORY : encoded.err;
-    if (err == ERR_OK)
-        err = segment_new(through, buf_bytes(&encoded), &segment);
+    enum err err = segment_new(through, change, &segment);
     if (err == ERR_OK)
         err = segment_add(metadata, id, segment);
     if (err != ERR_OK)
         segment_free(segment);
-    buf_fini(&encoded);
     return err;
 }
 
 static enum err observer_cut(void *ctx, const struct cut_input *cut, void **state)
 {
-    struct metadata *metadata = ctx;
-    struct change change;
-    enum err err = observed_get(metadata, state);
-    if (err != ERR_OK)
-        return err;
     struct observed *observed = *state;
-    change_init(&change);
-    err = extract_change(cut, &observed->told, &change);
-    if (err == ERR_OK && (change.records > 0 || change.payload_bytes > 0))
-        err = change_register(metadata, cut->dataset_id, cut->stats.block_last, &change);
-    change_fini(&change);
-    if (err != ERR_OK) { /* it was not told after all */
-        told_free(observed->told);
-        observed->told = NULL;
-    }
+    enum err err = ERR_OK;
+    if (observed->change.size > 0)
+        err = change_register(ctx, cut->dataset_id, cut->stats.block_last,
+                              buf_bytes(&observed->change));
+    if (err != ERR_OK)
+        observed_untell(observed);
+    buf_fini(&observed->change);
+    observed->is_described = false;
     return err;
 }
 
-const struct batch_observer_ops metadata_observer = {.cut = observer_cut,
+const struct batch_observer_ops metadata_observer = {.describe = observer_describe,
+                                                     .cut = observer_cut,
                                                      .forget = observer_forget,
                                                      .memory_bytes = observer_memory_bytes,
                                                      .watch = observer_watch};
@@ -282,6 +332,8 @@ enum err metadata_new(const struct metadata_options *options, struct metadata **
     for (size_t i = 0; i < READERS; i++)
         mutex_init(&metadata->readers[i].lock);
     condition_init(&metadata->wake);
+    condition_init(&metadata->recounting.wake);
+    map_init(&metadata->recounting.todo);
     map_init(&metadata->pending);
     snprintf(metadata->trouble, sizeof(metadata->trouble), "not opened yet");
     metadata->made_ns = clock_monotonic_ns(options->clock);
@@ -300,9 +352,13 @@ enum err metadata_new(const struct metadata_options *options, struct metadata **
     return ERR_OK;
 }
 
-enum err metadata_start(struct metadata *metadata)
+enum err metadata_start(struct metadata *metadata, struct store *store)
 {
-    return thread_start(&metadata->thread, "metadata", metadata_run, metadata);
+    metadata->recounting.store = store;
+    enum err err = thread_start(&metadata->thread, "metadata", metadata_run, metadata);
+    if (err == ERR_OK && store)
+        err = thread_start(&metadata->recounting.thread, "recount", recount_run, metadata);
+    return err;
 }
 
 void metadata_stop(struct metadata *metadata, int64_t deadline_ns)
@@ -311,7 +367,9 @@ void metadata_stop(struct metadata *metadata, int64_t deadline_ns)
     metadata->stopping = true;
     metadata->deadline_ns = deadline_ns;
     condition_signal(&metadata->wake);
+    condition_signal(&metadata->recounting.wake);
     mutex_unlock(&metadata->lock);
+    thread_join(&metadata->recounting.thread);
     thread_join(&metadata->thread);
 }
 
@@ -334,6 +392,8 @@ void metadata_free(struct metadata *metadata)
     metrics_cap_free(metadata->ids);
     metrics_cap_free(metadata->names);
     condition_fini(&metadata->wake);
+    condition_fini(&metadata->recounting.wake);
+    recount_todo_clear(&metadata->recounting.todo);
     for (size_t i = 0; i < READERS; i++) {
         database_close(metadata->readers[i].database);
         mutex_fini(&metadata->readers[i].lock);
@@ -356,7 +416,6 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
 {
     *ret_state = (struct metadata_state){0};
     mutex_lock(&metadata->lock);
-    ret_state->good = !metadata->trouble[0] && !metadata->set_aside[0];
     ret_state->starting =
         !metadata->tried &&
         clock_monotonic_ns(metadata->options.clock) - metadata->made_ns < METADATA_START_NS;
@@ -369,5 +428,9 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
                  ret_state->waiting == 1 ? " wait" : "s wait");
     else
         snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->set_aside);
+    size_t size = strlen(ret_state->text);
+    recount_tell(metadata, size > 0 ? "; " : "", ret_state->text + size,
+                 sizeof(ret_state->text) - size);
+    ret_state->good = !ret_state->text[0];
     mutex_unlock(&metadata->lock);
 }

@@ -9,7 +9,8 @@
  * metadata_new takes over what the journal kept of an earlier run, so it stands between
  * journal_open and journal_start; metadata_stop before journal_stop and after the last LANDED,
  * metadata_free after journal_stop. A database that cannot be opened, is locked, full or read-only
- * is tried again for as long as it takes; one that is damaged is set aside and made anew.
+ * is tried again for as long as it takes; one that is damaged is set aside and made anew. What a
+ * new one lacks is counted anew from the lake, in the background.
  */
 #include "base/metrics.h"
 #include "journal/journal.h"
@@ -31,7 +32,9 @@ struct metadata_options {
 
 enum err metadata_new(const struct metadata_options *options,
                       struct metadata **ret_metadata) ERR_MUST_USE;
-enum err metadata_start(struct metadata *metadata) ERR_MUST_USE;
+/* store: the lake, from which a database that was lost is counted anew; NULL: it begins at zero.
+ * Its calls must be cut off, by its cancel, before metadata_stop. */
+enum err metadata_start(struct metadata *metadata, struct store *store) ERR_MUST_USE;
 /* Writes what has landed, as far as that goes until deadline_ns (monotonic) and without a failure,
  * and ends the thread; the journal keeps the rest. */
 void metadata_stop(struct metadata *metadata, int64_t deadline_ns);

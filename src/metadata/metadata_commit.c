@@ -49,9 +49,25 @@ static struct segment *landed_first(const struct pending *pending)
     return at && at->state == SEGMENT_LANDED ? at : NULL;
 }
 
+/* What waits for the dataset to be counted anew, as few segments as may be. */
+static void held_merge(struct segment *first)
+{
+    while (first && first->state == SEGMENT_LANDED && first->unsure)
+        first = first->next;
+    const struct segment *end = first;
+    while (end && end->state == SEGMENT_LANDED && !end->unsure)
+        end = end->next;
+    if (first && first != end && first->next != end)
+        (void)!segments_merge(first, end); /* without memory they stay apart */
+}
+
 static bool job_take(struct round *round, const struct map_entry *entry)
 {
     struct segment *first = landed_first(entry->value);
+    if (first && recount_holds(round->metadata, bytes_from(entry->key, entry->key_size))) {
+        held_merge(first);
+        return false;
+    }
     struct job *job = &round->jobs[round->job_count];
     uint8_t *id = first ? mem_dup(entry->key, entry->key_size) : NULL;
     if (!id)
@@ -236,7 +252,7 @@ static enum err salvage(struct metadata *metadata, struct diag *diag)
     mutex_lock(&metadata->lock);
     snprintf(metadata->set_aside, sizeof(metadata->set_aside),
              "the database was damaged and is kept as %.220s; the metadata of %lld datasets could "
-             "be taken over, the counts of others begin anew",
+             "be taken over, others are counted anew from the lake",
              metadata->damaged, (long long)datasets);
     mutex_unlock(&metadata->lock);
     metadata->damaged[0] = 0;
@@ -276,6 +292,8 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
         err = metadata_table_prepare(metadata->writer, diag);
     if (err == ERR_OK)
         err = salvage(metadata, diag);
+    if (err == ERR_OK)
+        err = recount_begin(metadata, diag);
     if (err == ERR_OK)
         err = quality_load(metadata, metadata->writer, diag);
     if (err != ERR_OK) { /* all of it again: it has no tables yet, or not what was salvaged */
@@ -414,11 +432,20 @@ static bool is_stopping(struct metadata *metadata)
     return stopping;
 }
 
-/* *ret_more: there is more to commit now. */
+/* *ret_more: there is more to commit now. Datasets that are counted anew come one by one, faster
+ * than all that waits is worth to be looked through. */
 static enum err work(struct metadata *metadata, bool *ret_more, struct diag *diag)
 {
     size_t count = 0;
+    bool counted = false;
     enum err err = writer_open(metadata, diag);
+    if (err == ERR_OK)
+        err = recount_commit(metadata, &counted, diag);
+    int64_t now_ns = clock_monotonic_ns(metadata->options.clock);
+    if (err == ERR_OK && counted && !is_stopping(metadata) &&
+        now_ns - metadata->committed_ns < COMMIT_WAIT_NS)
+        return ERR_OK;
+    metadata->committed_ns = now_ns;
     if (err == ERR_OK)
         err = round_commit(metadata, &count, diag);
     *ret_more = err == ERR_OK && count == COMMIT_DATASETS_MAX;

@@ -32,6 +32,7 @@ void observer_forget(void *state)
     if (observed->open)
         observed_unwatch(observed);
     told_free(observed->told);
+    buf_fini(&observed->change);
     mem_free(observed);
 }
 
@@ -86,15 +87,12 @@ enum err observer_watch(void *ctx, struct bytes id, struct bytes topic,
     mutex_lock(&metadata->open_lock);
     bool done = own_id && own_topic && open_room(metadata);
     if (done) {
-        *observed = (struct observed){.told = observed->told,
-                                      .generation = observed->generation,
-                                      .metadata = metadata,
-                                      .open = open,
-                                      .place = metadata->open_count,
-                                      .id = own_id,
-                                      .id_size = id.size,
-                                      .topic = own_topic,
-                                      .topic_size = topic.size};
+        observed->open = open;
+        observed->place = metadata->open_count;
+        observed->id = own_id;
+        observed->id_size = id.size;
+        observed->topic = own_topic;
+        observed->topic_size = topic.size;
         metadata->open_batches[metadata->open_count++] = observed;
     }
     mutex_unlock(&metadata->open_lock);

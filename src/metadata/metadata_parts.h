@@ -1,5 +1,6 @@
 #pragma once
-/* What the metadata's files share. Locks: `lock` guards what is named under it and is held for some
+/*
+ * What the metadata's files share. Locks: `lock` guards what is named under it and is held for some
  * lines; a reader's lock keeps its handle from being closed under a query; `open_lock` guards the
  * list of the batches that are open. Lock order: readers in their order, lock. The journal's locks
  * are taken inside `lock`, never the other way round: the journal holds none while it calls back.
@@ -9,6 +10,7 @@
 #include "metadata/change.h"
 #include "metadata/extract.h"
 #include "metadata/metadata.h"
+#include "metadata/metadata_recount.h"
 #include "metadata/metadata_table.h"
 #include "os/thread.h"
 
@@ -47,6 +49,8 @@ struct open_counts {
 struct observed {
     struct told *told;
     uint64_t generation;
+    struct buf change; /* encoded, of a cut that is described and not yet made */
+    bool is_described;
     struct metadata *metadata;
     const struct batch_open *open; /* NULL: not among the open ones yet */
     size_t place;                  /* among them */
@@ -72,6 +76,7 @@ struct reader {
 
 struct metadata {
     struct metadata_options options;
+    struct recounting recounting;
     char *url;
     struct thread thread;
 
@@ -95,6 +100,7 @@ struct metadata {
     struct database *writer;
     char damaged[4200]; /* a database that was set aside and not read again yet; or empty */
     int64_t retry_ns;
+    int64_t committed_ns;
     int64_t measured_ns;
     int64_t freshened_ns;
     int64_t expired_ns;

@@ -65,6 +65,10 @@ static const char *const steps[] = {
     " last_us INTEGER NOT NULL);"
     "CREATE INDEX IF NOT EXISTS idx_dataset_quality_measured ON dataset_quality (measured_us);"
     "CREATE INDEX IF NOT EXISTS idx_data_quality_time ON data_quality (measurement_time)",
+    /* Journals of which nothing that lies in the lake is missing here; in a database that is new
+     * there is none. */
+    "CREATE TABLE IF NOT EXISTS metadata_recounts (journal TEXT PRIMARY KEY);"
+    "INSERT INTO metadata_recounts (journal) SELECT DISTINCT journal FROM metadata_progress",
 };
 
 static const struct migrations migrations_metadata = {
@@ -117,6 +121,27 @@ static enum err progress_set(struct database_transaction *transaction, const cha
         "INSERT INTO metadata_progress (journal, ingestion_id, position) VALUES ($1, $2, $3) "
         "ON CONFLICT (journal, ingestion_id) DO UPDATE SET position = excluded.position",
         values, 3, NULL, NULL, NULL, diag);
+}
+
+enum err metadata_table_is_recounted(struct database *database, const char *journal, bool *ret_is,
+                                     struct diag *diag)
+{
+    struct database_value key = database_text(bytes_from_text(journal));
+    int64_t found = 0;
+    enum err err = database_query(database, "SELECT 1 FROM metadata_recounts WHERE journal = $1",
+                                  &key, 1, on_integer, &found, NULL, diag);
+    *ret_is = found != 0;
+    return err;
+}
+
+enum err metadata_table_set_recounted(struct database *database, const char *journal,
+                                      struct diag *diag)
+{
+    struct database_value key = database_text(bytes_from_text(journal));
+    return database_query(database,
+                          "INSERT INTO metadata_recounts (journal) VALUES ($1) "
+                          "ON CONFLICT (journal) DO NOTHING",
+                          &key, 1, NULL, NULL, NULL, diag);
 }
 
 /* --- the row ------------------------------------------------------------------------------- */

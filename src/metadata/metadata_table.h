@@ -21,6 +21,12 @@ enum err metadata_table_check(struct database *database, struct diag *diag) ERR_
 enum err metadata_table_progress(struct database_transaction *transaction, const char *journal,
                                  struct bytes dataset_id, uint64_t *ret_through,
                                  struct diag *diag) ERR_MUST_USE;
+/* Whether all that the journal's cuts left in the lake is in the database, or on its way there; and
+ * that it is now. */
+enum err metadata_table_is_recounted(struct database *database, const char *journal, bool *ret_is,
+                                     struct diag *diag) ERR_MUST_USE;
+enum err metadata_table_set_recounted(struct database *database, const char *journal,
+                                      struct diag *diag) ERR_MUST_USE;
 /* Adds the change and moves the progress: in one transaction, once or not at all. */
 enum err metadata_table_apply(struct database_transaction *transaction, const char *journal,
                               struct bytes dataset_id, const struct change *change,

@@ -239,14 +239,12 @@ def damage(path, *names):
     (False, ("data_quality", "dataset_quality", "sqlite_autoindex_dataset_metadata_1")),
     (True, ("dataset_metadata",)), (True, ("metadata_progress",))])
 def test_damaged_in_the_middle(make_service, lost, names):
-    """What can still be read is taken over; counts that cannot be read begin anew, once."""
+    """What can still be read is taken over; what cannot be read is counted from the lake."""
     fed = Fed(make_service)
     fed.feed()
     fed.check()
     fed.service.stop()
     damage(fed.service.folder / "metadata.db", *names)
-    if lost:
-        fed.model = Model()
     fed.start()
     fed.feed()
     told = wait_until(lambda: "taken over" in metadata_health(fed.api) and
@@ -254,11 +252,7 @@ def test_damaged_in_the_middle(make_service, lost, names):
     wait_counted(fed.api, fed.ident, fed.model)
     assert f"of {0 if lost else 1} datasets could be taken over" in told
     assert len(list(fed.service.folder.glob("metadata.db.damaged-*"))) >= 1
-    found = dataset(fed.api, fed.ident)
-    assert found["record_count"] == fed.model.records
-    assert set(found["unique_sensor_ids"]) == fed.model.sensors
-    if not lost:
-        check(fed.api, fed.ident, fed.model)
+    check(fed.api, fed.ident, fed.model)
     fed.service.stop()
     assert len(fed.service.rows()) == 40
 

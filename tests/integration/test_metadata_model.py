@@ -33,10 +33,11 @@ NOT_PAYLOAD = {"_event_time", "_ingested_at", "_rescued_data", *OWN}
 class Run:
     """The service, and the processes that send to it."""
 
-    def __init__(self, make_service):
+    def __init__(self, make_service, records=RECORDS, datasets=DATASETS, batch=BATCH):
+        self.records, self.datasets = records, datasets
         self.service = make_service(
             free_port(), sources=[{"name": f"model {n}", "type_name": "http_push", "config": {}}
-                                  for n in range(DATASETS)],
+                                  for n in range(datasets)],
             environment={"FLUSH_INTERVAL_SECONDS": FLUSH_S, "METADATA_QUALITY_SECONDS": "86400"})
         self.api = Api(self.service)
         self.api.wait_ready()
@@ -45,16 +46,16 @@ class Run:
         self.sent, self.go, self.results = context.Value("q"), context.Event(), context.Queue()
         self.senders = []
         for sender in range(SENDERS):
-            paths = {n: f"/api/ingest/{self.idents[n]}" for n in range(sender, DATASETS, SENDERS)}
+            paths = {n: f"/api/ingest/{self.idents[n]}" for n in range(sender, datasets, SENDERS)}
             self.senders.append(context.Process(daemon=True, target=run_sender, args=(
-                self.service.port, paths, RECORDS // DATASETS, BATCH, self.sent, self.go,
+                self.service.port, paths, records // datasets, batch, self.sent, self.go,
                 self.results)))
             self.senders[-1].start()
 
     def find_idents(self):
         found = {s["name"]: s["ingestion_id"]
                  for s in self.api.json("GET", "/api/data-sources")["data"]}
-        return len(found) == DATASETS and [found[f"model {n}"] for n in range(DATASETS)]
+        return len(found) == self.datasets and [found[f"model {n}"] for n in range(self.datasets)]
 
     def wait_sent(self, count):
         def enough():

@@ -1,0 +1,177 @@
+"""A metadata database that is lost, again and again and in every way, while datasets with evolving
+schemas are sent and the service is killed, also while it recounts: what it says in the end is what
+the model counted (metadata_model.py), as if nothing had been lost.
+
+INGESTOR_METADATA_RECOUNT=1000000x100x40 says how many records, datasets and losses."""
+
+import json
+import os
+import random
+import sqlite3
+import time
+
+import pytest
+from conftest import free_port, wait_until
+from test_data_sources_api import Api, push_source
+from test_metadata import Model, check, data, metadata_health, reading, settings, wait_counted
+from test_metadata_model import Run, check_dataset, read_counts, verify
+
+RECORDS, DATASETS, LOSSES = map(int, os.environ.get("INGESTOR_METADATA_RECOUNT",
+                                                    "12000x12x8").split("x"))
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def files(service):
+    return [service.folder / f"metadata.db{end}" for end in ("", "-wal", "-shm")]
+
+
+def deleted(service):
+    for file in files(service):
+        file.unlink(missing_ok=True)
+
+
+def garbage(service):
+    deleted(service)
+    files(service)[0].write_bytes(os.urandom(50000))
+
+
+def cut_short(service):
+    """What lies behind its first pages is gone."""
+    with sqlite3.connect(files(service)[0], isolation_level=None) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    os.truncate(files(service)[0], max(4096, files(service)[0].stat().st_size // 3 // 4096 * 4096))
+
+
+def rows_lost(service):
+    """Of some datasets, with their progress: as salvage leaves it, and no note that all is there."""
+    with sqlite3.connect(files(service)[0], isolation_level=None) as database:
+        database.execute("DELETE FROM metadata_recounts")
+        for table in ("schema_evolution", "dataset_sensors", "dataset_quality",
+                      "metadata_progress", "dataset_metadata"):
+            database.execute(f"DELETE FROM {table} WHERE ingestion_id IN (SELECT ingestion_id "
+                             "FROM dataset_metadata ORDER BY ingestion_id LIMIT 5)")
+    database.close()
+
+
+LOST = [deleted, garbage, cut_short, rows_lost]
+
+
+@pytest.fixture
+def run(make_service):
+    made = Run(make_service, RECORDS, DATASETS, 40)
+    yield made
+    made.end()
+
+
+def recounted(api):
+    return "recount" not in metadata_health(api)
+
+
+def lose(run, how, chance):
+    """Killed, also in the middle of the recount, or deleted while it runs."""
+    if how is None:
+        deleted(run.service)
+        return
+    run.service.kill()
+    how(run.service)
+    for _ in range(chance.randrange(3)):
+        run.service.start()
+        time.sleep(chance.random() * 0.7)
+        run.service.kill()
+    run.start_again(lambda: None)
+
+
+def test_a_lost_database_is_the_models(run):
+    chance = random.Random(LOSSES)
+    wait_until(lambda: len(data(run.api, "datasets")["datasets"]) == DATASETS, "a cut of each first record")
+    run.go.set()
+    for loss in range(LOSSES):
+        run.wait_sent(RECORDS * (loss + chance.uniform(0.5, 1)) / LOSSES)
+        lose(run, [*LOST, None][loss % 5], chance)
+    run.wait_sent(RECORDS)
+    models, _ = run.models()
+    wait_until(lambda: recounted(run.api), lambda: metadata_health(run.api))
+    deleted(run.service)
+    run.start_again(run.service.stop)
+    wait_until(lambda: recounted(run.api) and len(data(run.api, "datasets")["datasets"]) == DATASETS
+               and all(d["record_count"] >= models[d["ingestion_id"]].records
+                       for d in data(run.api, "datasets")["datasets"]), "the counts")
+    found, lake = run.metadata(), read_counts(run.service)
+    assert set(found) == set(models) == set(lake)
+    for ident, model in models.items():
+        check_dataset(found[ident], model, lake[ident])
+    run.service.stop()
+    verify(run.service)
+
+
+class Fed:
+    """A service with one push source, and the model of what it got."""
+
+    def __init__(self, make_service, **environment):
+        self.api = Api(make_service(free_port(), environment=settings(**environment)))
+        self.service = self.api.service
+        self.api.wait_ready()
+        self.source, self.path = push_source(self.api)
+        self.ident, self.model, self.rng = self.source["ingestion_id"], Model(), random.Random(3)
+
+    def feed(self, count):
+        records = [reading(self.rng, self.model.records + i) for i in range(count)]
+        for record in records:
+            self.model.add(record)
+        self.api.json("POST", self.path, "\n".join(map(json.dumps, records)), 202, NDJSON)
+
+    def start(self):
+        self.service.start()
+        self.api.wait_ready()
+        wait_until(lambda: self.api.status(self.source["id"]) == "active", "the source to run")
+
+    def check(self):
+        wait_counted(self.api, self.ident, self.model)
+        check(self.api, self.ident, self.model)
+
+
+def test_the_lake_is_away(make_service, tmp_path):
+    """Then health says what it waits for, ingestion goes on, and what came since waits too."""
+    lake = tmp_path / "lake"
+    fed = Fed(make_service, OBJECT_STORE_URL=f"file://{lake}")
+    for _ in range(3):
+        fed.feed(50)
+        fed.check()
+    fed.service.kill()
+    deleted(fed.service)
+    lake.rename(tmp_path / "away")
+    lake.write_text("no folder")
+    fed.start()
+    wait_until(lambda: "recounting from the lake" in metadata_health(fed.api),
+               lambda: metadata_health(fed.api))
+    fed.feed(50)
+    time.sleep(2)
+    assert fed.api.call("GET", f"/api/metadata/datasets/{fed.ident}")[0] == 404
+    fed.service.kill()
+    fed.start()
+    lake.unlink()
+    (tmp_path / "away").rename(lake)
+    fed.feed(50)
+    fed.check()
+    wait_until(lambda: metadata_health(fed.api) == "healthy", lambda: metadata_health(fed.api))
+
+
+def test_a_new_database_of_a_new_journal(make_service):
+    """Has nothing to look for in a lake that holds others' files, and those of the Python service."""
+    fed = Fed(make_service)
+    fed.feed(20)
+    fed.check()
+    fed.service.stop()
+    deleted(fed.service)
+    (fed.service.folder / "journal").rename(fed.service.folder / "another's")
+    fed.model = Model()
+    fed.start()
+    assert recounted(fed.api)
+    fed.feed(20)
+    fed.check()
+    fed.service.kill()
+    deleted(fed.service)
+    fed.start()
+    fed.feed(20)
+    fed.check()
