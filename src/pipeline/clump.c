@@ -87,40 +87,55 @@ struct clump *clump_new(const struct block *block, uint32_t route_index, uint32_
     struct clump *clump = count > 0 ? mem_alloc(size) : NULL;
     if (!clump)
         return NULL;
-    *clump = (struct clump){
-        .references = 1, .block = block, .route_index = route_index, .size_bytes = size};
+    *clump = (struct clump){.references = 1,
+                            .block = block,
+                            .route_index = route_index,
+                            .size_bytes = size,
+                            .block_number = block->number};
     if (route->message_count > rows_max)
         clump->skipped = route->message_count - rows_max;
     records_copy(block, index, clump->records, &clump->count);
     return clump;
 }
 
-enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),
-                    void *ctx)
+enum err clump_places_add(const struct clump *clump, struct buf *places)
 {
-    enum err err = ERR_OK;
-    const uint8_t *record = clump_record_first(clump);
-    for (uint32_t i = 0; i < clump->count && err == ERR_OK; i++) {
-        struct message_view message;
-        message_record_get(record, &message);
-        err = row_render(&clump->route->view, &message, on_row, ctx);
-        record = clump_record_after(record);
+    struct clump_place place = {clump_record_first(clump), clump};
+    for (uint32_t i = 0; i < clump->count; i++) {
+        buf_append(places, &place, sizeof(place));
+        place.record = clump_record_after(place.record);
     }
-    return err;
+    return places->err;
 }
 
-/* A message of clumps that came together. */
-struct place {
-    const uint8_t *record;
-    const struct clump *clump;
-};
+static int place_compare(const void *left, const void *right)
+{
+    uint32_t a = clump_record_index(((const struct clump_place *)left)->record);
+    uint32_t b = clump_record_index(((const struct clump_place *)right)->record);
+    return (a > b) - (a < b);
+}
+
+void clump_places_order(struct buf *places)
+{
+    size_t count = places->size / sizeof(struct clump_place);
+    if (count > 1 && places->err == ERR_OK)
+        qsort(places->data, count, sizeof(struct clump_place), place_compare);
+}
+
+enum err clump_place_rows(const struct clump_place *place,
+                          enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
+{
+    struct message_view message;
+    message_record_get(place->record, &message);
+    return row_render(&place->clump->route->view, &message, on_row, ctx);
+}
 
 /* Rows rendered from the newest message backwards, so that no more are rendered than are asked for;
  * within a message they stand in order. */
 struct rendering {
     struct buf text;
     struct buf rows;    /* struct row_place each */
-    struct buf records; /* of the clumps at hand: struct place each */
+    struct buf records; /* of the clumps at hand: struct clump_place each */
     size_t row_count;
     size_t message_count;
 };
@@ -143,28 +158,16 @@ static enum err rendering_row(void *ctx, struct bytes json)
     return err;
 }
 
-static int place_compare(const void *left, const void *right)
-{
-    uint32_t a = clump_record_index(((const struct place *)left)->record);
-    uint32_t b = clump_record_index(((const struct place *)right)->record);
-    return (a > b) - (a < b);
-}
-
 /* The messages of clumps that came together, in the order of the block. */
 static enum err places_find(struct rendering *rendering, struct clump *const *clumps, size_t count)
 {
+    enum err err = ERR_OK;
     buf_clear(&rendering->records);
-    for (size_t c = 0; c < count; c++) {
-        struct place place = {clump_record_first(clumps[c]), clumps[c]};
-        for (uint32_t i = 0; i < clumps[c]->count; i++) {
-            buf_append(&rendering->records, &place, sizeof(place));
-            place.record = clump_record_after(place.record);
-        }
-    }
-    if (count > 1 && rendering->records.err == ERR_OK)
-        qsort(rendering->records.data, rendering->records.size / sizeof(struct place),
-              sizeof(struct place), place_compare);
-    return rendering->records.err;
+    for (size_t c = 0; c < count && err == ERR_OK; c++)
+        err = clump_places_add(clumps[c], &rendering->records);
+    if (count > 1)
+        clump_places_order(&rendering->records);
+    return err;
 }
 
 /* *ret_full: no older rows are wanted, or fit. */
@@ -172,17 +175,15 @@ static enum err rendering_clumps(struct rendering *rendering, struct clump *cons
                                  size_t count, size_t row_limit, bool *ret_full)
 {
     enum err err = places_find(rendering, clumps, count);
-    const struct place *places = (const void *)rendering->records.data;
+    const struct clump_place *places = (const void *)rendering->records.data;
     *ret_full = false;
     for (size_t m = rendering->records.size / sizeof(*places);
          m-- > 0 && err == ERR_OK && !*ret_full;) {
-        struct message_view message;
         if (rendering->row_count >= row_limit) {
             *ret_full = true;
             break;
         }
-        message_record_get(places[m].record, &message);
-        err = row_render(&places[m].clump->route->view, &message, rendering_row, rendering);
+        err = clump_place_rows(&places[m], rendering_row, rendering);
         if (err == ERR_TOO_LARGE && rendering->row_count > 0) {
             *ret_full = true; /* the older ones are missing from view */
             err = ERR_OK;

@@ -20,6 +20,7 @@ struct clump {
     _Atomic uint32_t references;
     struct clump *younger;
     struct clump *gathered; /* the next of its gathering (recent.h) */
+    uint64_t block_number;
     struct route_copy *route;
     const struct block *block; /* until it has its route and its place */
     uint32_t route_index;
@@ -55,9 +56,19 @@ static inline uint32_t clump_record_index(const uint8_t *record)
     return load_u32(record - CLUMP_INDEX_BYTES);
 }
 
-/* Its rows, oldest first. */
-enum err clump_rows(const struct clump *clump, enum err (*on_row)(void *ctx, struct bytes json),
-                    void *ctx) ERR_MUST_USE;
+/* A message of clumps that are to be read together. */
+struct clump_place {
+    const uint8_t *record;
+    const struct clump *clump;
+};
+struct buf;
+/* Appends the clump's messages: struct clump_place each. */
+enum err clump_places_add(const struct clump *clump, struct buf *places) ERR_MUST_USE;
+/* In the order in which they stood in their block, the same for all. */
+void clump_places_order(struct buf *places);
+/* The rows of that message. */
+enum err clump_place_rows(const struct clump_place *place,
+                          enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;
 /* The newest row_limit rows of all, oldest first; the clumps stand oldest first, and the messages
  * of those that came together are put in the order in which they arrived. What would make the
  * answer longer than LIMIT_RECENT_ANSWER_BYTES is left away, the oldest first. */

@@ -51,8 +51,8 @@ struct recent {
 
     _Atomic bool subscribed; /* a hint, so that nobody locks when nobody listens */
     struct mutex subscriber_lock;
-    void (*on_clump)(void *ctx, struct clump *clump);
-    void *on_clump_ctx;
+    void (*on_clumps)(void *ctx, struct clump *const *clumps, size_t count);
+    void *on_clumps_ctx;
 };
 
 enum err recent_new(uint32_t rows_max, uint32_t ttl_seconds, const struct clock *clock,
@@ -220,22 +220,68 @@ static void clump_link(struct recent *recent, struct dataset *dataset, struct cl
     bytes_limit(recent, dropped);
 }
 
-static void publish(struct recent *recent, struct clump *clump)
+static void publish(struct recent *recent, struct clump *const *clumps, size_t count)
 {
     mutex_lock(&recent->subscriber_lock);
-    if (recent->on_clump)
-        recent->on_clump(recent->on_clump_ctx, clump);
+    if (recent->on_clumps)
+        recent->on_clumps(recent->on_clumps_ctx, clumps, count);
     mutex_unlock(&recent->subscriber_lock);
 }
 
-void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct clump *clump),
+void recent_subscribe(struct recent *recent,
+                      void (*on_clumps)(void *ctx, struct clump *const *clumps, size_t count),
                       void *ctx)
 {
     mutex_lock(&recent->subscriber_lock);
-    recent->on_clump = on_clump;
-    recent->on_clump_ctx = ctx;
-    atomic_store(&recent->subscribed, on_clump != NULL);
+    recent->on_clumps = on_clumps;
+    recent->on_clumps_ctx = ctx;
+    atomic_store(&recent->subscribed, on_clumps != NULL);
     mutex_unlock(&recent->subscriber_lock);
+}
+
+static int block_compare(const void *left, const void *right)
+{
+    uint64_t a = (*(struct clump *const *)left)->block_number;
+    uint64_t b = (*(struct clump *const *)right)->block_number;
+    return (a > b) - (a < b);
+}
+
+/* Block after block: a subscriber puts the messages of each in their order. */
+static void publish_blocks(struct recent *recent, struct clump **clumps, size_t count)
+{
+    qsort(clumps, count, sizeof(struct clump *), block_compare);
+    for (size_t begin = 0, end; begin < count; begin = end) {
+        for (end = begin + 1; end < count; end++)
+            if (clumps[end]->block_number != clumps[begin]->block_number)
+                break;
+        publish(recent, clumps + begin, end - begin);
+    }
+}
+
+void recent_publish(struct recent *recent, struct recent_gathering *gathering)
+{
+    struct clump *placed = gathering->placed;
+    size_t count = 0;
+    if (!placed)
+        return;
+    gathering->placed = NULL;
+    for (struct clump *clump = placed; clump; clump = clump->gathered)
+        count++;
+    struct clump **clumps = mem_alloc(count * sizeof(struct clump *));
+    size_t i = 0;
+    for (struct clump *clump = placed; clump; clump = clump->gathered) {
+        if (clumps)
+            clumps[i++] = clump;
+        else
+            publish(recent, &clump, 1); /* rather in a wrong order than not at all */
+    }
+    if (clumps)
+        publish_blocks(recent, clumps, count);
+    mem_free(clumps);
+    for (struct clump *next; placed; placed = next) {
+        next = placed->gathered;
+        clump_unref(placed);
+    }
 }
 
 /* The route of the dataset's youngest clump if it says the same, referenced; else NULL. */
@@ -314,7 +360,7 @@ void recent_place(struct recent *recent, struct recent_gathering *gathering)
 {
     struct clump *first = gathering->first;
     struct clump *dropped = NULL;
-    *gathering = (struct recent_gathering){0};
+    gathering->first = gathering->last = NULL;
     if (!first)
         return;
     bool publishing = atomic_load_explicit(&recent->subscribed, memory_order_relaxed);
@@ -325,9 +371,12 @@ void recent_place(struct recent *recent, struct recent_gathering *gathering)
     mutex_unlock(&recent->lock);
     for (struct clump *clump = publishing ? first : NULL, *next; clump; clump = next) {
         next = clump->gathered;
-        if (clump->route)
-            publish(recent, clump);
-        clump_unref(clump);
+        if (clump->route) {
+            clump->gathered = gathering->placed;
+            gathering->placed = clump;
+        } else {
+            clump_unref(clump);
+        }
     }
     clumps_unref(dropped);
 }
@@ -337,6 +386,7 @@ void recent_add(struct recent *recent, const struct block *block, uint32_t route
     struct recent_gathering gathering = {0};
     recent_gather(recent, &gathering, block, route_index);
     recent_place(recent, &gathering);
+    recent_publish(recent, &gathering);
 }
 
 void recent_limit(struct recent *recent, uint64_t size_max_bytes)

@@ -25,15 +25,18 @@ void recent_limit(struct recent *recent, uint64_t size_max_bytes);
  * rows are missing from view, nothing else happens. */
 void recent_add(struct recent *recent, const struct block *block, uint32_t route_index);
 /* The same for many, with one lock for all of them: what is gathered (by one thread) is there for
- * readers once it is placed; the blocks must stay until then. A gathering begins as {0}, and is
- * so again when placed. */
+ * readers once it is placed; the blocks must stay until then. If there is a subscriber, what was
+ * placed waits for recent_publish, which gives it in the order of the blocks. A gathering begins as
+ * {0}, and is so again when placed and published. */
 struct recent_gathering {
     struct clump *first;
     struct clump *last;
+    struct clump *placed; /* referenced, youngest first */
 };
 void recent_gather(struct recent *recent, struct recent_gathering *gathering,
                    const struct block *block, uint32_t route_index);
 void recent_place(struct recent *recent, struct recent_gathering *gathering);
+void recent_publish(struct recent *recent, struct recent_gathering *gathering);
 
 void recent_resize(struct recent *recent, uint32_t rows_max);
 /* Drops datasets older than the TTL. Called every second or so. */
@@ -46,10 +49,11 @@ enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, st
 enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
                      enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;
 
-/* At most one subscriber: on_clump (clump.h) is called by the threads that add, after each
- * addition, and must not block; it refs what it keeps. NULL ends it: no call comes after the
+/* At most one subscriber: on_clumps (clump.h) is called by the threads that publish, with what one
+ * block brought, and must not block; it refs what it keeps. NULL ends it: no call comes after the
  * return. */
-void recent_subscribe(struct recent *recent, void (*on_clump)(void *ctx, struct clump *clump),
+void recent_subscribe(struct recent *recent,
+                      void (*on_clumps)(void *ctx, struct clump *const *clumps, size_t count),
                       void *ctx);
 
 struct recent_stats {

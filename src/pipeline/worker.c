@@ -298,6 +298,12 @@ static bool is_stopping(struct worker *worker)
     return stopping;
 }
 
+static void publish(struct worker *worker)
+{
+    if (worker->options.recent)
+        recent_publish(worker->options.recent, &worker->gathering);
+}
+
 /* Sources were told to stop long before, at what all batches of all workers may hold. */
 static bool is_stuck(struct worker *worker)
 {
@@ -323,6 +329,7 @@ static void wait_for_room(struct worker *worker)
             return;
         datasets_cut_due(&worker->datasets, &due_ns);
         stats_publish(worker, now_ns(worker));
+        publish(worker); /* it may last */
         int64_t wait_ns = full && pace_ns < due_ns ? pace_ns : due_ns;
         if (wait_ns > 0)
             pause_for(worker, wait_ns < WORKER_RETRY_NS ? wait_ns : WORKER_RETRY_NS);
@@ -341,6 +348,7 @@ static void group_work(struct worker *worker, struct shipment *const *group)
         }
         begin = end;
     }
+    publish(worker);
     memory_tell(worker);
     if (worker->datasets.postponed == 0)
         worker->datasets.postponed_reason[0] = '\0';
