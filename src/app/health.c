@@ -5,6 +5,7 @@
 #include "app/service_parts.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "os/clock.h"
 
 #include <stdarg.h>
@@ -34,12 +35,58 @@ static void degrade(struct api_health *health, enum api_status status, char text
     va_end(arguments);
 }
 
+#define SOURCES_NAMED_MAX  3
+#define SOURCES_TEXT_BYTES 540 /* for all that are named */
+
+/* Those of one kind: the first few by name, of the others how many. */
+struct sources_named {
+    uint32_t count;
+    struct {
+        char name[64];
+        char why[SOURCES_TEXT_BYTES];
+    } first[SOURCES_NAMED_MAX];
+};
+
 struct sources_seen {
     struct api_health *health;
     uint32_t count;
-    uint32_t failed;
-    char why[API_TEXT_BYTES];
+    struct sources_named failed;
+    struct sources_named warned;
 };
+
+static void text_cut(char *text, size_t size, const char *from, size_t size_max)
+{
+    struct bytes whole = bytes_from_text(from);
+    snprintf(text, size, "%.*s", (int)utf8_cut(whole, size_max < size ? size_max : size - 1), from);
+}
+
+static void named_add(struct sources_named *named, const char *name, const char *why)
+{
+    uint32_t i = named->count++;
+    if (i >= SOURCES_NAMED_MAX)
+        return;
+    text_cut(named->first[i].name, sizeof(named->first[i].name), name, 60);
+    text_cut(named->first[i].why, sizeof(named->first[i].why), why, SOURCES_TEXT_BYTES);
+}
+
+/* One has all the room; of several each has its part. */
+static void named_tell(const struct sources_named *named, char text[API_TEXT_BYTES])
+{
+    uint32_t shown = named->count < SOURCES_NAMED_MAX ? named->count : SOURCES_NAMED_MAX;
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < shown; i++) {
+        char why[SOURCES_TEXT_BYTES];
+        size_t room = SOURCES_TEXT_BYTES / shown - strlen(named->first[i].name) - 8;
+        bool is_cut = strlen(named->first[i].why) > room;
+        text_cut(why, sizeof(why), named->first[i].why, room);
+        int length = snprintf(text + used, API_TEXT_BYTES - used, "%s%s: %s%s", i > 0 ? "; " : "",
+                              named->first[i].name, why, is_cut ? "..." : "");
+        used += length > 0 ? (size_t)length : 0;
+    }
+    if (named->count > shown)
+        snprintf(text + used, API_TEXT_BYTES - used, "; and %u more", named->count - shown);
+}
 
 static void on_source_seen(void *ctx, const struct manager_source *source)
 {
@@ -50,26 +97,30 @@ static void on_source_seen(void *ctx, const struct manager_source *source)
         seen->health->active_data_sources++;
     bool bad = status->state == SOURCE_ERROR ||
                (status->state == SOURCE_CONNECTING && status->last_error[0]);
-    if (bad && seen->failed++ == 0)
-        snprintf(seen->why, sizeof(seen->why), "%.60s: %.440s", source->name, status->last_error);
-    else if (!bad && status->warning[0] && !seen->why[0])
-        snprintf(seen->why, sizeof(seen->why), "%.60s: %.440s", source->name, status->warning);
+    if (bad)
+        named_add(&seen->failed, source->name, status->last_error);
+    else if (status->warning[0])
+        named_add(&seen->warned, source->name, status->warning);
 }
 
-static void sources_fill(struct service *service, struct api_health *health)
+/* Returns how many there are. */
+static uint32_t sources_fill(struct service *service, struct api_health *health)
 {
     struct sources_seen seen = {.health = health};
+    char text[API_TEXT_BYTES];
     char why[512];
     if (!service->manager)
-        return;
+        return 0;
     manager_each(service->manager, on_source_seen, &seen);
-    if (seen.failed > 0)
-        degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %.560s",
-                seen.failed, seen.count, seen.why);
-    else if (seen.why[0])
-        degrade(health, API_DEGRADED, health->data_sources, "degraded: %.560s", seen.why);
+    named_tell(seen.failed.count > 0 ? &seen.failed : &seen.warned, text);
+    if (seen.failed.count > 0)
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %u of %u failing; %s",
+                seen.failed.count, seen.count, text);
+    else if (seen.warned.count > 0)
+        degrade(health, API_DEGRADED, health->data_sources, "degraded: %s", text);
     if (!manager_database_good(service->manager, why))
         degrade(health, API_DEGRADED, health->database, "degraded: %s", why);
+    return seen.count;
 }
 
 static void store_fill(struct service *service, struct api_health *health)
@@ -190,7 +241,7 @@ void health_fill(void *ctx, struct api_health *health)
     health->accounting = json_object();
     account_each(service->book, on_account, &accounting);
     health->messages_processed = health->messages_received - health->messages_repeated;
-    sources_fill(service, health);
+    (void)sources_fill(service, health);
     store_fill(service, health);
     database_fill(service, health);
     journal_fill(service, health);
@@ -247,14 +298,17 @@ void health_ready(void *ctx, struct api_ready *ret_ready)
     uploader_health_get(service->uploader, &store_health);
     bool store = store_health.probed && store_health.err == ERR_OK &&
                  store_health.silent_ns <= STORE_SILENT_NS;
-    sources_fill(service, &health);
-    /* A store or a broker away is told, and does not make the service unready: it goes on. */
+    uint32_t sources = sources_fill(service, &health);
+    /* A store, a broker or a database away is told, and does not make the service unready: it goes
+     * on. But while no source is known, as none could be read yet, nothing can be acknowledged. */
+    bool serves = started && (sources > 0 || manager_loaded(service->manager));
     *ret_ready = (struct api_ready){
-        .ready = started && !journal.failing,
-        .check_count = 3,
+        .ready = serves && !journal.failing,
+        .check_count = 4,
         .checks = {{"minio", store},
                    {"data_sources", started && health.status == API_HEALTHY},
-                   {"journal", !journal.failing}},
+                   {"journal", !journal.failing},
+                   {"database", started && health.database[0] == '\0'}},
     };
 }
 

@@ -525,6 +525,14 @@ void manager_each(struct manager *manager,
     mutex_unlock(&manager->lock);
 }
 
+bool manager_loaded(struct manager *manager)
+{
+    mutex_lock(&manager->lock);
+    bool loaded = manager->loaded;
+    mutex_unlock(&manager->lock);
+    return loaded;
+}
+
 bool manager_database_good(struct manager *manager, char why[512])
 {
     mutex_lock(&manager->lock);

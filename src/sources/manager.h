@@ -61,5 +61,7 @@ struct manager_source {
 /* Those that should run, or do. Under the manager's lock: on_source must be quick. */
 void manager_each(struct manager *manager,
                   void (*on_source)(void *ctx, const struct manager_source *source), void *ctx);
+/* Whether the registry was read since the start. */
+bool manager_loaded(struct manager *manager);
 /* False: the data-source database cannot be reached; why is a sentence. */
 bool manager_database_good(struct manager *manager, char why[512]);

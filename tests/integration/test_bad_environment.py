@@ -492,7 +492,8 @@ def test_one_bad_source_does_not_hinder_another(mosquitto, make_service):
     service.wait_log("connected")
     publish(mosquitto.port, 0, 100)
     wait_stored(service, 100)
-    assert "2 of 3" in component(service, "data_sources")
+    told = component(service, "data_sources")
+    assert "2 of 3" in told and "dead: " in told and "lost: " in told
     service.stop()
     assert service.seqs() == list(range(100))
 
@@ -584,6 +585,22 @@ def test_database_in_a_folder_that_is_none(mosquitto, make_service, tmp_path):
     wait_healthy(service)
     service.stop()
     assert service.seqs() == list(range(100))
+
+
+def test_ready_when_the_sources_are_known(make_service, tmp_path):
+    """While none could be read yet nothing can be acknowledged: not ready, and alive."""
+    blocker = tmp_path / "databases"
+    blocker.write_text("no folder")
+    service = make_service(1, environment={
+        "INGESTOR_DATABASE_URL": f"sqlite:///{blocker}/ingestor.db", "AUTO_REGISTER": "false"})
+    assert "is not a folder" in wait_component(service, "database", "degraded")
+    assert json.loads(service.get("/api/ready"))["ready"] is False
+    assert json.loads(service.get("/api/ready"))["checks"]["database"] is False
+    assert json.loads(service.get("/api/live"))["live"] is True
+    blocker.unlink()
+    wait_until(lambda: json.loads(service.get("/api/ready"))["ready"], "the sources to be read")
+    assert json.loads(service.get("/api/ready"))["checks"]["database"] is True
+    service.stop()
 
 
 def test_stop_with_the_database_away(mosquitto, make_service, tmp_path):
