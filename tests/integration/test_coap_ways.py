@@ -90,7 +90,7 @@ def test_what_a_server_counts_as_acknowledged_is_there_or_stale(peer, make_servi
     """Three servers, each behind a way of its own that loses and turns round both ways: aiocoap and
     libcoap's, whose acknowledged notifications the way counts, and one that lets its notifications
     overtake each other and counts by itself."""
-    aio = peer(AioServer, {"/t": b'{"seq": 0}'}, max_age=3600)
+    aio = peer(AioServer, {"/t": b'{"seq": 0}'}, max_age=3600, ack_timeout_s=0.3)
     libcoap = peer(LibcoapServer, tmp_path, tls=False)
     libcoap.put("/t", {"seq": 0})
     streaming = Streaming(NOTIFICATIONS)
@@ -121,7 +121,12 @@ def test_what_a_server_counts_as_acknowledged_is_there_or_stale(peer, make_servi
         stored = service.seqs()
         return stored.count(last) >= 2 and max(streaming.acknowledged) in stored
 
-    wait_until(there, lambda: f"the last of each, {last}, among {service.seqs()[-9:]}")
+    def story():
+        return f"the last of each, {last}, among {service.seqs()}" + "".join(
+            f"\n{name}: {source_health(service, name)}\n" + "\n".join(way.story()[-40:])
+            for name, way in ways.items())
+
+    wait_until(there, story)
     for way in ways.values():
         assert way.lost + way.turned > 0, way.story()
     assert sum(way.lost for way in ways.values()) > NOTIFICATIONS / 20
