@@ -76,9 +76,11 @@ static void take(struct coap_body *body, struct coap_fresh *fresh, const struct 
     check(body->bytes.size <= BODY_BYTES_MAX);
     if (step == COAP_BODY_MORE)
         check(body->next > 0 && body->szx == answer->block.szx);
-    if (step == COAP_BODY_DONE && answer->block.number > 0) /* of one representation */
-        check(body->bytes.size == before + answer->block.payload.size &&
-              body->etag_size == answer->block.etag_size);
+    if (step != COAP_BODY_DONE || answer->block.number == 0)
+        return;
+    check(body->bytes.size == before + answer->block.payload.size);
+    check(body->etag_size == answer->block.etag_size); /* of one representation */
+    check(memcmp(body->etag, answer->block.etag, body->etag_size) == 0);
 }
 
 static void read_observation(const uint8_t *data, size_t size)
