@@ -64,6 +64,7 @@ def test_every_format_value_for_value(peer, make_service):
     pytest.importorskip("cbor2")
     bodies = {"/cbor": (CBOR, APPENDIX_RECORD), "/array": (CBOR, bytes.fromhex("9fa161740107ff")),
               "/text": (TEXT, b"plain text"), "/none": (None, b'{"t": 8}'),
+              "/decimal": (SENML_CBOR, bytes.fromhex("81a300616102c48221196ab3061a6553f100")),  # tag 4
               "/number": (TEXT, b"21.5"), "/unknown": (65000, b'{"t": 9}')}
     packs = [*PACKS.values(), *MORE.values()]
     for i, pack in enumerate(packs):
@@ -83,6 +84,7 @@ def test_every_format_value_for_value(peer, make_service):
     for i, pack in enumerate(packs):
         check_pack(of_resource(rows, f"/senml/json/{i}"), pack)
         check_pack(of_resource(rows, f"/senml/cbor/{i}"), pack)
+    check_pack(of_resource(rows, "/decimal"), [{"n": "a", "v": 273.15, "t": 1700000000}])
     assert {(r["resource_uri"].rpartition("/")[2], r["content_format"])
             for r in rows if "senml" not in r["resource_uri"]} == {
         (path[1:], kind) for path, (kind, _) in bodies.items() if "senml" not in path}
