@@ -11,16 +11,12 @@
 #define DATASETS_POSTPONE_NS (NS_PER_S / 8)
 /* Of cuts that are due, in one go: what is in the queue cannot be read in /api/data before. */
 #define DATASETS_CUT_SLICE_NS (10 * NS_PER_MS)
-#define DATASETS_MEMORY_CUTS  32
 #define DATASETS_RETRIES      256 /* of postponed cuts in one go */
-/* A batch of so many bytes of payload is worth a file: when memory is short it does not wait for
- * the pace, which is there to keep small files few. */
-#define DATASETS_WORTH_BYTES (64 * KIB)
 /* A dataset costs this beside its batch: here, and as what others know of it. */
-#define DATASET_BYTES (sizeof(struct dataset) + LIMIT_DATASET_ID_BYTES + 512)
-#define SIZE_NONE     UINT8_MAX
-/* What waits for a database or the store takes no more than this from what can be cut. */
-#define DATASETS_CUTTABLE_SHARE 4
+#define DATASET_BYTES       (sizeof(struct dataset) + LIMIT_DATASET_ID_BYTES + 512)
+#define SIZE_NONE           UINT8_MAX
+#define DATASETS_LEAN_SHARE 4
+#define DATASETS_KEPT_MAX   64 /* idle ones that have not landed, before a sweep gives up */
 
 static int64_t now_ns(const struct datasets *datasets)
 {
@@ -36,6 +32,12 @@ void datasets_init(struct datasets *datasets, const struct worker_options *optio
 void datasets_beat(struct datasets *datasets)
 {
     atomic_store_explicit(&datasets->alive_ns, now_ns(datasets), memory_order_relaxed);
+}
+
+/* Long before batches are cut for their memory. */
+static void lean_settle(struct datasets *datasets)
+{
+    datasets->lean = datasets->memory_bytes > datasets_memory_max(datasets) / DATASETS_LEAN_SHARE;
 }
 
 /* --- lists --- */
@@ -154,6 +156,7 @@ enum err datasets_get(struct datasets *datasets, const struct block *block, uint
     if (*ret_dataset)
         return ERR_OK;
     block_route_get(block, route_index, &route);
+    lean_settle(datasets);
     return dataset_new(datasets, &route, block->routes[route_index].dataset_hash, ret_dataset);
 }
 
@@ -337,6 +340,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     struct batch_stats stats;
     /* Room for the job first: once batch_cut has succeeded there is no way back. */
     struct land_job *job = NULL;
+    lean_settle(datasets);
     dataset_pins_ahead(datasets, dataset);
     enum err err = job_new(dataset, &(struct cut){0}, &job);
     if (err == ERR_OK)
@@ -407,15 +411,6 @@ static enum err open_cut_due(struct datasets *datasets, int64_t now, int64_t *wa
     return ERR_OK;
 }
 
-static size_t memory_max(const struct datasets *datasets)
-{
-    const struct worker_options *options = datasets->options;
-    uint64_t less_bytes =
-        options->memory ? memory_gauge_batches_less(options->memory) / options->count : 0;
-    size_t max = options->memory_max_bytes;
-    return less_bytes < max / 4 * 3 ? max - less_bytes : max / 4;
-}
-
 /* Whether a postponed cut is to be tried now; if not, *ret_left_ns says when to ask again. When
  * memory is short its age does not matter. */
 static bool is_retry_due(struct datasets *datasets, const struct dataset *dataset, int64_t now,
@@ -428,7 +423,7 @@ static bool is_retry_due(struct datasets *datasets, const struct dataset *datase
     *ret_left_ns = DATASETS_POSTPONE_NS;
     if (!datasets_may_cut(datasets, dataset))
         return false;
-    if (datasets->memory_bytes > memory_max(datasets) / 2)
+    if (datasets->memory_bytes > datasets_memory_max(datasets) / 2)
         return flush_pace_take_early(pace, now, ret_left_ns);
     return flush_pace_take(pace, dataset->opened_ns, now, ret_left_ns);
 }
@@ -480,57 +475,6 @@ int64_t datasets_oldest_ns(const struct datasets *datasets)
     return oldest_ns;
 }
 
-struct dataset *datasets_largest(struct datasets *datasets)
-{
-    for (uint64_t left = datasets->sizes_used; left != 0;) {
-        int class = 63 - __builtin_clzll(left);
-        for (struct dataset *dataset = datasets->sizes[class]; dataset;
-             dataset = dataset->size_next)
-            if (!dataset->touched)
-                return dataset;
-        left &= ~(UINT64_C(1) << class);
-    }
-    return NULL;
-}
-
-/* What can be cut has a share of its own, however much waits: it would be cut to pieces else. */
-static bool is_too_much(const struct datasets *datasets)
-{
-    size_t max = memory_max(datasets);
-    size_t cuttable = datasets->memory_bytes - datasets->waiting_bytes;
-    return datasets->memory_bytes > max && cuttable > max / DATASETS_CUTTABLE_SHARE;
-}
-
-/* What waits for the pace is held in memory, so nothing more comes in meanwhile (worker.c). */
-static bool may_cut_largest(struct datasets *datasets, const struct dataset *largest,
-                            int64_t *ret_wait_ns)
-{
-    struct batch_stats stats;
-    batch_stats_get(largest->batch, &stats);
-    return datasets->closing || stats.payload_bytes >= DATASETS_WORTH_BYTES ||
-           flush_pace_take_early(datasets->options->pace, now_ns(datasets), ret_wait_ns);
-}
-
-/* A few at a time, so that the worker goes on and looks at the clock between them. */
-bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns)
-{
-    size_t max = memory_max(datasets);
-    bool more = true;
-    *ret_wait_ns = 0;
-    if (is_too_much(datasets))
-        datasets_sweep(datasets, 0, max);
-    datasets->cutting_largest = true;
-    for (int i = 0; i < DATASETS_MEMORY_CUTS && is_too_much(datasets) && more; i++) {
-        struct dataset *largest = datasets_largest(datasets);
-        if (largest && !may_cut_largest(datasets, largest, ret_wait_ns))
-            break;
-        /* one that cannot be cut waits now, and is not the largest any more */
-        more = largest && datasets_cut(datasets, largest) != ERR_STOPPED;
-    }
-    datasets->cutting_largest = false;
-    return more && is_too_much(datasets);
-}
-
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count)
 {
     for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first, *next; dataset && count > 0;
@@ -556,14 +500,30 @@ void datasets_cut_redone(struct datasets *datasets)
     }
 }
 
+/* What a dataset's next range begins after the journal knows only when the last one has landed.
+ * (What it has forgotten since is as good as not landed: that one goes when it is idle for long.)
+ */
+static bool is_landed(const struct datasets *datasets, const struct dataset *dataset)
+{
+    const struct worker_options *options = datasets->options;
+    return dataset->cut_through <= options->landed_through(options->ctx, dataset_id(dataset));
+}
+
 void datasets_sweep(struct datasets *datasets, int64_t idle_ns, size_t memory_bytes)
 {
     int64_t now = now_ns(datasets);
-    for (struct dataset *dataset; (dataset = datasets->lists[DATASET_IDLE].first);) {
+    int kept = 0;
+    for (struct dataset *dataset = datasets->lists[DATASET_IDLE].first, *next;
+         dataset && kept < DATASETS_KEPT_MAX; dataset = next) {
+        next = dataset->next;
         if (now - dataset->used_ns < idle_ns || datasets->memory_bytes <= memory_bytes)
             return;
+        if (idle_ns == 0 && !is_landed(datasets, dataset)) {
+            kept++;
+            continue;
+        }
         list_remove(datasets, dataset);
-        map_remove(&datasets->by_id, bytes_from(dataset->id, dataset->id_size));
+        map_remove(&datasets->by_id, dataset_id(dataset));
         datasets->memory_bytes -= dataset->memory_bytes;
         dataset_free(dataset);
     }

@@ -87,6 +87,7 @@ struct datasets {
     bool recovery_over;  /* every recovered block has been worked on */
     bool closing;        /* all are cut, whatever their age and the pace: the service ends */
     bool cutting_largest;
+    bool lean; /* memory is short enough for small batches to do without columns */
     /* When the worker last said that it goes on; 0: it is not running, or waits for a lander. */
     _Atomic int64_t alive_ns;
 };
@@ -118,7 +119,8 @@ void datasets_measure(struct datasets *datasets, struct dataset *dataset,
 /* Merges what the dataset's batch has just told into the metrics. */
 void datasets_count(struct datasets *datasets, const struct dataset *dataset);
 /* Gives back the memory of those that got nothing for idle_ns, the longest idle first, as long as
- * more than memory_bytes are held in all. Not while a block is worked on. */
+ * more than memory_bytes are held in all; with idle_ns 0 only what has landed: the next range
+ * begins where that one ended. Not while a block is worked on. */
 void datasets_sweep(struct datasets *datasets, int64_t idle_ns, size_t memory_bytes);
 
 /* A range that is made again must be cut as a whole: its LANDED stands for all of the old one. */
@@ -128,6 +130,8 @@ bool datasets_may_cut(const struct datasets *datasets, const struct dataset *dat
 enum err datasets_cut(struct datasets *datasets, struct dataset *dataset) ERR_MUST_USE;
 /* Those whose age is due; *ret_wait_ns says when to come again. */
 void datasets_cut_due(struct datasets *datasets, int64_t *ret_wait_ns);
+/* What they may hold now. */
+size_t datasets_memory_max(const struct datasets *datasets);
 /* While there is too much: closed ones are given up, then the largest are cut, small ones at the
  * pace. True: there is still something to cut, so come again after *ret_wait_ns. */
 bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns);

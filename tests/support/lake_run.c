@@ -267,7 +267,9 @@ static enum err worker_up(struct lake_run *run)
                                                .row_group_bytes = 128 << 20},
                                      .pace = &run->pace,
                                      .flush_max_bytes = run->flush_max_bytes,
-                                     .memory_max_bytes = 64 * MIB,
+                                     /* too little: batches go without columns, and early */
+                                     .memory_max_bytes =
+                                         lake_run_draw(run, 2) == 0 ? 64 * MIB : 24 * KIB,
                                      .wanted = worker_wanted,
                                      .landed_through = worker_landed_through,
                                      .filed_through = worker_filed_through,
