@@ -23,17 +23,20 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 from end_to_end import count_back
 from measure import cpu_seconds, drain, first_port, metric, peak_mib, resident_mib
 
 PAGES = "/api/metrics", "/api/partitions", "/api/health"
+LONG = "/api/metadata/datasets", "/api/metadata/topics", "/api/metadata/stats"  # once, at the end
+WINDOW_S = 60  # of the clocks that run faster
 
 
 class Api:
     def __init__(self, port):
         self.port = port
-        self.times = {page: [] for page in PAGES}
+        self.times = {}
         self.sizes = {}
 
     def get(self, page):
@@ -41,7 +44,7 @@ class Api:
         began = time.perf_counter()
         connection.request("GET", page)
         body = connection.getresponse().read()
-        self.times[page].append((time.perf_counter() - began) * 1000)
+        self.times.setdefault(page, []).append((time.perf_counter() - began) * 1000)
         self.sizes[page] = len(body)
         connection.close()
         return body.decode()
@@ -49,6 +52,18 @@ class Api:
     def figures(self, page):
         times = sorted(self.times[page])
         return f"{times[len(times) // 2]:.0f} / {times[-1]:.0f}"
+
+
+def most_a_second(seen):
+    """Of (seconds, files): the most files in WINDOW_S, a second."""
+    most, first = 0, 0
+    for seconds, files in seen:
+        while seen[first][0] < seconds - WINDOW_S:
+            first += 1
+        if first > 0:
+            since, before = seen[first - 1]
+            most = max(most, (files - before) / (seconds - since))
+    return most
 
 
 def run(options, folder):
@@ -81,6 +96,8 @@ def run(options, folder):
             INGESTOR_DATABASE_URL=f"sqlite:///{folder}/ingestor.db")
         if options.limit:
             environment["MEMORY_LIMIT_BYTES"] = str(options.limit)
+        if options.files:
+            environment["FLUSH_FILES_PER_SECOND_MAX"] = str(options.files)
         service = subprocess.Popen([options.build / "ingestor", "serve", "--config", str(path)],
                                    env=environment, stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)
@@ -100,6 +117,7 @@ def watch(options, api, service, total, lines, folder):
     told = began
     received = 0
     changed = began
+    seen = []
     while received < total:
         time.sleep(options.pause)
         if service.poll() is not None:
@@ -107,6 +125,7 @@ def watch(options, api, service, total, lines, folder):
         text = {page: api.get(page) for page in PAGES}["/api/metrics"]
         now = time.perf_counter()
         count = metric(text, "ingestor_messages_received_total")
+        seen.append(((now - began) * options.speed, metric(text, "ingestor_files_written_total")))
         changed = now if count != received else changed
         received = count
         if now - changed > 120:
@@ -121,6 +140,16 @@ def watch(options, api, service, total, lines, folder):
                   flush=True)
     seconds = time.perf_counter() - began
     files = metric(api.get("/api/metrics"), "ingestor_files_written_total")
+    for page in LONG:
+        api.get(page)
+        print(f"{page}: {api.times[page][0]:.0f} ms, {api.sizes[page]:,} bytes", flush=True)
+    for dataset in json.loads(api.get("/api/partitions"))["data"][:50]:
+        for page in "/api/data/", "/api/metadata/datasets/":
+            name = page + urllib.parse.quote(dataset, safe="")
+            api.get(name)
+            api.times.setdefault(page + "{id}", []).append(api.times[name][0])
+    for page in "/api/data/{id}", "/api/metadata/datasets/{id}":
+        print(f"{page}, of 50: {api.figures(page)} ms", flush=True)
     cpu = cpu_seconds(service.pid)
     peak = peak_mib(service.pid)
     service.send_signal(signal.SIGTERM)
@@ -132,7 +161,7 @@ def watch(options, api, service, total, lines, folder):
         print("".join(lines[-20:]))
     return [f"{total:,}", f"{seconds * options.speed:.0f}", f"{total / seconds:,.0f}",
             f"{cpu / total * 1e6:.0f}", f"{peak:.0f}", f"{files:,.0f}",
-            f"{files / seconds / options.speed:.0f}", *[api.figures(page) for page in PAGES],
+            f"{files / seconds / options.speed:.0f} / {most_a_second(seen):.0f}", *[api.figures(page) for page in PAGES],
             f"{stop_s:.1f}, status {service.returncode}, {stopped:,} files by then"]
 
 
@@ -146,6 +175,7 @@ def main():
     parser.add_argument("--speed", type=int, default=1, help="how much faster the clocks run")
     parser.add_argument("--limit", type=int, default=0, help="MEMORY_LIMIT_BYTES")
     parser.add_argument("--levels", type=int, default=0, help="dataset_levels")
+    parser.add_argument("--files", type=int, default=0, help="FLUSH_FILES_PER_SECOND_MAX")
     parser.add_argument("--pause", type=float, default=0.5, help="real seconds between two looks")
     parser.add_argument("--tell", type=float, default=5, help="real seconds between two lines")
     parser.add_argument("--count", action="store_true", help="read the lake back")
@@ -160,7 +190,7 @@ def main():
             rows, distinct, _, _ = count_back(folder)
             bad = distinct != options.topics * options.rounds or rows != distinct
             row.append(f"{options.topics * options.rounds - distinct}, {rows - distinct}")
-        print("| messages | seconds | msg/s (real) | CPU µs each | peak MiB | files | files/s | "
+        print("| messages | seconds | msg/s (real) | CPU µs each | peak MiB | files | files/s, mean / most | "
               + " | ".join(f"`{page}` ms, median / worst" for page in PAGES)
               + " | stop s |" + (" lost, doubled |" if options.count else ""))
         print("| " + " | ".join(row) + " |")

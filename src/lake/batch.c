@@ -5,6 +5,10 @@
  * they are decoded too (resolve). So every value meets a column whose type is decided, and decided
  * by more than the first value that came along.
  *
+ * Where memory is short (batch_options.lean) a batch has no schema at all until LEAN_RECORDS have
+ * come or it is cut, and none again after a cut of so few: all wait as text, and the schema, which
+ * is larger than those, is loaded when they are decoded.
+ *
  * A block is all or nothing: batch_append only ever adds at the ends, and notes the ends before the
  * block, so that taking it out is cutting them off again. Waiting records are only resolved between
  * blocks.
@@ -27,6 +31,7 @@
 /* Waiting records beyond either are resolved without a cut. */
 #define RESOLVE_RECORDS 1000
 #define RESOLVE_BYTES   (256 * KIB)
+#define LEAN_RECORDS    64
 #define PREFETCH_AHEAD  2 /* messages */
 
 /* The ends before the open block. */
@@ -70,6 +75,17 @@ struct batch {
     struct batch_watch watch;
 };
 
+static bool is_lean(const struct batch *batch)
+{
+    return batch->options.lean && *batch->options.lean;
+}
+
+static enum err schema_make(struct batch *batch)
+{
+    return pin_open(&batch->schema, batch->dataset_id, &batch->memory_bytes, batch->options.catalog,
+                    &batch->origins);
+}
+
 enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
                    struct batch **ret_batch)
 {
@@ -86,11 +102,8 @@ enum err batch_new(const struct batch_options *options, struct bytes dataset_id,
         mem_dup(dataset_id.data ? dataset_id.data : (const uint8_t *)"", dataset_id.size),
         dataset_id.size);
     enum err err = batch->dataset_id.data ? ERR_OK : ERR_NO_MEMORY;
-    if (err == ERR_OK)
-        err = schema_init(&batch->schema, batch->dataset_id, &batch->memory_bytes);
-    /* With the catalog away records wait as text until a cut can load it. */
-    if (err == ERR_OK && schema_load(&batch->schema, options->catalog, NULL) == ERR_NO_MEMORY)
-        err = ERR_NO_MEMORY;
+    if (err == ERR_OK && !is_lean(batch))
+        err = schema_make(batch);
     if (err != ERR_OK) {
         batch_free(batch);
         return err;
@@ -164,24 +177,6 @@ static void record_count(const struct source *source)
         stats->last_us = source->arrival_us;
 }
 
-/* A record's text as it should have been: each key once. */
-static enum err record_unique(const struct source *source, struct bytes record,
-                              struct decode_options *options)
-{
-    struct batch *batch = source->batch;
-    struct buf text;
-    bool repeated;
-    buf_init(&text, 8 * LIMIT_MESSAGE_BYTES_MAX);
-    enum err err = json_unique(&text, record, LIMIT_COLUMN_DEPTH + 1, &repeated);
-    options->unique = true;
-    const uint8_t *at = text.data;
-    if (err == ERR_OK)
-        err =
-            decode_record(&batch->decoder, options, &at, text.data + text.size, batch->rows.count);
-    buf_fini(&text);
-    return err;
-}
-
 /* dedupe_key, before anything else is done with a record. */
 static enum err is_repeated(struct source *source, struct bytes record, bool *ret_repeated)
 {
@@ -221,7 +216,7 @@ static enum err record_add(void *ctx, struct bytes record, uint32_t depth_max)
         err = decode_record(&batch->decoder, &options, &at, record.data + record.size,
                             batch->rows.count);
     if (err == ERR_CONFLICT)
-        err = record_unique(source, record, &options);
+        err = decode_record_unique(&batch->decoder, &options, record, batch->rows.count);
     if (err == ERR_OK)
         err = row_add(source);
     else if (err == ERR_AGAIN)
@@ -332,17 +327,16 @@ static void mark_set(struct batch *batch)
                                 .stats = batch->stats};
 }
 
-/* Gives the metadata fields of a new route their columns. */
-static enum err route_columns(struct batch *batch, struct origin_route *route)
+/* What a new route needs. */
+static enum err route_add(struct batch *batch, struct origin_route *route)
 {
-    enum err err = pin_route(&batch->schema, route);
-    if (err == ERR_OK && route->view.dedupe_field.size > 0 && !batch->dedupe) {
+    enum err err = ERR_OK;
+    if (route->view.dedupe_field.size > 0 && !batch->dedupe) {
         err = dedupe_new(&batch->options.dedupe, batch->dataset_id, &batch->dedupe);
         if (err == ERR_OK)
             batch->mark.dedupe_mark = dedupe_mark(batch->dedupe);
     }
-    route->ready = err == ERR_OK;
-    return err;
+    return err == ERR_OK && batch->schema.root ? pin_route(&batch->schema, route) : err;
 }
 
 enum err batch_append(struct batch *batch, const struct block *block, uint32_t route_index)
@@ -352,7 +346,10 @@ enum err batch_append(struct batch *batch, const struct block *block, uint32_t r
     uint32_t route;
     enum err err = origins_route(&batch->origins, block, route_index, &route);
     if (err == ERR_OK && !batch->origins.routes[route].ready)
-        err = route_columns(batch, &batch->origins.routes[route]);
+        err = route_add(batch, &batch->origins.routes[route]);
+    if (err == ERR_OK &&
+        batch->deferred.count + block->routes[route_index].message_count > LEAN_RECORDS)
+        err = schema_make(batch);
     uint32_t index = block->routes[route_index].message_count > 0
                          ? block->routes[route_index].message_first
                          : BLOCK_END;
@@ -419,8 +416,13 @@ static enum err deferred_decode(struct batch *batch)
 /* Pins new columns and decodes what waited for them. All or nothing, but for what is pinned. */
 static enum err resolve(struct batch *batch, struct diag *diag)
 {
-    enum err err = pin_columns(&batch->schema, batch->options.catalog, &batch->origins,
-                               &batch->deferred, diag);
+    bool lean = !batch->schema.root;
+    enum err err = schema_make(batch);
+    if (err == ERR_OK)
+        err = pin_columns(&batch->schema, batch->options.catalog, &batch->origins, &batch->deferred,
+                          diag);
+    if (err != ERR_OK && lean)
+        pin_open_undo(&batch->schema, &batch->origins);
     if (err != ERR_OK)
         return err;
     struct mark before = batch->mark;
@@ -540,8 +542,14 @@ bool batch_waits_for_columns(const struct batch *batch)
 
 enum err batch_foresee(struct batch *batch, struct arena *arena, struct catalog_pin *ret_pin)
 {
-    return pin_foresee(&batch->schema, batch->options.catalog, &batch->origins, &batch->deferred,
-                       arena, ret_pin);
+    bool lean = !batch->schema.root;
+    enum err err = schema_make(batch);
+    if (err == ERR_OK)
+        err = pin_foresee(&batch->schema, batch->options.catalog, &batch->origins, &batch->deferred,
+                          arena, ret_pin);
+    if (lean)
+        pin_open_undo(&batch->schema, &batch->origins);
+    return err;
 }
 
 enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
@@ -551,6 +559,8 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
     enum err err = ERR_OK;
     if (batch_waits_for_columns(batch))
         err = resolve(batch, diag);
+    if (err == ERR_OK)
+        err = schema_make(batch);
     if (err == ERR_OK) {
         struct cut_input input = {.options = &batch->options,
                                   .dataset_id = batch->dataset_id,
@@ -575,6 +585,10 @@ enum err batch_cut(struct batch *batch, struct cut *ret_cut, struct diag *diag)
     }
     tell(batch); /* what waited until now */
     batch_watch_clear(&batch->watch);
+    if (is_lean(batch) && batch->rows.count <= LEAN_RECORDS) {
+        pin_close(&batch->schema, &batch->origins);
+        batch_watch_end(&batch->watch, &batch->options);
+    }
     batch_clear(batch);
     return err;
 }

@@ -58,6 +58,9 @@ struct batch_options {
     /* How many batches that grow may still pin their columns before their cut; counted down. A pin
      * is a sync of the database, and the owner's queue waits meanwhile. NULL: all of them. */
     uint32_t *pins_left;
+    /* Whether memory is short, as the owner sees it: then a batch of few records keeps them as text
+     * and has no columns, which take far more than they do. NULL: never. */
+    const bool *lean;
     struct dedupe_options dedupe;
     const struct batch_observer_ops *observer; /* may be NULL */
     void *observer_ctx;
@@ -116,7 +119,7 @@ struct cut {
 void batch_follow(struct batch *batch, uint64_t block_last);
 
 /* Whether a cut decides types and asks the catalog to pin them; and what it would pin as things
- * stand (pin_foresee), which may be done for many batches at once before they are cut. */
+ * stand, which may be done for many batches at once before they are cut. */
 bool batch_waits_for_columns(const struct batch *batch);
 enum err batch_foresee(struct batch *batch, struct arena *arena,
                        struct catalog_pin *ret_pin) ERR_MUST_USE;

@@ -55,11 +55,11 @@ static void check(struct batch **batches, size_t before)
     assert_true(told <= real / 10 * 12);
 }
 
-static void test_a_batch_tells_what_it_holds(void **state)
+static void check_batches(const bool *lean, size_t small_max_bytes)
 {
     static struct batch *batches[BATCHES];
     struct rig rig;
-    (void)state;
+    struct batch_stats stats;
     if (used_bytes() == 0)
         skip(); /* a sanitizer's allocator does not say; before anything is made, for it leaves */
     assert_int_equal(rig_init(&rig), ERR_OK);
@@ -69,25 +69,44 @@ static void test_a_batch_tells_what_it_holds(void **state)
         batches[i] = first;
     append_all(&rig, batches, 1);
     cut_all(batches); /* the columns are pinned */
-    struct batch_options options = {.catalog = &rig.catalog.catalog, .journal_uuid = RIG_UUID};
+    struct batch_options options = {
+        .catalog = &rig.catalog.catalog, .journal_uuid = RIG_UUID, .lean = lean};
     size_t before = used_bytes();
     for (int i = 0; i < BATCHES; i++)
         assert_int_equal(batch_new(&options, bytes_from_text(RIG_DATASET), &batches[i]), ERR_OK);
     check(batches, before);
     append_all(&rig, batches, 1);
     check(batches, before);
+    batch_stats_get(batches[0], &stats);
+    assert_in_range(stats.memory_bytes, 1, small_max_bytes);
     append_all(&rig, batches, 40);
     check(batches, before);
     cut_all(batches);
     check(batches, before);
+    batch_stats_get(batches[0], &stats);
+    assert_in_range(stats.memory_bytes, 1, small_max_bytes);
     for (int i = 0; i < BATCHES; i++)
         batch_free(batches[i]);
     rig.batch = first;
     rig_fini(&rig);
 }
 
+static void test_a_batch_tells_what_it_holds(void **state)
+{
+    (void)state;
+    check_batches(NULL, 24000);
+}
+
+static void test_a_lean_batch_holds_little(void **state)
+{
+    static const bool lean = true;
+    (void)state;
+    check_batches(&lean, 5500);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_batch_tells_what_it_holds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_batch_tells_what_it_holds),
+                                       cmocka_unit_test(test_a_lean_batch_holds_little)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

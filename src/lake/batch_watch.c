@@ -39,4 +39,7 @@ void batch_watch_end(struct batch_watch *watch, const struct batch_options *opti
 {
     if (options->observer)
         options->observer->forget(watch->state);
+    watch->state = NULL;
+    watch->state_bytes = 0;
+    watch->watched = false;
 }

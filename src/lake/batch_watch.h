@@ -17,5 +17,5 @@ void batch_watch_block(struct batch_watch *watch, const struct batch_options *op
                        const struct batch_stats *stats, size_t dead_letters_bytes);
 /* A cut has been shown to the observer: nothing is open now. */
 void batch_watch_clear(struct batch_watch *watch);
-/* The batch goes. */
+/* The batch goes, or gives up what it can. */
 void batch_watch_end(struct batch_watch *watch, const struct batch_options *options);

@@ -579,3 +579,19 @@ enum err decode_record(struct decoder *decoder, const struct decode_options *opt
     *at = cursor->at;
     return ERR_OK;
 }
+
+enum err decode_record_unique(struct decoder *decoder, const struct decode_options *options,
+                              struct bytes record, size_t row)
+{
+    struct decode_options unique = *options;
+    struct buf text;
+    bool repeated;
+    unique.unique = true;
+    buf_init(&text, 8 * LIMIT_MESSAGE_BYTES_MAX);
+    enum err err = json_unique(&text, record, LIMIT_COLUMN_DEPTH + 1, &repeated);
+    const uint8_t *at = text.data;
+    if (err == ERR_OK)
+        err = decode_record(decoder, &unique, &at, text.data + text.size, row);
+    buf_fini(&text);
+    return err;
+}

@@ -59,6 +59,10 @@ void decoder_fini(struct decoder *decoder);
 enum err decode_record(struct decoder *decoder, const struct decode_options *options,
                        const uint8_t **at, const uint8_t *end, size_t row) ERR_MUST_USE;
 
+/* The same of a checked record's text as it should have been: each key once. */
+enum err decode_record_unique(struct decoder *decoder, const struct decode_options *options,
+                              struct bytes record, size_t row) ERR_MUST_USE;
+
 /* Whether a value (checked) has a leaf that could be pinned: neither null nor empty, at most
  * levels deep. */
 bool decode_has_leaf(struct bytes value, uint32_t levels);

@@ -12,7 +12,7 @@
 
 struct origin_route {
     struct route_view view;            /* copied */
-    bool ready;                        /* system is filled in */
+    bool ready;                        /* system is filled in, for the schema that there is */
     bool pinned;                       /* its columns are */
     uint16_t system[ROUTE_FIELDS_MAX]; /* place of each field's column in schema.system */
 };

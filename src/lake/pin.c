@@ -95,5 +95,35 @@ enum err pin_route(struct schema *schema, struct origin_route *route)
             return err;
         route->system[i] = (uint16_t)place;
     }
+    route->ready = true;
     return ERR_OK;
+}
+
+void pin_close(struct schema *schema, struct origins *origins)
+{
+    schema_fini(schema);
+    for (uint32_t i = 0; i < origins->route_count; i++)
+        origins->routes[i].ready = false;
+}
+
+enum err pin_open(struct schema *schema, struct bytes dataset_id, size_t *memory_bytes,
+                  struct catalog *catalog, struct origins *origins)
+{
+    if (schema->root)
+        return ERR_OK;
+    enum err err = schema_init(schema, dataset_id, memory_bytes);
+    /* With the catalog away records wait as text until a cut can load it. */
+    if (err == ERR_OK && schema_load(schema, catalog, NULL) == ERR_NO_MEMORY)
+        err = ERR_NO_MEMORY;
+    for (uint32_t i = 0; i < origins->route_count && err == ERR_OK; i++)
+        err = pin_route(schema, &origins->routes[i]);
+    if (err != ERR_OK)
+        pin_close(schema, origins);
+    return err;
+}
+
+void pin_open_undo(struct schema *schema, struct origins *origins)
+{
+    if (!schema->loaded || schema->pinned_count > 0)
+        pin_close(schema, origins);
 }

@@ -10,11 +10,6 @@
 
 #define ARENA_MAX (64 * MIB)
 
-static const char *const kind_names[] = {
-    [COLUMN_DOUBLE] = "DOUBLE", [COLUMN_BOOLEAN] = "BOOLEAN", [COLUMN_STRING] = "STRING",
-    [COLUMN_STRUCT] = "STRUCT", [COLUMN_LIST] = "LIST",
-};
-
 static const struct {
     const char *path;
     enum parquet_kind kind;
@@ -26,20 +21,6 @@ static const struct {
     [SYSTEM_INGESTED_AT] = {"#_ingested_at", PARQUET_TIMESTAMP_US},
     [SYSTEM_RESCUED_DATA] = {"#_rescued_data", PARQUET_STRING},
 };
-
-static const char *system_kind_name(enum parquet_kind kind)
-{
-    switch (kind) {
-    case PARQUET_DOUBLE:
-        return "DOUBLE";
-    case PARQUET_BOOLEAN:
-        return "BOOLEAN";
-    case PARQUET_TIMESTAMP_US:
-        return "TIMESTAMP";
-    default:
-        return "STRING";
-    }
-}
 
 static enum err column_new(struct schema *schema, struct column *parent, struct bytes key,
                            enum column_kind kind, struct column **ret_column)
@@ -243,8 +224,10 @@ enum err schema_init(struct schema *schema, struct bytes dataset_id, size_t *mem
     map_init(&schema->by_path);
     map_init(&schema->names);
     enum err err = column_new(schema, NULL, bytes_from_text(""), COLUMN_STRUCT, &schema->root);
-    if (err != ERR_OK)
-        return err;
+    if (err == ERR_OK)
+        schema->system = arena_zalloc(&schema->arena, SCHEMA_SYSTEM_MAX * sizeof(*schema->system));
+    if (err != ERR_OK || !schema->system)
+        return ERR_NO_MEMORY;
     schema->root->path = schema->root->name = "";
     return system_init(schema);
 }
@@ -294,7 +277,7 @@ static bool system_kind_parse(struct bytes text, enum parquet_kind *ret_kind)
                                               PARQUET_TIMESTAMP_US};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         *ret_kind = kinds[i];
-        if (bytes_equal_text(text, system_kind_name(kinds[i])))
+        if (bytes_equal_text(text, schema_system_kind_name(kinds[i])))
             return true;
     }
     return false;
@@ -387,8 +370,8 @@ static enum err on_load(void *ctx, const struct catalog_column *column)
                            (parent->kind == COLUMN_LIST && parent->child_count == 0));
     if (!fits || parent->depth >= LIMIT_COLUMN_DEPTH)
         return load_corrupt(load, column, "it has no parent that could hold it");
-    for (size_t kind = 0; kind < sizeof(kind_names) / sizeof(kind_names[0]); kind++) {
-        if (!bytes_equal_text(column->column_type, kind_names[kind]))
+    for (size_t kind = 0; kind < COLUMN_NONE; kind++) {
+        if (!bytes_equal_text(column->column_type, schema_kind_name((enum column_kind)kind)))
             continue;
         struct buf key;
         buf_init(&key, LIMIT_MESSAGE_BYTES_MAX);
@@ -423,7 +406,7 @@ enum err schema_system(struct schema *schema, struct bytes name, enum parquet_ki
     struct system_column *system =
         text.err == ERR_OK ? system_by_path(schema, buf_bytes(&text)) : NULL;
     if (system && system->kind != kind) {
-        buf_printf(&text, ":%s", system_kind_name(kind));
+        buf_printf(&text, ":%s", schema_system_kind_name(kind));
         system = text.err == ERR_OK ? system_by_path(schema, buf_bytes(&text)) : NULL;
     }
     enum err err = text.err;
@@ -451,58 +434,6 @@ bool schema_system_pinned(const struct schema *schema)
     return true;
 }
 
-/* Path and name of a wish; name is unique among the pinned and the wished. */
-static enum err wish_name(struct schema *schema, struct arena *arena, struct map *wished_names,
-                          struct schema_wish *wish)
-{
-    const char *parent_path = wish->wished ? wish->wished->path : wish->parent->path;
-    const char *parent_name = wish->wished ? wish->wished->name : wish->parent->name;
-    bool element = (wish->wished ? wish->wished->kind : wish->parent->kind) == COLUMN_LIST;
-    struct buf text;
-    buf_init(&text, ARENA_MAX);
-    enum err err = schema_name_path(&text, parent_path, wish->key, element);
-    if (err == ERR_OK) {
-        wish->path = arena_dup(arena, text.data, text.size);
-        buf_clear(&text);
-        struct bytes key = element ? bytes_from_text("element") : wish->key;
-        err = schema_name_make(&text, &schema->names, wished_names, parent_name, key, false);
-    }
-    if (err == ERR_OK) {
-        wish->name = arena_dup(arena, text.data, text.size);
-        err = wish->path && wish->name ? schema_name_take(wished_names, buf_bytes(&text))
-                                       : ERR_NO_MEMORY;
-    }
-    buf_fini(&text);
-    return err;
-}
-
-static enum err wishes_list(struct schema *schema, struct arena *arena, struct schema_wish *wishes,
-                            size_t wish_count, struct catalog_column *columns, size_t *ret_count)
-{
-    struct map names;
-    map_init(&names);
-    int32_t field_id = schema->field_id_last;
-    size_t count = 0;
-    enum err err = ERR_OK;
-    for (size_t i = 0; i < wish_count && err == ERR_OK; i++) {
-        err = wish_name(schema, arena, &names, &wishes[i]);
-        if (err == ERR_OK)
-            columns[count++] = (struct catalog_column){
-                bytes_from_text(wishes[i].path), bytes_from_text(wishes[i].name),
-                bytes_from_text(kind_names[wishes[i].kind]), ++field_id};
-    }
-    for (size_t i = 0; i < schema->system_count && err == ERR_OK; i++) {
-        const struct system_column *system = &schema->system[i];
-        if (system->field_id == 0)
-            columns[count++] = (struct catalog_column){
-                bytes_from_text(system->path), bytes_from_text(system->name),
-                bytes_from_text(system_kind_name(system->kind)), ++field_id};
-    }
-    map_fini(&names);
-    *ret_count = count;
-    return err;
-}
-
 /* What the catalog now holds comes into the tree. */
 static enum err wishes_add(struct schema *schema, struct schema_wish *wishes, size_t wish_count,
                            const struct catalog_column *columns)
@@ -524,16 +455,6 @@ static enum err wishes_add(struct schema *schema, struct schema_wish *wishes, si
         schema->pinned_count++;
     }
     return ERR_OK;
-}
-
-enum err schema_foresee(struct schema *schema, struct arena *arena, struct schema_wish *wishes,
-                        size_t wish_count, struct catalog_pin *ret_pin)
-{
-    struct catalog_column *columns =
-        arena_zalloc(arena, (wish_count + schema->system_count) * sizeof(*columns));
-    *ret_pin = (struct catalog_pin){.dataset_id = schema->dataset_id, .columns = columns};
-    return columns ? wishes_list(schema, arena, wishes, wish_count, columns, &ret_pin->count)
-                   : ERR_NO_MEMORY;
 }
 
 enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schema_wish *wishes,
@@ -584,16 +505,17 @@ enum err schema_each(const struct schema *schema,
     enum err err = ERR_OK;
     for (size_t i = 0; i < schema->column_count && err == ERR_OK; i++) {
         const struct column *column = schema->columns[i];
-        err = on_column(ctx, &(struct catalog_column){
-                                 bytes_from_text(column->path), bytes_from_text(column->name),
-                                 bytes_from_text(kind_names[column->kind]), column->field_id});
+        err =
+            on_column(ctx, &(struct catalog_column){
+                               bytes_from_text(column->path), bytes_from_text(column->name),
+                               bytes_from_text(schema_kind_name(column->kind)), column->field_id});
     }
     for (size_t i = 0; i < schema->system_count && err == ERR_OK; i++) {
         const struct system_column *system = &schema->system[i];
-        err =
-            on_column(ctx, &(struct catalog_column){
-                               bytes_from_text(system->path), bytes_from_text(system->name),
-                               bytes_from_text(system_kind_name(system->kind)), system->field_id});
+        err = on_column(ctx, &(struct catalog_column){
+                                 bytes_from_text(system->path), bytes_from_text(system->name),
+                                 bytes_from_text(schema_system_kind_name(system->kind)),
+                                 system->field_id});
     }
     return err;
 }

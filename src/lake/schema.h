@@ -71,6 +71,10 @@ struct column {
 };
 static_assert(offsetof(struct column, leaf) == 64, "the leaf has a cache line of its own");
 
+/* The type as the catalog has it; of all but COLUMN_NONE. */
+const char *schema_kind_name(enum column_kind kind);
+const char *schema_system_kind_name(enum parquet_kind kind);
+
 struct system_column {
     const char *path; /* "#topic" */
     const char *name; /* column name */
@@ -100,8 +104,8 @@ struct schema {
     size_t pinned_count; /* rows of the catalog: the schema's version */
     int32_t field_id_last;
     struct map by_path;
-    struct map names; /* lower case -> anything: taken column names */
-    struct system_column system[SCHEMA_SYSTEM_MAX];
+    struct map names;             /* lower case -> anything: taken column names */
+    struct system_column *system; /* SCHEMA_SYSTEM_MAX */
     size_t system_count;
     bool loaded;
     size_t *memory_bytes;
@@ -139,8 +143,7 @@ struct schema_wish {
  * ERR_CONFLICT: load again and decide anew. */
 enum err schema_pin(struct schema *schema, struct catalog *catalog, struct schema_wish *wishes,
                     size_t wish_count, struct diag *diag) ERR_MUST_USE;
-/* What schema_pin would pin now, with nothing done yet. Columns and texts are the arena's and the
- * schema's. */
+/* What schema_pin would pin now, with nothing done yet. Columns and texts are the arena's. */
 enum err schema_foresee(struct schema *schema, struct arena *arena, struct schema_wish *wishes,
                         size_t wish_count, struct catalog_pin *ret_pin) ERR_MUST_USE;
 /* Pins what a source's option says beforehand (the list of a route, journal/block_field.h):

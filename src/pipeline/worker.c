@@ -342,6 +342,10 @@ static void group_work(struct worker *worker, struct shipment *const *group)
     datasets_beat(&worker->datasets);
     for (size_t bucket = 0, begin = 0; bucket < VISITS_BUCKETS; bucket++) {
         size_t end = worker->visits.ends[bucket];
+        if (begin < end && must_leave(worker)) {
+            worker->datasets.left_something = true;
+            break; /* between datasets: of none a block is missing before one that it has */
+        }
         if (begin < end) {
             bucket_work(worker, group, begin, end);
             wait_for_room(worker); /* a group may touch thousands */
@@ -511,6 +515,7 @@ enum err worker_new(const struct worker_options *options, struct worker **ret_wo
     visits_init(&worker->visits);
     worker->options.batch.tally = &worker->datasets.tally;
     worker->options.batch.pins_left = &worker->datasets.pins_left;
+    worker->options.batch.lean = &worker->datasets.lean;
     if (options->metrics)
         service_metrics_tally_init(&worker->datasets.tally);
     *ret_worker = worker;

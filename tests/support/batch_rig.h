@@ -25,6 +25,7 @@ struct rig {
     int64_t arrival_us;
     const char *dedupe_folder;
     uint32_t *pins_left;
+    const bool *lean;
     struct batch_tally tally; /* grows over the whole test */
 };
 
@@ -75,6 +76,7 @@ static inline enum err rig_batch(struct rig *rig)
                                     .row_group_bytes = 128 << 20,
                                     .tally = &rig->tally,
                                     .pins_left = rig->pins_left,
+                                    .lean = rig->lean,
                                     .dedupe = {&fs_posix, rig->dedupe_folder, RIG_UUID}};
     return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
 }
