@@ -169,3 +169,21 @@ bool mqtt_filters_overlap(struct bytes a, struct bytes b)
     }
     return is_tail(a) && is_tail(b);
 }
+
+bool mqtt_filter_covers(struct bytes wide, struct bytes narrow)
+{
+    struct bytes wanted;
+    struct bytes level;
+    if (wide.size == 0 || narrow.size == 0 ||
+        (narrow.data[0] == '$' && (wide.data[0] == '+' || wide.data[0] == '#')))
+        return false;
+    while (level_next(&wide, &wanted)) {
+        if (is_level(wanted, '#'))
+            return true;
+        if (!level_next(&narrow, &level) || is_level(level, '#'))
+            return false;
+        if (!is_level(wanted, '+') && !bytes_equal(wanted, level))
+            return false;
+    }
+    return !narrow.data;
+}

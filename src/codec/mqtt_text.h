@@ -18,3 +18,5 @@ bool mqtt_filter_shared(struct bytes filter, struct bytes *ret_name, struct byte
 bool mqtt_filter_matches(struct bytes filter, struct bytes topic);
 /* Whether some topic is taken by both valid, unshared filters: brokers then deliver twice. */
 bool mqtt_filters_overlap(struct bytes a, struct bytes b);
+/* Whether the first takes every topic that the second takes; both valid and unshared. */
+bool mqtt_filter_covers(struct bytes wide, struct bytes narrow);

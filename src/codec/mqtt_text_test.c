@@ -132,12 +132,33 @@ static void test_overlap(void **state)
     }
 }
 
+static void test_covers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *wide;
+        const char *narrow;
+        bool covers;
+    } cases[] = {
+        {"a", "a", true},       {"a", "b", false},           {"a/#", "a", true},
+        {"a", "a/#", false},    {"a/#", "a/+/c", true},      {"a/+", "a/#", false},
+        {"a/+", "a/b", true},   {"a/b", "a/+", false},       {"+/b", "a/+", false},
+        {"a/+", "a/+", true},   {"#", "$SYS/x", false},      {"+/x", "$a/x", false},
+        {"$a/#", "$a/x", true}, {"a/+/#", "a", false},       {"a/+/#", "a/#", false},
+        {"#", "#", true},       {"a/b/c", "a/b", false},     {"a/b", "a/b/c", false},
+        {"a/+", "a/", true},    {"a/+/c", "a/b/c/d", false}, {"#", "+/x", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        if (mqtt_filter_covers(text(cases[i].wide), text(cases[i].narrow)) != cases[i].covers)
+            fail_msg("%s and %s", cases[i].wide, cases[i].narrow);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),    cmocka_unit_test(test_topic_each_place),
         cmocka_unit_test(test_filter),  cmocka_unit_test(test_matches),
-        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_overlap), cmocka_unit_test(test_covers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

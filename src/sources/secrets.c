@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "codec/json_schema.h"
 #include "connectors/registry.h"
+#include "sources/config_mend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,19 +218,31 @@ enum err secrets_resolve(const struct connector *connector, const json_t *config
     return err;
 }
 
+/* Takes the copy over. */
+static enum err filled_check(const struct connector *connector, json_t *take_config,
+                             struct diag *diag)
+{
+    enum err err = take_config ? ERR_OK : ERR_NO_MEMORY;
+    if (take_config && connector->ops.check) {
+        config_mend_empty(connector, take_config);
+        err = connector->ops.check(take_config, diag);
+    }
+    json_decref(take_config);
+    return err;
+}
+
 enum err secrets_check(const struct connector *connector, const json_t *config, struct diag *diag)
 {
     json_t *resolved;
     struct diag why = {0};
     if (!has_reference(config))
-        return connector->ops.check ? connector->ops.check(config, diag) : ERR_OK;
+        return filled_check(connector, json_deep_copy(config), diag);
     enum err err = secrets_resolve(connector, config, &resolved, &why);
     if (err == ERR_NOT_FOUND)
         return ERR_OK;
     if (err != ERR_OK)
         return diag_set(diag, err, "%s", why.text);
-    if (connector->ops.check)
-        err = connector->ops.check(resolved, diag);
+    err = filled_check(connector, json_incref(resolved), diag);
     if (err != ERR_OK && diag)
         secrets_hide(config, resolved, diag);
     json_decref(resolved);

@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "os/clock.h"
+#include "sources/config_mend.h"
 #include "sources/secrets.h"
 
 #include <stdio.h>
@@ -258,6 +259,7 @@ static void begin(struct source *source)
     source->events = 0;
     enum err err = secrets_resolve(source->connector, source->config, &source->resolved, &diag);
     if (err == ERR_OK) {
+        config_mend(source->connector, source->resolved);
         source->state = mem_zalloc(1, source->connector->state_size);
         err = source->state ? ERR_OK : ERR_NO_MEMORY;
     }

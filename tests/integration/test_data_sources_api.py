@@ -152,6 +152,21 @@ def test_secrets_are_masked(api):
     assert "hunter2" not in api.service.log()
 
 
+def test_what_a_form_leaves_empty_is_not_there(api, broker):
+    config = {"broker": "127.0.0.1", "port": broker.port, "topics": "t", "username": "",
+              "password": "", "shared_group": ""}
+    source = api.create("form", config=config)["data"]
+    wait_until(lambda: api.status(source["id"]) == "active", "it to run")
+    broker.settle()
+    assert not {"username", "password"} & set(broker.packets("CONNECT")[0])
+    path = f"/api/data-sources/{source['id']}"
+    assert api.json("GET", path + "/health")["data"]["shared_group"] == "ingestor-group"
+    assert api.json("GET", path)["data"]["config"]["username"] == ""  # stored as it was sent
+    api.create("rest", "rest_api", {"url": "http://127.0.0.1:1/", "auth_token": "", "body": "",
+                                    "data_path": "", "api_key_header": ""}, enabled=False)
+    assert "/token" in api.create("open", "http_push", {"token": ""}, 400)["error"]
+
+
 def test_a_mask_is_no_secret_of_a_new_source(api):
     wish = {"name": "new", "type_name": "http_push", "config": {"token": "********"}}
     told = "token is the mask that stands for a secret: give the secret itself"

@@ -85,6 +85,40 @@ def test_taken_over_in_place(mosquitto, make_service, tmp_path):
     assert kept[:2] == (1, MQTT_CLASS) and "properties" in json.loads(kept[2])
 
 
+def test_runs_as_well_as_it_can(mosquitto, make_service, tmp_path):
+    """What the Python service took and our schema would not."""
+    path = old_database(tmp_path / "old.db", mosquitto.port)
+    port = mosquitto.port
+    mqtt_configs = [
+        {"port": str(port), "topics": "a"}, {"port": port, "topics": ["b/#", "b/c", "b/#"]},
+        {"port": port, "topics": "c", "username": "", "password": "", "shared_group": ""},
+        {"port": float(port), "topics": "d", "use_shared_subscription": "false", "qos": "1"},
+        {"port": port, "topics": ["+/e", "e/+"], "keep_alive_seconds": 30.5}]
+    rest_configs = [
+        {"poll_interval": "30"}, {"poll_interval": 30.7, "auth_type": "none", "auth_token": ""},
+        {"method": "get", "body": "", "data_path": "", "api_key_header": ""},
+        {"method": None, "headers": None, "params": None, "body": {}, "auth_token": None}]
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM data_sources")
+        database.execute("INSERT INTO data_source_types VALUES (3, 'rest_api', 'REST API', NULL, "
+                         "'src.connectors.rest_api_connector.RestApiConnector', '{}', 1, NULL)")
+        rows = [(1, {"broker": "127.0.0.1", **config}) for config in mqtt_configs]
+        rows += [(3, {"url": "http://127.0.0.1:1/", **config}) for config in rest_configs]
+        database.executemany(
+            "INSERT INTO data_sources VALUES (?, ?, ?, ?, ?, 1, 'active', NULL, NULL, 'api', "
+            "'2025-03-01 10:00:00', NULL)",
+            [(i, f"s{i}", type_id, json.dumps(config), f"id{i}")
+             for i, (type_id, config) in enumerate(rows, 1)])
+    service = up(make_service(mosquitto.port, environment=url(path)))
+    wait_until(lambda: all(source["status"] == "active" for source in sources(service)),
+               lambda: [(source["config"], source["last_error"]) for source in sources(service)
+                        if source["status"] != "active"])
+    assert len(sources(service)) == len(rows)
+    service.stop()
+    for i, (_, config) in enumerate(rows, 1):  # stored as it was
+        assert json.loads(row_of(path, i)["config"]) == config
+
+
 def test_deleted_with_its_metrics(mosquitto, make_service, tmp_path):
     """The old table has no cascade."""
     path = old_database(tmp_path / "old.db", mosquitto.port)

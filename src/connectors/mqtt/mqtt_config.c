@@ -13,6 +13,7 @@
 struct reader {
     struct mqtt_config *config;
     struct config_reader members;
+    bool is_strict; /* what a user writes now */
 };
 
 static void refuse(struct reader *reader, enum err err, const char *sentence)
@@ -130,6 +131,49 @@ static struct bytes filter_make(struct reader *reader, struct bytes topic)
     return bytes_from(text, size);
 }
 
+static void refuse_overlap(struct reader *reader, struct bytes topic, struct bytes filter)
+{
+    const struct mqtt_config *config = reader->config;
+    char sentence[400];
+    for (size_t i = 0; i < config->topic_count && *reader->members.err == ERR_OK; i++) {
+        if (!mqtt_filters_overlap(filter_plain(config->filters[i]), filter_plain(filter)))
+            continue;
+        snprintf(sentence, sizeof(sentence),
+                 "topics: \"%.100s\" and \"%.100s\" overlap: the broker would deliver what "
+                 "matches both twice; keep one, or make two sources",
+                 (const char *)config->topics[i].data, (const char *)topic.data);
+        refuse(reader, ERR_INVALID, sentence);
+    }
+}
+
+/* Whether both are of one group, or of none, and the first takes all that the second does. */
+static bool filter_covers(struct bytes wide, struct bytes narrow)
+{
+    struct bytes groups[2] = {0};
+    struct bytes plain[2] = {wide, narrow};
+    (void)mqtt_filter_shared(wide, &groups[0], &plain[0]);
+    (void)mqtt_filter_shared(narrow, &groups[1], &plain[1]);
+    return bytes_equal(groups[0], groups[1]) && mqtt_filter_covers(plain[0], plain[1]);
+}
+
+/* An old database's source may have filters that overlap: those that others cover are left out,
+ * so that the broker does not deliver twice. */
+static bool topic_adds(struct mqtt_config *config, struct bytes filter)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < config->topic_count; i++)
+        if (filter_covers(config->filters[i], filter))
+            return false;
+    for (size_t i = 0; i < config->topic_count; i++) {
+        if (filter_covers(filter, config->filters[i]))
+            continue;
+        config->topics[kept] = config->topics[i];
+        config->filters[kept++] = config->filters[i];
+    }
+    config->topic_count = kept;
+    return true;
+}
+
 static void read_topic(struct reader *reader, const json_t *value)
 {
     struct mqtt_config *config = reader->config;
@@ -147,15 +191,10 @@ static void read_topic(struct reader *reader, const json_t *value)
     if (!topic.data)
         return;
     struct bytes filter = filter_make(reader, topic);
-    for (size_t i = 0; i < config->topic_count && *reader->members.err == ERR_OK; i++) {
-        if (!mqtt_filters_overlap(filter_plain(config->filters[i]), filter_plain(filter)))
-            continue;
-        snprintf(sentence, sizeof(sentence),
-                 "topics: \"%.100s\" and \"%.100s\" overlap: the broker would deliver what "
-                 "matches both twice; keep one, or make two sources",
-                 (const char *)config->topics[i].data, (const char *)topic.data);
-        refuse(reader, ERR_INVALID, sentence);
-    }
+    if (reader->is_strict)
+        refuse_overlap(reader, topic, filter);
+    else if (!topic_adds(config, filter))
+        return;
     config->topics[config->topic_count] = topic;
     config->filters[config->topic_count++] = filter;
 }
@@ -252,30 +291,15 @@ static enum err check_key(const char *key, struct diag *diag)
                     "unknown key \"%.100s\": no setting of an MQTT source is called so", key);
 }
 
-enum err mqtt_config_check(const json_t *json, struct diag *diag)
-{
-    struct mqtt_config config = {0};
-    const char *key;
-    json_t *value;
-    enum err err = ERR_OK;
-    json_object_foreach((json_t *)(uintptr_t)json, key, value) if (err == ERR_OK) err =
-        check_key(key, diag);
-    if (err == ERR_OK)
-        err = mqtt_config_check_tls(json_object_get(json, "tls"), diag);
-    if (err != ERR_OK)
-        return err;
-    err = mqtt_config_init(&config, json, diag);
-    mqtt_config_fini(&config);
-    return err;
-}
-
-enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct diag *diag)
+static enum err read_all(struct mqtt_config *config, const json_t *json, bool is_strict,
+                         struct diag *diag)
 {
     *config = (struct mqtt_config){0};
     arena_init(&config->arena, MQTT_CONFIG_BYTES_MAX);
     enum err err = ERR_OK;
     struct reader reader = {
         .config = config,
+        .is_strict = is_strict,
         .members = {.arena = &config->arena, .json = json, .diag = diag, .err = &err, .within = ""},
     };
     if (!json_is_object(json))
@@ -289,6 +313,28 @@ enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct
     common_options_read(&config->common, &reader.members);
     check_shared(&reader);
     return err;
+}
+
+enum err mqtt_config_check(const json_t *json, struct diag *diag)
+{
+    struct mqtt_config config = {0};
+    const char *key;
+    json_t *value;
+    enum err err = ERR_OK;
+    json_object_foreach((json_t *)(uintptr_t)json, key, value) if (err == ERR_OK) err =
+        check_key(key, diag);
+    if (err == ERR_OK)
+        err = mqtt_config_check_tls(json_object_get(json, "tls"), diag);
+    if (err != ERR_OK)
+        return err;
+    err = read_all(&config, json, true, diag);
+    mqtt_config_fini(&config);
+    return err;
+}
+
+enum err mqtt_config_init(struct mqtt_config *config, const json_t *json, struct diag *diag)
+{
+    return read_all(config, json, false, diag);
 }
 
 void mqtt_config_fini(struct mqtt_config *config)

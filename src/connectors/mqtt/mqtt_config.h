@@ -6,9 +6,10 @@
  *
  * Texts live in the configuration's own arena until mqtt_config_fini. mqtt_config_check, for what a
  * user writes now, refuses members that mqtt_config_schema does not have; mqtt_config_init ignores
- * them: a source of an old database runs as well as it can. Known ones that are not honoured yet
- * are refused by both, never ignored. Errors are ERR_INVALID or ERR_UNSUPPORTED with a sentence
- * that names the member, what was found and what is allowed.
+ * them, and leaves out topics that others cover: a source of an old database runs as well as it
+ * can. Known ones that are not honoured yet are refused by both, never ignored. Errors are
+ * ERR_INVALID or ERR_UNSUPPORTED with a sentence that names the member, what was found and what is
+ * allowed.
  */
 #include "base/arena.h"
 #include "base/bytes.h"

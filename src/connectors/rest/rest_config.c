@@ -354,6 +354,11 @@ static void read_body(struct reader *reader)
     const json_t *value = config_member(&reader->members, "body");
     if (!value)
         return;
+    bool is_nothing = json_is_object(value)
+                          ? json_object_size(value) == 0
+                          : json_is_string(value) && json_string_length(value) == 0;
+    if (!config->is_post && is_nothing)
+        return;
     if (!config->is_post) {
         refuse(reader, "body is only sent with method POST");
         return;

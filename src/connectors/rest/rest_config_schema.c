@@ -28,7 +28,7 @@ const char rest_config_schema[] =
     "\"oauth2_client_credentials\"],\"default\":\"none\",\"title\":\"Authentication\"},"
     "\"auth_token\":{\"type\":[\"string\",\"null\"],\"maxLength\":65535,\"title\":\"Token or API "
     "key\",\"writeOnly\":true},"
-    "\"api_key_header\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":255,"
+    "\"api_key_header\":{\"type\":[\"string\",\"null\"],\"maxLength\":255,"
     "\"default\":\"X-API-Key\",\"title\":\"API key header\"},"
     "\"username\":{\"type\":[\"string\",\"null\"],\"maxLength\":1000,\"title\":\"User name\"},"
     "\"password\":{\"type\":[\"string\",\"null\"],\"maxLength\":65535,\"title\":\"Password\","
