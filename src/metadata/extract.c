@@ -15,6 +15,7 @@
 #define SAMPLED_MAX         256 /* values of a column and cut */
 #define SAMPLED_ROWS_MAX    8   /* of objects and arrays */
 #define ORIGINS_MAX         64  /* of a cut, for the types of metadata fields */
+#define TELL_AGAIN_US       (24 * 3600 * US_PER_S)
 #define BARE_MAX            256 /* of the others is not told that they are nullable */
 #define SAMPLE_BUFFER_BYTES (4 * KIB)
 #define PAYLOAD_FIELDS_MAX  (CHANGE_FIELDS_MAX - SCHEMA_SYSTEM_MAX)
@@ -505,19 +506,32 @@ static enum err rows_tell(struct extraction *extraction)
     return err;
 }
 
+static enum err told_begin(const struct cut_input *cut, struct told **told)
+{
+    if (*told && cut->stats.first_us > (*told)->since_us + TELL_AGAIN_US) {
+        told_free(*told);
+        *told = NULL;
+    }
+    if (*told)
+        return ERR_OK;
+    *told = mem_zalloc(1, sizeof(**told));
+    if (!*told)
+        return ERR_NO_MEMORY;
+    (*told)->since_us = cut->stats.first_us;
+    return ERR_OK;
+}
+
 enum err extract_change(const struct cut_input *cut, struct told **told, struct change *change)
 {
     struct extraction extraction = {.cut = cut, .change = change};
-    if (!*told)
-        *told = mem_zalloc(1, sizeof(**told));
-    if (!*told)
-        return ERR_NO_MEMORY;
+    enum err err = told_begin(cut, told);
+    if (err != ERR_OK)
+        return err;
     extraction.told = *told;
     buf_init(&extraction.text, SAMPLE_BUFFER_BYTES);
     buf_init(&extraction.unescaped, LIMIT_MESSAGE_BYTES_MAX);
     change->records = cut->rows->count;
     change->payload_bytes = cut->stats.payload_bytes - cut->dead->payloads.size;
-    enum err err = ERR_OK;
     if (cut->origins->route_count > 0)
         err = change_topic_set(change, cut->origins->routes[0].view.topic);
     if (err == ERR_OK && cut->rows->count > 0)

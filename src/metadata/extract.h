@@ -4,7 +4,9 @@
  * between the files and the end of the batch; costs some nanoseconds a record (sensors, late ones)
  * and a bounded time a cut for the rest, whatever the number of records.
  *
- * What was told before is not told again: a memory of it, some hundred bytes, lives with the batch.
+ * What was told before is not told again within a day: a memory of it, some hundred bytes, lives
+ * with the batch. After a day it is, so that the files of any day (CUT_METADATA_KEY) say all of
+ * what came since, and older ones may be deleted.
  */
 #include "lake/cut.h"
 #include "metadata/change.h"

@@ -25,6 +25,7 @@ struct told {
                            column tells when one lacks it */
     size_t bare_count;
     size_t bare_bytes;
+    int64_t since_us; /* the arrival of the first record that it saw */
 };
 
 struct extraction {

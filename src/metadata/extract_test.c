@@ -132,6 +132,27 @@ static void test_only_null(void **state)
     observed_fini(&rig);
 }
 
+/* What is known is told again, whole, after a day. */
+static void test_told_each_day(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    for (int i = 0; i < 4; i++) {
+        bool again = i % 2 == 0;
+        SEND(&rig, "{\"a\":1,\"sensor_id\":\"s\"}");
+        json_decref(cut_rows(&rig));
+        assert_int_equal(change.records, 1);
+        assert_int_equal(change.sensor_count, again);
+        if (again)
+            check_field("a", BIT(DOUBLE), false, "1");
+        else
+            assert_null(field_of("a"));
+        rig.arrival_us += 12 * 3600 * US_PER_S + 1;
+    }
+    observed_fini(&rig);
+}
+
 /* What never had a value in it has no column; that a record lacks it is told all the same. */
 static void test_only_empty(void **state)
 {
@@ -360,17 +381,12 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_only_null),
-        cmocka_unit_test(test_only_empty),
-        cmocka_unit_test(test_types_in_order),
-        cmocka_unit_test(test_types_of_records_that_wait),
-        cmocka_unit_test(test_too_many_fields),
-        cmocka_unit_test(test_sensors),
-        cmocka_unit_test(test_odd_sensors),
-        cmocka_unit_test(test_sensor_fields),
-        cmocka_unit_test(test_quality),
-        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_fields),          cmocka_unit_test(test_only_null),
+        cmocka_unit_test(test_told_each_day),   cmocka_unit_test(test_only_empty),
+        cmocka_unit_test(test_types_in_order),  cmocka_unit_test(test_types_of_records_that_wait),
+        cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_sensor_fields),
+        cmocka_unit_test(test_quality),         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
