@@ -264,6 +264,7 @@ static enum err reject(const struct source *source, struct bytes payload, const 
                                  .detail = detail};
     enum err err = dead_letters_add(&batch->dead, &letter, payload);
     batch->stats.rejected += err == ERR_OK;
+    batch->stats.last_rejected = (struct batch_rejection){source->arrival_us, reason, detail};
     return err;
 }
 
@@ -504,14 +505,9 @@ void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats)
         batch->watch.state_bytes;
 }
 
-uint64_t batch_rejected(const struct batch *batch)
+const struct batch_stats *batch_stats_peek(const struct batch *batch)
 {
-    return batch->stats.rejected;
-}
-
-uint64_t batch_repeated(const struct batch *batch)
-{
-    return batch->stats.repeated;
+    return &batch->stats;
 }
 
 static void batch_clear(struct batch *batch)

@@ -80,6 +80,12 @@ enum err batch_append(struct batch *batch, const struct block *block,
 void batch_end_block(struct batch *batch, const struct block *block);
 void batch_undo_block(struct batch *batch);
 
+struct batch_rejection {
+    int64_t arrival_us;
+    const char *reason; /* static texts; NULL: its connector rejected it, and said why */
+    const char *detail;
+};
+
 /* What is open. */
 struct batch_stats {
     uint64_t messages;      /* without the repeated ones */
@@ -87,6 +93,7 @@ struct batch_stats {
     uint64_t payload_bytes; /* of both */
     uint64_t rows;          /* records */
     uint64_t rejected;      /* messages that become dead letters */
+    struct batch_rejection last_rejected;
     uint64_t rescued;       /* values */
     uint64_t bad_timestamp; /* records whose timestamp was missing or unusable */
     size_t memory_bytes;    /* held by the builders, about */
@@ -96,9 +103,8 @@ struct batch_stats {
     int64_t last_us;
 };
 void batch_stats_get(const struct batch *batch, struct batch_stats *ret_stats);
-/* Two of them, for the hot path. */
-uint64_t batch_rejected(const struct batch *batch);
-uint64_t batch_repeated(const struct batch *batch);
+/* The same for the hot path, without rescued and memory_bytes. */
+const struct batch_stats *batch_stats_peek(const struct batch *batch);
 
 struct cut_file {
     char *key; /* object key */

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/map.h"
 #include "os/thread.h"
+#include "pipeline/rejections.h"
 
 struct told_part {
     struct account *account;
@@ -39,6 +40,7 @@ static void account_free(struct account *account)
 {
     if (!account)
         return;
+    rejections_free(atomic_load(&account->rejections));
     mem_free(account->source_id);
     mem_free(account);
 }
@@ -98,6 +100,18 @@ enum err account_get(struct account_book *book, struct bytes source_id,
     mutex_unlock(&book->lock);
     if (err == ERR_OK)
         *ret_account = account;
+    return err;
+}
+
+/* A source is opened by one loop, and again by another while the first still closes it. */
+enum err account_watch_rejections(struct account *account)
+{
+    struct rejections *made, *none = NULL;
+    if (atomic_load(&account->rejections))
+        return ERR_OK;
+    enum err err = rejections_new(&made);
+    if (err == ERR_OK && !atomic_compare_exchange_strong(&account->rejections, &none, made))
+        rejections_free(made);
     return err;
 }
 

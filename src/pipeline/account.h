@@ -17,6 +17,8 @@
 
 #define ACCOUNT_LINE_BYTES 64
 
+struct rejections;
+
 /* What the I/O loop writes for each message has a line of its own: the workers look at the rest for
  * each block. */
 struct account {
@@ -24,6 +26,7 @@ struct account {
     _Atomic uint64_t stored;
     _Atomic uint64_t rejected;
     _Atomic uint64_t waiting_bytes; /* memory of its datasets whose cut waits for another side */
+    struct rejections *_Atomic rejections; /* NULL: nobody asks which topics they are of */
 
     _Alignas(ACCOUNT_LINE_BYTES) _Atomic uint64_t received;
     _Atomic uint64_t received_bytes; /* payload bytes */
@@ -48,6 +51,9 @@ void account_book_free(struct account_book *book);
 /* Gets or makes the source's account. */
 enum err account_get(struct account_book *book, struct bytes source_id,
                      struct account **ret_account) ERR_MUST_USE;
+
+/* From now on it is known which topics the rejected messages are of (rejections.h). */
+enum err account_watch_rejections(struct account *account) ERR_MUST_USE;
 
 /* A source's part of a cut. rejected: of the messages. */
 struct account_part {

@@ -1,5 +1,7 @@
 #include "pipeline/dataset_route.h"
 
+#include "pipeline/rejections.h"
+
 enum err dataset_route_find(struct datasets *datasets, struct known_route *known,
                             const struct block *block, uint32_t route_index,
                             struct dataset **ret_dataset, struct account **ret_account,
@@ -37,17 +39,42 @@ enum err dataset_route_append(struct dataset *dataset, const struct block *block
             if (!bytes_equal(id, bytes_from(dataset->id, dataset->id_size)))
                 continue;
         }
-        uint64_t rejected = batch_rejected(dataset->batch);
-        uint64_t repeated = batch_repeated(dataset->batch);
+        const struct batch_stats *stats = batch_stats_peek(dataset->batch);
+        uint64_t rejected = stats->rejected;
+        uint64_t repeated = stats->repeated;
         enum err err = batch_append(dataset->batch, block, i);
         if (err != ERR_OK) {
             batch_undo_block(dataset->batch);
             dataset->undone = true;
             return err;
         }
-        *ret_appended = (struct dataset_appended){batch_rejected(dataset->batch) - rejected,
-                                                  batch_repeated(dataset->batch) - repeated};
+        *ret_appended =
+            (struct dataset_appended){stats->rejected - rejected, stats->repeated - repeated};
     }
     dataset->undone = false;
     return ERR_OK;
+}
+
+static void rejections_tell(const struct dataset *dataset, const struct account *account,
+                            const struct block *block, uint32_t route_index, uint64_t rejected)
+{
+    struct rejections *rejections = atomic_load(&account->rejections);
+    struct batch_rejection last = batch_stats_peek(dataset->batch)->last_rejected;
+    struct route_view route;
+    if (!rejections || rejected == 0)
+        return;
+    block_route_get(block, route_index, &route);
+    rejections_add(rejections, route.topic,
+                   &(struct ingest_rejection){rejected, last.arrival_us, last.reason, last.detail});
+}
+
+void dataset_route_tell(const struct dataset *dataset, const struct account *account,
+                        struct dataset_share *share, const struct block *block,
+                        uint32_t route_index, const struct dataset_appended *appended)
+{
+    rejections_tell(dataset, account, block, route_index, appended->rejected);
+    if (!share)
+        return;
+    share->messages += block->routes[route_index].message_count - appended->repeated;
+    share->rejected += appended->rejected;
 }

@@ -30,3 +30,9 @@ struct dataset_appended {
 enum err dataset_route_append(struct dataset *dataset, const struct block *block,
                               uint32_t route_index,
                               struct dataset_appended *ret_appended) ERR_MUST_USE;
+
+/* What has just been appended, to the share (NULL: none) and to the account, whose source may ask
+ * which topics its rejected messages are of. */
+void dataset_route_tell(const struct dataset *dataset, const struct account *account,
+                        struct dataset_share *share, const struct block *block,
+                        uint32_t route_index, const struct dataset_appended *appended);

@@ -75,6 +75,19 @@ enum err ingest_emit(struct ingest_route *route, const struct ingest_message *me
 enum err ingest_reject(struct ingest_route *route, const struct ingest_message *message,
                        const char *reason, const char *detail, uint64_t *ret_sequence) ERR_MUST_USE;
 
+/* What of a topic became dead letters, once its source has asked for it: a payload is decoded after
+ * it was emitted, and whose health it is only the connector can say. Since the process began. */
+struct ingest_rejection {
+    uint64_t messages;
+    int64_t arrival_us; /* of the last */
+    const char *reason; /* of the last: static texts; NULL: ingest_reject took it */
+    const char *detail;
+};
+enum err ingest_watch_rejections(struct ingest_source *source) ERR_MUST_USE;
+/* false: none that is known. */
+bool ingest_rejection(const struct ingest_source *source, struct bytes topic,
+                      struct ingest_rejection *ret_rejection);
+
 /* A repetition that is not stored, for the accounting (received and repeated each grow by one). */
 void ingest_count_repeated(struct ingest_route *route, uint64_t bytes);
 

@@ -1,9 +1,11 @@
-/* What a source keeps across restarts: its state and its sessions' identities. */
+/* What a source keeps across restarts: its state and its sessions' identities. And what it is told
+ * of its messages when they were decoded. */
 #include "pipeline/ingest_parts.h"
 
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "journal/record.h"
+#include "pipeline/rejections.h"
 
 #include <assert.h>
 
@@ -147,4 +149,18 @@ enum err ingest_identity_release(struct ingest_source *source, uint16_t packet_i
     if (loop->open->block->size_bytes >= LIMIT_BLOCK_CLOSE_BYTES)
         ingest_block_submit(loop);
     return ERR_OK;
+}
+
+/* --- what the workers saw --- */
+
+enum err ingest_watch_rejections(struct ingest_source *source)
+{
+    return account_watch_rejections(source->account);
+}
+
+bool ingest_rejection(const struct ingest_source *source, struct bytes topic,
+                      struct ingest_rejection *ret_rejection)
+{
+    struct rejections *rejections = atomic_load(&source->account->rejections);
+    return rejections && rejections_get(rejections, topic, ret_rejection);
 }

@@ -172,10 +172,7 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
     err = dataset_route_append(dataset, block, route_index, &appended);
     if (err != ERR_OK)
         return err;
-    if (share) {
-        share->messages += entry->message_count - appended.repeated;
-        share->rejected += appended.rejected;
-    }
+    dataset_route_tell(dataset, account, share, block, route_index, &appended);
     if (shipment->recovered && redo_cut == 0) {
         /* what recovery finds pending counts as received (a landed cut was counted as a whole) */
         atomic_fetch_add(&account->received, entry->message_count);
