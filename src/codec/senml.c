@@ -54,6 +54,7 @@ struct senml {
     struct bytes fields[LABEL_COUNT]; /* JSON text; empty: not there. Base fields stay. */
     struct buf rest;                  /* ,"name":value … of fields that are not known */
     bool has_own;                     /* the record has a field that is no base field */
+    bool has_value;                   /* one of its own, be it null or one that is not known */
 };
 
 static enum err malformed(struct senml *senml, const char *why)
@@ -98,7 +99,9 @@ static enum err unknown_take(struct senml *senml, struct bytes key, struct bytes
 {
     if (key.size > 0 && key.data[key.size - 1] == '_')
         return malformed(senml, "the SenML has a field that must be understood and is not known");
-    senml->has_own |= key.size == 0 || key.data[0] != 'b';
+    bool is_own = key.size == 0 || key.data[0] != 'b';
+    senml->has_own |= is_own;
+    senml->has_value |= is_own; /* for all we know */
     buf_text(&senml->rest, ",\"");
     buf_append(&senml->rest, key.data, key.size);
     buf_text(&senml->rest, "\":");
@@ -111,6 +114,7 @@ static enum err field_take(struct senml *senml, struct bytes key, struct bytes v
     if (label < 0)
         return unknown_take(senml, key, value);
     senml->has_own |= label >= NAME;
+    senml->has_value |= label >= VALUE && label <= SUM;
     if (value.data[0] == 'n') { /* null */
         senml->fields[label] = label >= NAME ? (struct bytes){0} : senml->fields[label];
         return ERR_OK;
@@ -129,7 +133,7 @@ static enum err record_read(struct senml *senml)
     for (int i = NAME; i < LABEL_COUNT; i++)
         senml->fields[i] = (struct bytes){0};
     buf_clear(&senml->rest);
-    senml->has_own = false;
+    senml->has_own = senml->has_value = false;
     json_space(cursor);
     if (!json_take(cursor, '{'))
         return malformed(senml, "the SenML pack has an element that is no object");
@@ -154,6 +158,40 @@ static enum err record_read(struct senml *senml)
 }
 
 /* --- resolving ----------------------------------------------------------------------------- */
+
+/* A character of a checked JSON string, which is moved on; 0x80 for what no name may have. */
+static uint8_t name_byte(const uint8_t **at)
+{
+    const uint8_t *text = *at;
+    unsigned code = 0;
+    *at += text[0] != '\\' ? 1 : text[1] == 'u' ? 6 : 2;
+    if (text[0] != '\\')
+        return text[0];
+    if (text[1] != 'u')
+        return text[1] == '/' ? '/' : 0x80;
+    for (int i = 2; i < 6; i++)
+        code = code << 4 | (unsigned)(text[i] <= '9' ? text[i] - '0' : (text[i] | 0x20) - 'a' + 10);
+    return code < 0x80 ? (uint8_t)code : 0x80;
+}
+
+/* §4.5.1, of the base name and the name together. */
+static bool name_is_legal(const struct senml *senml)
+{
+    bool is_first = true;
+    for (int label = BASE_NAME; label <= NAME; label += NAME - BASE_NAME) {
+        struct bytes text = senml->fields[label];
+        const uint8_t *end = text.data + text.size - (text.size > 0);
+        for (const uint8_t *at = text.data + (text.size > 0); at < end; is_first = false) {
+            uint8_t c = name_byte(&at);
+            bool is_alphanumeric =
+                (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+            bool is_mark = c == '-' || c == ':' || c == '.' || c == '/' || c == '_';
+            if (!is_alphanumeric && (is_first || !is_mark))
+                return false;
+        }
+    }
+    return true;
+}
 
 static void name_write(struct senml *senml)
 {
@@ -216,9 +254,16 @@ static enum err record_write(struct senml *senml)
     const struct bytes *fields = senml->fields;
     if (fields[BASE_NAME].size <= 2 && fields[NAME].size <= 2)
         return malformed(senml, "the SenML has a record without a name");
-    bool other =
-        fields[STRING_VALUE].size + fields[BOOLEAN_VALUE].size + fields[DATA_VALUE].size > 0;
-    bool value = fields[VALUE].size > 0 || (!other && fields[SUM].size == 0);
+    if (!name_is_legal(senml))
+        return malformed(senml,
+                         "the SenML has a name with a character that RFC 8428 does not allow");
+    int other = (fields[STRING_VALUE].size > 0) + (fields[BOOLEAN_VALUE].size > 0) +
+                (fields[DATA_VALUE].size > 0);
+    if (other + (fields[VALUE].size > 0) > 1)
+        return malformed(senml, "the SenML has a record with more than one value");
+    if (!senml->has_value && fields[BASE_VALUE].size == 0 && fields[BASE_SUM].size == 0)
+        return malformed(senml, "the SenML has a record without a value");
+    bool value = fields[VALUE].size > 0 || (other == 0 && fields[SUM].size == 0);
     buf_text(senml->out, senml->written ? ",{" : "{");
     senml->written = true;
     name_write(senml);

@@ -6,7 +6,9 @@
  *
  * A record of base fields alone sets them and is no record of its own. Fields that the RFC does not
  * know are kept. What it demands an error for is one for the whole pack: a field whose name ends
- * with "_" and is not known, a version above 10, a field of the wrong type, no name.
+ * with "_" and is not known, a version above 10, a field of the wrong type, no name or one that is
+ * not allowed (§4.5.1), two values, none (§4.2: no sum and no base value either). A value that is
+ * null is one, and not there: sensors that are broken say so.
  */
 #include "base/buf.h"
 
