@@ -45,6 +45,7 @@ static void add_messages(const char *dataset, const char *topic, const char *con
         .source_id = BYTES_LITERAL("src"),
         .dataset_id = bytes_from_text(dataset),
         .source_type = BYTES_LITERAL("mqtt"),
+        .sensor_id_field = bytes_from_text(strcmp(dataset, "a") == 0 ? "v" : ""),
         .field_count = 1,
         .fields = {{.name = BYTES_LITERAL("topic"),
                     .type = FIELD_STRING,
@@ -201,7 +202,7 @@ static void test_data(void **state)
     expect_get("/api/partitions", 200, "\"total\":3,"); /* nothing was created */
     expect_get("/api/diagnostics/topic-analysis", 200,
                "\"data\":{\"total_partitions\":3,\"partitions\":{\"a\":{\"message_count\":1,"
-               "\"topics_seen\":[\"t/a\"],\"sensor_ids_seen\":[],");
+               "\"topics_seen\":[\"t/a\"],\"sensor_ids_seen\":[9],");
     assert_non_null(strstr(answer.text, "\"sensor_ids_seen\":[1,\"x\"]"));
     assert_non_null(strstr(answer.text, "\"c\":{\"message_count\":0,\"topics_seen\":[],"
                                         "\"sensor_ids_seen\":[],\"sample_recent_messages\":[],"

@@ -96,7 +96,7 @@ static enum err topics_get(const struct api_services *services, struct api_reque
 static enum err recent_each(void *ctx, struct bytes id, uint32_t row_limit,
                             enum err (*on_row)(void *ctx, struct bytes json), void *row_ctx)
 {
-    return recent_rows(ctx, id, row_limit, on_row, row_ctx);
+    return recent_rows(ctx, id, row_limit, NULL, on_row, row_ctx);
 }
 
 static enum err current_get(const struct api_services *services, struct api_request *request,

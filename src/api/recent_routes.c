@@ -8,10 +8,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#define ANALYSIS_ROWS        10
-#define ANALYSIS_SAMPLE_ROWS 3
-#define BUFFER_ROWS_DEFAULT  100
-#define MESSAGE_BYTES        512
+#define ANALYSIS_ROWS          10
+#define ANALYSIS_SAMPLE_ROWS   3
+#define SENSOR_FIELD_BYTES_MAX UINT16_MAX /* what a route can hold */
+#define BUFFER_ROWS_DEFAULT    100
+#define MESSAGE_BYTES          512
 
 struct row_writer {
     struct buf *out;
@@ -84,7 +85,7 @@ static enum err partition_get(const struct api_services *services, struct api_re
     char message[MESSAGE_BYTES];
     api_data_begin(&response->body);
     buf_byte(&response->body, '[');
-    err = recent_rows(services->recent, id, limit, write_row, &writer);
+    err = recent_rows(services->recent, id, limit, NULL, write_row, &writer);
     buf_byte(&response->body, ']');
     snprintf(message, sizeof(message), "Retrieved %llu records from partition %.*s",
              (unsigned long long)writer.count, id.size > 256 ? 256 : (int)id.size,
@@ -106,7 +107,7 @@ static enum err data_partition(struct partition_stream *stream, struct bytes id,
 {
     (void)entries;
     struct row_writer writer = {out, 0, stream->row_count > 0};
-    enum err err = recent_rows(stream->recent, id, stream->row_limit, write_row, &writer);
+    enum err err = recent_rows(stream->recent, id, stream->row_limit, NULL, write_row, &writer);
     stream->row_count += writer.count;
     return err;
 }
@@ -179,6 +180,7 @@ struct analysis {
     size_t row_count;
     struct buf text;
     size_t offsets[ANALYSIS_ROWS + 1];
+    struct buf sensor_id_field; /* empty: the source has not said */
     json_t *topics;
     json_t *sensors;
 };
@@ -195,6 +197,15 @@ static enum err array_add_distinct(json_t *array, json_t *value)
     return json_array_append(array, value) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
+/* As the metadata counts them. */
+static json_t *sensor_of(const json_t *row, struct bytes field)
+{
+    if (field.size > 0)
+        return json_object_getn(row, (const char *)field.data, field.size);
+    json_t *sensor = json_object_get(row, "sensor_id");
+    return sensor ? sensor : json_object_get(row, "sensorId");
+}
+
 static enum err analysis_row(void *ctx, struct bytes json)
 {
     struct analysis *analysis = ctx;
@@ -209,9 +220,7 @@ static enum err analysis_row(void *ctx, struct bytes json)
         row = json_loadb((const char *)json.data, json.size,
                          JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
     json_t *topic = json_object_get(row, "topic");
-    json_t *sensor = json_object_get(row, "sensor_id");
-    if (!sensor)
-        sensor = json_object_get(row, "sensorId");
+    json_t *sensor = sensor_of(row, buf_bytes(&analysis->sensor_id_field));
     if (topic)
         err = array_add_distinct(analysis->topics, topic);
     if (sensor && err == ERR_OK)
@@ -280,8 +289,10 @@ static enum err analysis_partition(struct partition_stream *stream, struct bytes
     struct analysis analysis = {.topics = json_array(), .sensors = json_array()};
     buf_init(&analysis.text, LIMIT_RECENT_ANSWER_BYTES);
     enum err err = analysis.topics && analysis.sensors ? ERR_OK : ERR_NO_MEMORY;
+    buf_init(&analysis.sensor_id_field, SENSOR_FIELD_BYTES_MAX);
     if (err == ERR_OK)
-        err = recent_rows(stream->recent, id, ANALYSIS_ROWS, analysis_row, &analysis);
+        err = recent_rows(stream->recent, id, ANALYSIS_ROWS, &analysis.sensor_id_field,
+                          analysis_row, &analysis);
     if (err == ERR_OK && stream->partition_count > 0)
         buf_byte(out, ',');
     if (err == ERR_OK)
@@ -297,6 +308,7 @@ static enum err analysis_partition(struct partition_stream *stream, struct bytes
     json_decref(analysis.topics);
     json_decref(analysis.sensors);
     buf_fini(&analysis.text);
+    buf_fini(&analysis.sensor_id_field);
     return err;
 }
 

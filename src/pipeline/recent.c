@@ -575,6 +575,7 @@ static enum err clumps_take(struct recent *recent, struct bytes id, struct clump
 }
 
 enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
+                     struct buf *ret_sensor_id_field,
                      enum err (*on_row)(void *ctx, struct bytes json), void *ctx)
 {
     struct clump **clumps;
@@ -584,7 +585,11 @@ enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t ro
         return err;
     uint32_t rows_max = recent->rows_max;
     size_t limit = row_limit > 0 && row_limit < rows_max ? row_limit : rows_max;
-    err = clumps_render(clumps, count, limit, on_row, ctx);
+    struct bytes field = clumps[count - 1]->route->view.sensor_id_field;
+    if (ret_sensor_id_field)
+        err = buf_append(ret_sensor_id_field, field.data, field.size);
+    if (err == ERR_OK)
+        err = clumps_render(clumps, count, limit, on_row, ctx);
     for (size_t i = 0; i < count; i++)
         clump_unref(clumps[i]);
     mem_free(clumps);

@@ -43,10 +43,13 @@ void recent_resize(struct recent *recent, uint32_t rows_max);
 void recent_evict(struct recent *recent);
 
 /* Sorted ids; each row is a JSON object text, oldest first within a dataset, the newest row_limit
- * of each (0 = all). An unknown id: nothing. */
+ * of each (0 = all). An unknown id: nothing. ret_sensor_id_field, if it is not NULL: before the
+ * first row the field is appended that has the sensor, as the source of the newest says; nothing:
+ * it says none. */
 enum err recent_list(struct recent *recent, enum err (*on_dataset)(void *ctx, struct bytes id),
                      void *ctx) ERR_MUST_USE;
 enum err recent_rows(struct recent *recent, struct bytes dataset_id, uint32_t row_limit,
+                     struct buf *ret_sensor_id_field,
                      enum err (*on_row)(void *ctx, struct bytes json), void *ctx) ERR_MUST_USE;
 
 /* At most one subscriber: on_clumps (clump.h) is called by the threads that publish, with what one

@@ -83,7 +83,8 @@ static void expect_rows(struct recent *recent, const char *dataset, uint32_t lim
 {
     struct buf out;
     buf_init(&out, MIB);
-    assert_int_equal(recent_rows(recent, bytes_from_text(dataset), limit, on_row, &out), ERR_OK);
+    assert_int_equal(recent_rows(recent, bytes_from_text(dataset), limit, NULL, on_row, &out),
+                     ERR_OK);
     assert_string_equal(buf_cstr(&out), expected);
     buf_fini(&out);
 }
@@ -264,7 +265,7 @@ static void test_no_memory(void **state)
         if (err == ERR_OK) {
             recent_add(recent, first, 0);
             recent_add(recent, second, 0);
-            err = recent_rows(recent, BYTES_LITERAL("a"), 0, on_row, &out);
+            err = recent_rows(recent, BYTES_LITERAL("a"), 0, NULL, on_row, &out);
         }
         if (err == ERR_OK)
             err = recent_list(recent, on_dataset, &out);
@@ -314,7 +315,7 @@ static void test_threads(void **state)
         struct buf out;
         struct recent_stats stats;
         buf_init(&out, MIB);
-        assert_int_equal(recent_rows(recent, BYTES_LITERAL("a"), 0, on_row, &out), ERR_OK);
+        assert_int_equal(recent_rows(recent, BYTES_LITERAL("a"), 0, NULL, on_row, &out), ERR_OK);
         assert_int_equal(recent_list(recent, on_dataset, &out), ERR_OK);
         recent_stats_get(recent, &stats);
         buf_fini(&out);
