@@ -30,6 +30,13 @@
 
 #define INGESTOR_CONNECTOR_ABI 1
 
+/* How it stands with a session that the connector makes by itself, and again, for ever. */
+enum connector_reach {
+    CONNECTOR_REACHED,  /* the other side has answered, or cannot be asked under pressure */
+    CONNECTOR_REACHING, /* nobody has answered yet */
+    CONNECTOR_AWAY,     /* nobody answers, or with an error: it is tried again */
+};
+
 struct connector_host {
     uv_loop_t *loop;
     struct ingest_loop *ingest;
@@ -47,6 +54,10 @@ struct connector_host {
     /* Something a user should know, and health shows, though the session goes on. NULL clears it.
      */
     void (*on_warning)(void *ctx, const char *text);
+    /* For connectors that never call on_failed once they are connected, since they try again by
+     * themselves. The source's state is active, connecting or error (reason: as of on_failed; else
+     * NULL); it runs all the while. Not called: REACHED. */
+    void (*on_reach)(void *ctx, enum connector_reach reach, const char *reason);
     void (*on_stopped)(void *ctx);
     void (*on_closed)(void *ctx);
 };

@@ -4,8 +4,8 @@
  *   slot -> poll -> (emit -> go on)* -> next slot
  *
  * A slot waits while the service is under pressure and while the records of the poll before are
- * not durable. An error is the source's health and never its end: it polls on. So connect succeeds
- * when the configuration makes sense.
+ * not durable. An error is the source's state and health and never its end: it polls on. So connect
+ * succeeds when the configuration makes sense.
  */
 #include "base/hash.h"
 #include "base/limits.h"
@@ -103,6 +103,7 @@ static void succeeded(struct rest *rest)
 {
     rest->succeeded_us = clock_realtime_us(&clock_system);
     rest->error[0] = '\0';
+    rest->host.on_reach(rest->host.ctx, CONNECTOR_REACHED, NULL);
 }
 
 static void emit_pages(struct rest *rest);
@@ -143,7 +144,8 @@ static void failed(struct rest *rest)
         rest_schedule_hold(&rest->schedule, now_ns(), (uint32_t)poll->retry_after_s);
     if (poll->refused)
         buf_clear(&rest->state.resume); /* where it was to go on is gone */
-    rest->host.on_warning(rest->host.ctx, rest->error);
+    rest->host.on_warning(rest->host.ctx, NULL);
+    rest->host.on_reach(rest->host.ctx, CONNECTOR_AWAY, rest->error);
     poll_over(rest);
 }
 
@@ -155,11 +157,8 @@ static void on_poll_done(void *ctx)
     if (rest->poll.result == REST_POLL_FAILED) {
         failed(rest);
     } else if (rest->poll.result == REST_POLL_UNCHANGED) {
-        bool had_error = rest->error[0] != '\0';
         rest->unchanged_polls++;
         succeeded(rest);
-        if (had_error)
-            rest->host.on_warning(rest->host.ctx, NULL);
         poll_over(rest);
     } else if (rest->paused) {
         rest->step = REST_HOLDING;

@@ -256,7 +256,7 @@ static void ended_wait(struct manager *manager, int64_t id, bool deleted)
         managed->deleted = deleted;
         managed->references++;
         /* Nobody waits for a peer to forget one that did not run: it may be away. */
-        if (!deleted || managed->status.state == SOURCE_ACTIVE)
+        if (!deleted || managed->status.is_running)
             (void)wait_until(manager, managed, has_ended, STOP_WAIT_NS);
         managed->references--;
         manager_reconcile(manager, managed);

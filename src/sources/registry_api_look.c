@@ -164,6 +164,14 @@ enum err registry_api_get(struct manager *manager, int64_t id, json_t **ret_sour
 
 /* --- looking --- */
 
+static const char *state_message(enum source_state state)
+{
+    return state == SOURCE_ERROR        ? "Data source failed and is tried again"
+           : state == SOURCE_CONNECTING ? "Data source is connecting"
+                                        : "Data source is not running";
+}
+
+/* One that is not active tries by itself: it has what both kinds of answers have. */
 static enum err health_running(struct managed *managed, json_t **ret_health)
 {
     const struct source_status *status = &managed->status;
@@ -178,6 +186,12 @@ static enum err health_running(struct managed *managed, json_t **ret_health)
         json_object_set_new(health, "error", json_string(status->warning));
     if (health && details)
         json_object_update(health, details); /* the connector knows better */
+    if (health && !active) {
+        json_object_set_new(health, "healthy", json_false());
+        json_object_set_new(health, "message", json_string(state_message(status->state)));
+        json_object_set_new(health, "last_error", text_json(status->last_error));
+        json_object_set_new(health, "last_connection", time_json(status->last_connection_us));
+    }
     json_decref(details);
     *ret_health = health;
     return health ? ERR_OK : ERR_NO_MEMORY;
@@ -186,20 +200,16 @@ static enum err health_running(struct managed *managed, json_t **ret_health)
 static enum err health_not_running(struct managed *managed, json_t **ret_health)
 {
     const struct source_status *status = &managed->status;
-    const char *message = status->state == SOURCE_ERROR ? "Data source failed and is tried again"
-                          : status->state == SOURCE_CONNECTING ? "Data source is connecting"
-                                                               : "Data source is not running";
-    *ret_health =
-        json_pack("{s:s, s:b, s:s, s:o, s:o}", "status", manager_status_text(managed), "healthy", 0,
-                  "message", message, "last_error", text_json(status->last_error),
-                  "last_connection", time_json(status->last_connection_us));
+    *ret_health = json_pack("{s:s, s:b, s:s, s:o, s:o}", "status", manager_status_text(managed),
+                            "healthy", 0, "message", state_message(status->state), "last_error",
+                            text_json(status->last_error), "last_connection",
+                            time_json(status->last_connection_us));
     return *ret_health ? ERR_OK : ERR_NO_MEMORY;
 }
 
 static bool health_is_fresh(const struct managed *managed)
 {
-    return !managed->source || managed->status.state != SOURCE_ACTIVE ||
-           source_health_ask(managed->source);
+    return !managed->source || !managed->status.is_running || source_health_ask(managed->source);
 }
 
 /* The lock is given away while the connector's members come from its loop. */
@@ -228,7 +238,7 @@ enum err registry_api_health(struct manager *manager, int64_t id, json_t **ret_h
     }
     if (!managed || managed->deleted)
         err = registry_not_found(id, diag);
-    else if (managed->source && managed->status.state == SOURCE_ACTIVE)
+    else if (managed->source && managed->status.is_running)
         err = health_running(managed, ret_health);
     else
         err = health_not_running(managed, ret_health);

@@ -48,6 +48,14 @@ static void state_set(struct source *source, enum source_state state)
     mutex_unlock(&source->lock);
 }
 
+static void running_set(struct source *source, bool is_running)
+{
+    mutex_lock(&source->lock);
+    source->status.is_running = is_running;
+    status_changed(source);
+    mutex_unlock(&source->lock);
+}
+
 static void error_set(struct source *source, const char *reason)
 {
     mutex_lock(&source->lock);
@@ -114,6 +122,47 @@ static void host_warning(void *ctx, const char *text)
     mutex_unlock(&source->lock);
     if (text && changed)
         log_warning("source", "%s: %s", source->name, text);
+}
+
+static enum source_state reached_state(const struct source *source)
+{
+    static const enum source_state states[] = {[CONNECTOR_REACHED] = SOURCE_ACTIVE,
+                                               [CONNECTOR_REACHING] = SOURCE_CONNECTING,
+                                               [CONNECTOR_AWAY] = SOURCE_ERROR};
+    return states[source->reach];
+}
+
+/* With the lock. */
+static void reached(struct source *source)
+{
+    source->status.last_error[0] = '\0';
+    source->status.last_connection_us = clock_realtime_us(&clock_system);
+}
+
+static void host_reach(void *ctx, enum connector_reach reach, const char *reason)
+{
+    struct source *source = ctx;
+    if (source->step != STEP_CONNECTING && source->step != STEP_RUNNING)
+        return;
+    enum connector_reach before = source->reach;
+    source->reach = reach;
+    mutex_lock(&source->lock);
+    bool is_news = reach != before ||
+                   (reach == CONNECTOR_AWAY && strcmp(source->status.last_error, reason) != 0);
+    if (reach == CONNECTOR_AWAY)
+        snprintf(source->status.last_error, sizeof(source->status.last_error), "%s", reason);
+    else if (reach == CONNECTOR_REACHED && is_news)
+        reached(source);
+    source->status.restarts += reach == CONNECTOR_AWAY && before == CONNECTOR_REACHED;
+    if (source->step == STEP_RUNNING)
+        source->status.state = reached_state(source);
+    if (is_news)
+        status_changed(source);
+    mutex_unlock(&source->lock);
+    if (is_news && reach == CONNECTOR_AWAY)
+        log_warning("source", "%s: %s", source->name, reason);
+    else if (is_news && reach == CONNECTOR_REACHED)
+        log_info("source", "%s: connected", source->name);
 }
 
 static void host_stopped(void *ctx)
@@ -224,6 +273,7 @@ static void finish(struct source *source)
 static void close_connection(struct source *source)
 {
     source->step = STEP_CLOSING;
+    running_set(source, false);
     uv_timer_stop(&source->retry);
     source->connector->ops.disconnect(source->state);
 }
@@ -231,6 +281,7 @@ static void close_connection(struct source *source)
 static void stop_connection(struct source *source)
 {
     source->step = STEP_STOPPING;
+    running_set(source, false);
     uv_timer_start(&source->retry, on_retry, SOURCE_STOP_TIMEOUT_MS, 0);
     if (must_forget(source)) {
         source->forgotten = true;
@@ -278,10 +329,12 @@ static void begin(struct source *source)
         .on_connected = host_connected,
         .on_failed = host_failed,
         .on_warning = host_warning,
+        .on_reach = host_reach,
         .on_stopped = host_stopped,
         .on_closed = host_closed,
     };
     source->step = STEP_CONNECTING;
+    source->reach = CONNECTOR_REACHED;
     state_set(source, SOURCE_CONNECTING);
     err = source->connector->ops.connect(source->state, &source->host, &diag);
     if (err == ERR_INVALID)
@@ -314,14 +367,16 @@ static void connected(struct source *source)
     }
     source->active_since_ns = clock_monotonic_ns(&clock_system);
     mutex_lock(&source->lock);
-    source->status.state = SOURCE_ACTIVE;
-    source->status.last_error[0] = '\0';
-    source->status.last_connection_us = clock_realtime_us(&clock_system);
+    source->status.state = reached_state(source);
+    source->status.is_running = true;
+    if (source->reach == CONNECTOR_REACHED)
+        reached(source);
     status_changed(source);
     mutex_unlock(&source->lock);
     health_refresh(source);
     source_pushes_deliver(source);
-    log_info("source", "%s: connected", source->name);
+    if (source->reach == CONNECTOR_REACHED)
+        log_info("source", "%s: connected", source->name);
 }
 
 static void closed(struct source *source)

@@ -55,6 +55,7 @@ bool source_wait_stopped(struct source *source, int64_t deadline_ns);
 
 struct source_status {
     enum source_state state;
+    bool is_running;            /* its connector is started; if not active, it tries by itself */
     int64_t last_connection_us; /* 0: never */
     uint64_t restarts;
     char last_error[512]; /* empty: none */

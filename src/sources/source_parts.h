@@ -31,6 +31,7 @@ struct source {
     void *state;
     enum source_step step;
     int events;
+    enum connector_reach reach;
     bool wanted;     /* start was asked for, stop was not */
     bool restart;    /* started again before the stop was over */
     bool forgetting; /* stop for good: the other side is to forget it too */

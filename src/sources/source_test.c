@@ -113,6 +113,26 @@ static const struct connector fussy_connector = {
             .forget = fake_forget},
 };
 
+static struct fake *patient;
+
+/* Tries by itself for ever. */
+static enum err patient_connect(void *state, const struct connector_host *host, struct diag *diag)
+{
+    patient = state;
+    host->on_reach(host->ctx, CONNECTOR_REACHING, NULL);
+    return fake_connect(state, host, diag);
+}
+
+static const struct connector patient_connector = {
+    .abi = INGESTOR_CONNECTOR_ABI,
+    .name = "patient",
+    .state_size = sizeof(struct fake),
+    .ops = {.connect = patient_connect,
+            .start = fake_start,
+            .stop = fake_stop,
+            .disconnect = fake_disconnect},
+};
+
 static const struct connector fake_connector = {
     .abi = INGESTOR_CONNECTOR_ABI,
     .name = "fake",
@@ -152,6 +172,11 @@ static int setup_with(void **state, const struct connector *connector)
 static int setup(void **state)
 {
     return setup_with(state, &fake_connector);
+}
+
+static int setup_patient(void **state)
+{
+    return setup_with(state, &patient_connector);
 }
 
 static int setup_fussy(void **state)
@@ -283,6 +308,53 @@ static void wait_state(struct fixture *f, enum source_state wanted)
         usleep(1000);
         source_status_get(f->source, &status);
     } while (status.state != wanted);
+}
+
+static void tell_away(void *ctx)
+{
+    (void)ctx;
+    patient->host->on_reach(patient->host->ctx, CONNECTOR_AWAY, "it is away");
+}
+
+static void tell_reached(void *ctx)
+{
+    (void)ctx;
+    patient->host->on_reach(patient->host->ctx, CONNECTOR_REACHED, NULL);
+}
+
+static void one_that_tries_by_itself_is_in_the_state_it_tells(void **state)
+{
+    struct fixture *f = *state;
+    struct source_status status;
+    int64_t until_ns = clock_monotonic_ns(&clock_system) + 60 * NS_PER_S;
+    source_start(f->source);
+    do {
+        assert_true(clock_monotonic_ns(&clock_system) < until_ns);
+        usleep(1000);
+        source_status_get(f->source, &status);
+    } while (!status.is_running);
+    assert_int_equal(status.state, SOURCE_CONNECTING);
+    assert_int_equal(status.last_connection_us, 0);
+    for (uint64_t round = 0; round < 2; round++) {
+        loop_call(&f->loop, tell_away, NULL);
+        source_status_get(f->source, &status);
+        assert_int_equal(status.state, SOURCE_ERROR);
+        assert_true(status.is_running);
+        assert_string_equal(status.last_error, "it is away");
+        assert_int_equal(status.restarts, round); /* one that was never there is not lost */
+        loop_call(&f->loop, tell_reached, NULL);
+        source_status_get(f->source, &status);
+        assert_int_equal(status.state, SOURCE_ACTIVE);
+        assert_string_equal(status.last_error, "");
+        assert_true(status.last_connection_us > 0);
+    }
+    assert_int_equal(connects, 1);
+    loop_call(&f->loop, tell_away, NULL);
+    source_stop(f->source);
+    assert_true(wait_stopped(f));
+    source_status_get(f->source, &status);
+    assert_int_equal(status.state, SOURCE_STOPPED);
+    assert_false(status.is_running);
 }
 
 static void forget(struct fixture *f, int connects_expected, int forgets_expected)
@@ -433,6 +505,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(started_three_times_it_begins_once, setup, teardown),
         cmocka_unit_test_setup_teardown(stopped_before_it_began, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_tries_by_itself_is_in_the_state_it_tells,
+                                        setup_patient, teardown),
         cmocka_unit_test_setup_teardown(stopped_and_started_in_one_breath_it_goes_on, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(started_again_while_it_stops, setup, teardown),

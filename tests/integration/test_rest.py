@@ -536,6 +536,22 @@ def test_connection_refused(poll):
         service = poll(f"http://127.0.0.1:{held.getsockname()[1]}/x?secret=abc")
         wait_health(service, "connect")
         assert "abc" not in health(service)
+        told = json.loads(service.get("/api/data-sources"))["data"][0]
+        assert told["status"] == "error" and "connect" in told["last_error"]
+        said = json.loads(service.get(f"/api/data-sources/{told['id']}/health"))["data"]
+        assert not said["healthy"] and said["failed_polls"] > 0 and said["endpoint"]
+
+
+def test_a_poll_that_is_answered_ends_the_error(serve, poll):
+    states = [500, 500, 500]
+    server = serve(lambda r: (states.pop(), {}, {}) if states else (200, {}, {"seq": 1}))
+    service = poll(server.url, poll_interval=5)
+    wait_health(service, "500")
+    told = json.loads(service.get("/api/data-sources"))["data"][0]
+    assert told["status"] == "error" and "500" in told["last_error"]
+    wait_until(lambda: json.loads(service.get("/api/data-sources"))["data"][0]["status"] == "active",
+               "the next poll")
+    assert json.loads(service.get("/api/data-sources"))["data"][0]["last_error"] is None
 
 
 def test_name_that_resolves_to_nothing(poll):
