@@ -127,8 +127,7 @@ static bool poll_is_over(struct probe *probe, const struct connector *connector)
     return is_over;
 }
 
-/* A connector that tries by itself for ever is active all the while: "connected" in its health says
- * whether anybody has answered. */
+/* One that was active may have lost the other side since: "connected" in its health says so. */
 static void check_answered(struct probe_result *result)
 {
     const char *error = json_string_value(json_object_get(result->health, "error"));

@@ -187,6 +187,8 @@ static enum err health_running(struct managed *managed, json_t **ret_health)
     if (health && details)
         json_object_update(health, details); /* the connector knows better */
     if (health && !active) {
+        if (status->last_error[0] && !json_object_get(health, "error"))
+            json_object_set_new(health, "error", json_string(status->last_error));
         json_object_set_new(health, "healthy", json_false());
         json_object_set_new(health, "message", json_string(state_message(status->state)));
         json_object_set_new(health, "last_error", text_json(status->last_error));

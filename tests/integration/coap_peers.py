@@ -358,10 +358,15 @@ def coap_source(port, resources, name="things", **config):
             "config": {"host": "127.0.0.1", "port": port, "resources": resources, **config}}
 
 
+def source_of(service, name="things"):
+    """What the API lists of a source."""
+    found = json.loads(service.get("/api/data-sources"))["data"]
+    return next(s for s in found if s["name"] == name)
+
+
 def source_health(service, name="things"):
     """What the API says of a source, connection details and all."""
-    found = json.loads(service.get("/api/data-sources"))["data"]
-    number = next(s["id"] for s in found if s["name"] == name)
+    number = source_of(service, name)["id"]
     return json.loads(service.get(f"/api/data-sources/{number}/health"))["data"]
 
 

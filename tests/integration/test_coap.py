@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -14,7 +15,7 @@ from certificates import Authority
 from coap_peers import (ACK, BLOCK2, CON, CONTENT, CONTENT_FORMAT, ETAG, JSON, MAX_AGE, NON,
                         NOT_FOUND, OBSERVE, RST, UNAVAILABLE, AioServer, Between, LibcoapServer,
                         Message, ScriptedServer, coap_source, peer, run, source_health,
-                        wait_health, wait_registered, wait_seq, wait_well)
+                        source_of, wait_health, wait_registered, wait_seq, wait_well)
 from conftest import find_program, free_port, wait_until
 
 pytest.importorskip("aiocoap")
@@ -255,8 +256,12 @@ def test_what_cannot_be_observed_is_polled(peer, run):
         server.reply(message, address, payload=b'{"seq": %d}' % len(asked))
 
     service = run(peer(ScriptedServer, answer).port, "/t", poll_interval=5)
-    wait_health(service, "cannot be observed")
     wait_seq(service, 2)
+    said = source_health(service)
+    assert said["polled_resources"] == said["resources"]
+    assert said["healthy"] and "error" not in said
+    assert (said["resource_errors"], said["failing_resources"]) == ({}, 0)
+    wait_well(service)
 
 
 def test_discovers_what_matches(peer, run):
@@ -265,6 +270,67 @@ def test_discovers_what_matches(peer, run):
     service = run(server.port, "/sensors/*", discover=True)
     wait_until(lambda: service.seqs() == [1, 2], "both")
     assert server.observers("/sensors/a") == 1 and server.observers("/actuators/c") == 0
+
+
+class Offering:
+    """Serves /a and /b, observed, and in turn what /.well-known/core says: bytes, or an error code;
+    the last stays."""
+
+    def __init__(self, *core):
+        self.core, self.asked, self.cancelled = list(core), 0, []
+
+    def __call__(self, server, message, address):
+        if message.code != 1:
+            return
+        if message.path == "/.well-known/core":
+            said = self.core[min(self.asked, len(self.core) - 1)]
+            self.asked += 1
+            if isinstance(said, int):
+                server.reply(message, address, code=said)
+            else:
+                server.reply(message, address, options=[(CONTENT_FORMAT, 40)], payload=said)
+        elif message.get(OBSERVE) == 1:
+            self.cancelled.append((message.path, message.token))
+            server.reply(message, address, payload=b"{}")
+        else:
+            server.reply(message, address, options=[(OBSERVE, 1), (MAX_AGE, 3600)],
+                         payload=b'{"seq": 1}')
+
+
+def rediscovering(peer, run, *core):
+    """A source that has found /a and /b, then lost its server, and now reads core there."""
+    first = ScriptedServer(Offering(b"</a>,</b>"))
+    try:
+        service = run(first.port, "*", discover=True, observe_refresh_seconds=1)
+        wait_until(lambda: service.seqs() == [1, 1], "both")
+    finally:
+        first.stop()
+    wait_health(service, "nothing listens")
+    offering = Offering(*core)
+    return service, peer(ScriptedServer, offering, port=first.port), offering
+
+
+def test_what_is_no_longer_offered_is_dropped(peer, run):
+    """Not because nobody says what is offered, nor because nothing is."""
+    service, server, offering = rediscovering(peer, run, UNAVAILABLE, b"", b"</a>;ct=50,</other>")
+    wait_until(lambda: offering.cancelled, "the end of the observation")
+    assert offering.asked == 3
+    registered = [m.token for m in server.seen if m.path == "/b" and m.get(OBSERVE) == 0]
+    assert offering.cancelled == [("/b", registered[-1])]
+    wait_until(lambda: source_health(service)["active_observations"] == 2, "/a and /other")
+    said = source_health(service)
+    base = f"coap://127.0.0.1:{server.port}"
+    assert sorted(said["resources"]) == [f"{base}/a", f"{base}/other"]
+    assert (said["dropped_resources"], said["resource_errors"]) == (1, {})
+
+
+def test_what_is_offered_in_rubbish_drops_nothing(peer, run):
+    service, server, offering = rediscovering(peer, run, UNAVAILABLE, b'</a>;title="x, </c>')
+    wait_until(lambda: offering.asked == 2, "the rubbish to be read")
+    wait_until(lambda: (said := source_health(service))["active_observations"] == 2
+               and not said["resource_errors"], "both, still")
+    assert len(source_health(service)["resources"]) == 2
+    assert not offering.cancelled and source_health(service)["dropped_resources"] == 0
 
 
 # --- block-wise ------------------------------------------------------------------------------------
@@ -384,6 +450,15 @@ def test_a_host_that_vanishes_between_blocks(peer, run):
 # --- what goes wrong -------------------------------------------------------------------------------
 
 
+def post(service, path):
+    request = urllib.request.Request(f"http://127.0.0.1:{service.port}{path}", b"", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
 def assert_not_well(service, words):
     def not_well():
         told = source_health(service)
@@ -474,12 +549,20 @@ def test_a_server_that_says_nothing_is_told_of_and_comes_back(peer, run):
     service = run(server.port, "/t")
     wait_health(service, "nothing listens at coap://127.0.0.1")
     assert_not_well(service, "nothing listens at")
+    told = source_of(service)
+    assert told["status"] == "error" and "nothing listens at" in told["last_error"]
+    assert {"host", "resources", "message", "last_error", "sessions"} <= set(source_health(service))
+    status, answer = post(service, f"/api/data-sources/{told['id']}/start")
+    assert status == 500 and "nothing listens at" in answer["error"]
     again = peer(AioServer, {"/t": b'{"seq": 2}'}, port=server.port)
     wait_registered(again, "/t")
     wait_seq(service, 2)
     wait_well(service)
     wait_until(lambda: source_health(service)["healthy"], "the source to be healthy")
     assert source_health(service)["connected"] is True
+    told = source_of(service)
+    assert (told["status"], told["last_error"]) == ("active", None) and told["last_connection"]
+    assert post(service, f"/api/data-sources/{told['id']}/start")[0] == 200
 
 
 def test_refusals_are_tried_again_after_longer_and_longer(run):
@@ -494,8 +577,47 @@ def test_refusals_are_tried_again_after_longer_and_longer(run):
 
 def test_a_silent_server_is_late(peer, run):
     service = run(peer(ScriptedServer, lambda *_: None).port, "/t")
-    wait_health(service, "no answer for 10 s")
+    wait_health(service, "no answer yet from coap://127.0.0.1")
     assert_not_well(service, "no answer for 10 s")
+    told = source_of(service)
+    assert told["status"] == "error" and "no answer yet from coap://" in told["last_error"]
+    assert "malformed" not in told["last_error"]
+
+
+def test_a_server_that_falls_silent_is_told_of_while_it_is_waited_for(peer, run):
+    speaks = threading.Event()
+    speaks.set()
+
+    def answer(server, message, address):
+        if speaks.is_set() and message.code == 1:
+            server.reply(message, address, options=[(OBSERVE, 1), (MAX_AGE, 3600)],
+                         payload=b'{"seq": 1}')
+
+    service = run(peer(ScriptedServer, answer).port, "/t", observe_refresh_seconds=1)
+    wait_seq(service, 1)
+    wait_until(lambda: source_health(service)["healthy"], "health")
+    speaks.clear()
+    assert_not_well(service, "no answer for 10 s")
+    told = source_of(service)
+    assert told["status"] == "error" and "no answer for 10 s from coap://" in told["last_error"]
+    assert source_health(service)["sessions"] == 1
+    speaks.set()
+    wait_until(lambda: source_health(service)["healthy"], "health again")
+    assert source_of(service)["status"] == "active" and source_health(service)["sessions"] == 1
+
+
+def test_a_server_that_only_sends_what_is_malformed_is_told_so(peer, run):
+    service = run(peer(ScriptedServer, lambda server, message, address: server.send(
+        address, RUBBISH["no CoAP"](message))).port, "/t")
+    wait_health(service, "no answer yet from coap://127.0.0.1", "malformed")
+    assert_not_well(service, "malformed")
+    assert source_health(service)["discarded_datagrams"] > 0
+
+
+def test_a_file_of_tls_that_is_not_there_is_named(run):
+    service = run(free_port(), "/t", scheme="coaps", tls={"ca_file": "/nowhere/ca.pem"})
+    wait_health(service, "tls.ca_file: cannot use /nowhere/ca.pem")
+    assert "tls.ca_file" in source_of(service)["last_error"]
 
 
 def test_an_unknown_name_is_told(run):

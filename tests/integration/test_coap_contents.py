@@ -11,7 +11,8 @@ import pytest
 
 from coap_peers import (ACK, BLOCK2, CBOR, CON, CONTENT, CONTENT_FORMAT, JSON, MAX_AGE, NON, OBSERVE,
                         SENML_CBOR, SENML_JSON, TEXT, URI_PATH, Message, ScriptedServer, coap_source,
-                        peer, run, source_health, wait_health, wait_seq, wait_well)
+                        AioServer, peer, run, source_health, wait_health, wait_registered, wait_seq,
+                        wait_well)
 from conftest import wait_until
 from senml_examples import MORE, PACKS, resolve, to_cbor
 from test_exactly_once import RcloneS3
@@ -151,7 +152,30 @@ def test_rubbish_is_a_dead_letter_and_the_others_go_on(peer, make_service):
     wait_well(service)
     dead = {r["topic"]: (r["reason"], r["payload"]) for r in service.rows(dead_letters=True)}
     assert dead == {path[1:]: (reason, body) for path, (_, body, reason) in RUBBISH.items()}
-    assert source_health(service)["active_observations"] == len(bodies)
+    said = source_health(service)
+    assert said["active_observations"] == len(bodies)
+    assert said["healthy"] and said["failing_resources"] == len(RUBBISH)
+    for path, (_, _, reason) in RUBBISH.items():
+        assert f"dead letter ({reason}: " in said["resource_errors"][
+            f"coap://127.0.0.1:{server.port}{path}"]
+
+
+def test_a_dead_letter_is_its_resources_health_until_a_good_value_comes(peer, run):
+    server = peer(AioServer, {"/t": b'[{"n": "a", "v": 1, "seq": 1}]'})
+    service = run(server.port, "/t", format="senml")
+    wait_registered(server, "/t")
+    wait_seq(service, 1)
+    assert source_health(service)["resource_errors"] == {}
+    for count in (1, 2):
+        server.put("/t", b'[{"n": "a", "v": 1, "vs": "%d"}]' % count)
+        wait_until(lambda: any("(invalid_senml: the SenML has a record with more than" in e and f"one of {count} " in e for e in
+                               source_health(service)["resource_errors"].values()),
+                   lambda: f"{count} dead letters in {source_health(service)}")
+    assert "dead letter" in source_health(service)["error"]
+    server.put("/t", [{"n": "a", "v": 2, "seq": 2}])
+    wait_seq(service, 2)
+    wait_until(lambda: source_health(service)["resource_errors"] == {}, "no error any more")
+    assert "error" not in source_health(service)
 
 
 def test_long_datagrams(peer, run):

@@ -641,7 +641,7 @@ def test_redirects_that_lead_nowhere(serve, poll):
         return json.loads(service.get("/api/data-sources/1/health"))["data"]
 
     wait_until(lambda: own()["healthy"] is False, lambda: f"its own health to tell; it says {own()}")
-    assert own()["status"] == "active" and "10 redirects" in own()["error"]
+    assert own()["status"] == "error" and "10 redirects" in own()["error"]
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/1"])

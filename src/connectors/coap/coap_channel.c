@@ -85,12 +85,14 @@ static void lost(struct coap_channel *channel)
 
 void coap_channel_give_up(struct coap_channel *channel, const char *reason)
 {
-    lose(channel, reason, NULL);
+    lose(channel, reason, coap_channel_hint(channel));
 }
 
 /* OpenSSL drops what a wrong key has sealed, so both sides wait for each other in silence. */
 const char *coap_channel_hint(const struct coap_channel *channel)
 {
+    if (channel->discarded > channel->discarded_before)
+        return "what comes from there is malformed";
     return channel->config->scheme == COAP_SCHEME_DTLS && channel->config->psk_identity &&
                    !channel->is_ready
                ? "do psk_identity and psk_key fit?"
@@ -184,7 +186,8 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
         else
             channel->ops->on_heard(channel->ctx);
     } else if (reason == COAP_NACK_TOO_MANY_RETRIES) {
-        lose(channel, "no answer from", "the question was sent five times");
+        const char *hint = coap_channel_hint(channel);
+        lose(channel, "no answer from", hint ? hint : "the question was sent five times");
     } else if (reason == COAP_NACK_ICMP_ISSUE) {
         lose(channel, "nothing listens at", "the network says so");
     } else {
@@ -346,6 +349,7 @@ static void connect_next(struct coap_channel *channel)
         (const struct sockaddr *)&channel->addresses[channel->address_next++];
     struct diag diag = {0};
     channel->sessions++;
+    channel->discarded_before = channel->discarded;
     channel->said[0] = '\0';
     if (link_open(channel, address, &diag) != ERR_OK || !channel->link) {
         snprintf(channel->reason, sizeof(channel->reason), "%s", diag.text);

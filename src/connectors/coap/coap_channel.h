@@ -74,6 +74,7 @@ struct coap_channel {
     uint64_t dropped; /* by sockets that are closed */
     uint32_t sessions;
     uint64_t discarded;         /* datagrams that are no messages */
+    uint64_t discarded_before;  /* … of earlier sessions */
     int last_acknowledged;      /* message id, -1: none */
     char said[COAP_SAID_BYTES]; /* libcoap, of this session: its first complaint */
     char reason[COAP_REASON_BYTES];

@@ -1,6 +1,7 @@
 #include "connectors/coap/coap_config.h"
 
 #include "base/limits.h"
+#include "net/tls.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -275,6 +276,20 @@ void coap_config_fini(struct coap_config *config)
 {
     arena_fini(&config->arena);
     *config = (struct coap_config){0};
+}
+
+enum err coap_config_check_files(const struct coap_config *config, struct diag *diag)
+{
+    struct tls_context *context = NULL;
+    const struct tls_options options = {.ca_file = config->ca_file,
+                                        .cert_file = config->cert_file,
+                                        .key_file = config->key_file,
+                                        .verify = config->verify};
+    if (config->scheme != COAP_SCHEME_DTLS || config->psk_identity)
+        return ERR_OK;
+    enum err err = tls_context_new(&options, &context, diag);
+    tls_context_free(context);
+    return err;
 }
 
 enum err coap_config_check(const json_t *json, struct diag *diag)

@@ -48,6 +48,9 @@ enum err coap_config_init(struct coap_config *config, const json_t *json,
                           struct diag *diag) ERR_MUST_USE;
 /* Safe on zeroed and half-made ones. */
 void coap_config_fini(struct coap_config *config);
+/* Whether the files of tls can be used, at this moment: not of the configuration's check, for they
+ * may yet be to come. ERR_INVALID: diag names the member and the file. */
+enum err coap_config_check_files(const struct coap_config *config, struct diag *diag) ERR_MUST_USE;
 enum err coap_config_check(const json_t *json, struct diag *diag) ERR_MUST_USE;
 
 /* JSON Schema 2020-12 of the connector's own members. */

@@ -134,6 +134,30 @@ static void keys(void **state)
             "contradicts");
 }
 
+static void files_are_looked_at(void **state)
+{
+    static const char *const members[] = {"\"ca_file\":\"/nowhere/x\"",
+                                          "\"verify\":false,\"cert_file\":\"/nowhere/x\","
+                                          "\"key_file\":\"/nowhere/y\""};
+    struct coap_config config;
+    char text[200];
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct diag diag = {0};
+        snprintf(text, sizeof(text),
+                 "{\"host\":\"h\",\"resources\":\"a\",\"scheme\":\"coaps\",\"tls\":{%s}}",
+                 members[i]);
+        accept(text, &config); /* they may yet be to come */
+        assert_int_equal(coap_config_check_files(&config, &diag), ERR_INVALID);
+        assert_non_null(strstr(diag.text, i == 0 ? "tls.ca_file: cannot use /nowhere/x"
+                                                 : "tls.cert_file: cannot use /nowhere/x"));
+        coap_config_fini(&config);
+    }
+    accept("{\"host\":\"h\",\"resources\":\"a\"}", &config);
+    assert_int_equal(coap_config_check_files(&config, NULL), ERR_OK);
+    coap_config_fini(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +165,7 @@ int main(void)
         cmocka_unit_test(addresses_and_schemes),
         cmocka_unit_test(resources_are_paths),
         cmocka_unit_test(keys),
+        cmocka_unit_test(files_are_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

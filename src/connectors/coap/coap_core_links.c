@@ -5,10 +5,20 @@
 
 #include <ctype.h>
 
-/* To behind the link that begins at `at`: a comma outside of quotes ends it. */
-static size_t link_end(struct bytes text, size_t at)
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* To behind the link whose target ends at `at`: a comma outside of quotes ends it. *whole is made
+ * false when no link goes on so. */
+static size_t link_end(struct bytes text, size_t at, bool *whole)
 {
     bool in_quotes = false;
+    while (at < text.size && is_space(text.data[at]))
+        at++;
+    if (at < text.size && text.data[at] != ';' && text.data[at] != ',')
+        *whole = false;
     for (; at < text.size; at++) {
         uint8_t c = text.data[at];
         if (in_quotes && c == '\\')
@@ -18,6 +28,7 @@ static size_t link_end(struct bytes text, size_t at)
         else if (c == ',' && !in_quotes)
             return at + 1;
     }
+    *whole = *whole && !in_quotes;
     return text.size;
 }
 
@@ -30,24 +41,27 @@ static struct bytes path_of(struct bytes target)
     return target;
 }
 
-void coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
+bool coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
                           void *ctx)
 {
+    bool whole = true;
     for (size_t at = 0; at < text.size;) {
-        if (text.data[at] != '<') { /* white space, or what should not be there */
+        if (text.data[at] != '<') {
+            whole = whole && is_space(text.data[at]);
             at++;
             continue;
         }
         const uint8_t *start = text.data + at + 1;
         const uint8_t *end = memchr(start, '>', text.size - at - 1);
         if (!end)
-            return;
+            return false;
         struct bytes target = bytes_from(start, (size_t)(end - start));
         bool is_own = target.size > 1 && target.data[0] == '/' && target.data[1] != '/';
         if (is_own && !on_path(ctx, path_of(target)))
-            return;
-        at = link_end(text, (size_t)(end - text.data) + 1);
+            return false;
+        at = link_end(text, (size_t)(end - text.data) + 1, &whole);
     }
+    return whole;
 }
 
 static bool is_escape(struct bytes path, size_t at)

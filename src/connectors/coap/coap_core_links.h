@@ -8,8 +8,9 @@
 #include <stdbool.h>
 
 /* Calls on_path for each link to a resource of the server itself (a path, its first slash left
- * out), in their order, until it returns false. What is no link is skipped. */
-void coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
+ * out), in their order, until it returns false. What is no link is skipped. False: there was such,
+ * or not all was read, so that it cannot be told what the server does not offer. */
+bool coap_core_links_each(struct bytes text, bool (*on_path)(void *ctx, struct bytes path),
                           void *ctx);
 
 /* Whether it can be asked for: as a resource of the configuration, it is UTF-8 without spaces and

@@ -19,10 +19,10 @@ static bool collect(void *ctx, struct bytes path)
     return --*left > 0;
 }
 
-static void reads(const char *text, int count, const char *expected)
+static void reads(const char *text, int count, const char *expected, bool whole)
 {
     buf_init(&found, 4096);
-    coap_core_links_each(bytes_from_text(text), collect, &count);
+    assert_int_equal(coap_core_links_each(bytes_from_text(text), collect, &count), whole);
     assert_string_equal(buf_cstr(&found), expected);
     buf_fini(&found);
 }
@@ -30,13 +30,17 @@ static void reads(const char *text, int count, const char *expected)
 static void reads_links(void **state)
 {
     (void)state;
-    reads("", 9, "");
-    reads("</>;title=\"all\",</a>;ct=40;obs, </b/c>", 9, "a|b/c|");
-    reads("</a>;title=\"</x>, \\\",</y>\",</b>", 9, "a|b|");
-    reads("</a>,</b>,</c>", 2, "a|b|");
-    reads("<coap://other/a>,<//other/a>,<a>,</b>", 9, "b|");
-    reads("rubbish,<,</a", 9, "");
-    reads("</a>;title=\"never ends,</b>", 9, "a|");
+    reads("", 9, "", true);
+    reads("</>;title=\"all\",</a>;ct=40;obs, </b/c>", 9, "a|b/c|", true);
+    reads("</a> ;if=\"x\" ,\r\n </b>\n", 9, "a|b|", true);
+    reads("</a>;title=\"</x>, \\\",</y>\",</b>", 9, "a|b|", true);
+    reads("</a>,</b>,</c>", 2, "a|b|", false);
+    reads("<coap://other/a>,<//other/a>,<a>,</b>", 9, "b|", true);
+    reads("rubbish,<,</a", 9, "", false);
+    reads("rubbish,</a>", 9, "a|", false);
+    reads("</a>rubbish,</b>", 9, "a|b|", false);
+    reads("</a>,</b", 9, "a|", false);
+    reads("</a>;title=\"never ends,</b>", 9, "a|", false);
 }
 
 static void matches(void **state)

@@ -28,6 +28,33 @@ static void observed_set(struct coap_node *node, bool is_observed)
 {
     node->nodes->observed = node->nodes->observed + is_observed - node->is_observed;
     node->is_observed = is_observed;
+    node->is_polled_instead = false;
+}
+
+/* Of values that come faster than they are decoded, those of the last moments count. */
+static bool is_of_last_value(const struct coap_node *node, const struct ingest_rejection *rejection)
+{
+    int64_t decoded_us = clock_realtime_us(&clock_system) - COAP_DECODED_MS * US_PER_MS;
+    int64_t last_us = node->emitted_us;
+    if (last_us > decoded_us)
+        last_us = node->emitted_before_us < decoded_us ? node->emitted_before_us : decoded_us;
+    return node->emitted_us != 0 && rejection->arrival_us >= last_us;
+}
+
+bool coap_node_wrong(const struct coap_node *node, char text[COAP_WRONG_BYTES])
+{
+    struct ingest_rejection rejection;
+    struct bytes topic = bytes_from(node->path, strcspn(node->path, "?"));
+    snprintf(text, COAP_WRONG_BYTES, "%s", node->error);
+    if (text[0])
+        return true;
+    if (!ingest_rejection(node->nodes->emit->source, topic, &rejection) || !rejection.reason ||
+        !is_of_last_value(node, &rejection))
+        return false;
+    snprintf(text, COAP_WRONG_BYTES,
+             "its last value became a dead letter (%s: %s), one of %llu since the service began",
+             rejection.reason, rejection.detail, (unsigned long long)rejection.messages);
+    return true;
 }
 
 /* --- rest and questions ----------------------------------------------------------------------- */
@@ -132,6 +159,28 @@ void coap_node_fail(struct coap_node *node, const char *reason)
                                                           : backoff_next_ms(&node->backoff));
 }
 
+void coap_node_cancel(struct coap_node *node)
+{
+    if (node->is_observed &&
+        coap_channel_ask(node->nodes->channel, &(struct coap_question){
+                                                   .token = node->observe_token,
+                                                   .path = node->path,
+                                                   .observe = COAP_OBSERVE_CANCEL,
+                                               }) != ERR_OK)
+        return; /* it will find out by itself: what it sends is rejected, or not answered */
+}
+
+void coap_node_end(struct coap_node *node)
+{
+    coap_node_cancel(node);
+    ask_over(node);
+    uv_timer_stop(&node->timer);
+    body_drop(node);
+    observed_set(node, false);
+    node->has_observe_token = false;
+    error_set(node, "");
+}
+
 void coap_node_lost(struct coap_node *node, const char *reason)
 {
     node->step = COAP_AT_REST;
@@ -160,6 +209,18 @@ static bool is_forgetful(const struct coap_nodes *nodes)
     return nodes->config->scheme == COAP_SCHEME_DTLS;
 }
 
+static void late_set(struct coap_node *node, const char *what)
+{
+    struct coap_nodes *nodes = node->nodes;
+    const char *hint = coap_channel_hint(nodes->channel);
+    char text[COAP_ERROR_BYTES];
+    snprintf(text, sizeof(text), "%s%s%s", what, hint ? ": " : "", hint ? hint : "");
+    error_set(node, text);
+    if (is_silent(nodes, COAP_SLOW_MS - COAP_EARLY_MS))
+        nodes->unanswered_ns = now_ns();
+    nodes->on_changed(nodes->ctx);
+}
+
 /*
  * Nobody has answered: first health says so; where the session may mean nothing to the server any
  * more it is asked for a sign of life, and without one there is another session; then it is over.
@@ -173,7 +234,7 @@ static void on_late(struct coap_node *node)
         uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
     } else if (again && node->lateness == ON_TIME) {
         node->lateness = TOLD;
-        error_set(node, "no answer for 10 s; it is waited for");
+        late_set(node, "no answer for 10 s; it is waited for");
         if (is_forgetful(nodes))
             coap_channel_probe(nodes->channel);
         uv_timer_start(&node->timer, on_timer, COAP_PROBE_MS, 0);
@@ -185,6 +246,7 @@ static void on_late(struct coap_node *node)
             uv_timer_start(&node->timer, on_timer, COAP_PATIENCE_MS - COAP_PROBE_MS, 0);
     } else {
         coap_node_fail(node, "no answer");
+        late_set(node, "no answer");
         if (is_silent(nodes, COAP_SLOW_MS + COAP_PATIENCE_MS))
             coap_channel_give_up(nodes->channel, "no answer from");
         coap_nodes_pump(nodes);
@@ -220,8 +282,7 @@ static void settle(struct coap_node *node)
 {
     ask_over(node);
     well(node);
-    if (!is_polled(node) && !node->is_observed)
-        error_set(node, "cannot be observed: it is polled");
+    node->is_polled_instead = !is_polled(node) && !node->is_observed;
     rest(node);
 }
 
@@ -233,7 +294,7 @@ static enum coap_verdict store(struct coap_node *node, const struct coap_answer 
     uint16_t message_id = node->holds ? node->held_message_id : answer->message_id;
     if (node->is_discovery) {
         settle(node);
-        coap_nodes_discovered(nodes, node, emission->payload);
+        coap_nodes_discovered(nodes, node, emission->payload, !emission->is_oversize);
         body_drop(node);
         return COAP_ACCEPT;
     }
@@ -248,6 +309,8 @@ static enum coap_verdict store(struct coap_node *node, const struct coap_answer 
         coap_acks_add(nodes->acks, message_id, nodes->emit->sequence, now_ns());
     bool defers = answer->is_con && message_id == answer->message_id;
     nodes->stored_us = emission->arrival_us;
+    node->emitted_before_us = node->emitted_us;
+    node->emitted_us = emission->arrival_us;
     node->last_hash = hash_bytes(emission->payload);
     node->has_last_hash = true;
     settle(node);

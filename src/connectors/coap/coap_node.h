@@ -2,7 +2,8 @@
 /*
  * The resources of one server: each is observed or polled, its body put together, stored, and its
  * health known. One that answers with an error, or with rubbish, or not at all, is tried again and
- * disturbs no other. /.well-known/core is one more, that makes others.
+ * disturbs no other. /.well-known/core is one more, that makes others, and drops those of its own
+ * that are no longer in it.
  *
  * A resource is at rest, waits in the queue, or is asked; at most COAP_ASKED_MAX are at once, which
  * also bounds the bodies that are being put together. Its timer is the end of whatever it is in.
@@ -23,10 +24,13 @@
 #define COAP_ASKED_MAX      4
 #define COAP_ERROR_BYTES    200
 #define COAP_SLOW_MS        10000 /* health says that an answer is late */
+#define COAP_EARLY_MS       50    /* a timer's, at most */
 #define COAP_PROBE_MS       10000 /* for a sign of life of a server that may have forgotten us */
 #define COAP_PATIENCE_MS    90000 /* more, then it is given up; EXCHANGE's end for libcoap */
 #define COAP_BODY_SECONDS   600
 #define COAP_RESTARTS_MAX   3
+#define COAP_DECODED_MS     2000 /* so long after it came, a value has been decoded */
+#define COAP_WRONG_BYTES    400
 #define COAP_DISCOVER_MS    300000
 #define COAP_DISCOVER_BYTES (1 * MIB)
 
@@ -40,14 +44,16 @@ enum coap_want {
 struct coap_node {
     struct coap_nodes *nodes;
     struct coap_node *next; /* in the queue */
+    uint32_t discovery;     /* number of the last one that had it */
     uint32_t index;
     enum coap_step step;
     enum coap_want want;
     bool is_discovery;
     bool is_observed;
-    uint8_t lateness;   /* what has been done about it, see on_late */
-    bool holds;         /* a confirmable notification whose body is not complete */
-    bool has_last_hash; /* of the last value stored */
+    bool is_polled_instead; /* it answers, and cannot be observed */
+    uint8_t lateness;       /* what has been done about it, see on_late */
+    bool holds;             /* a confirmable notification whose body is not complete */
+    bool has_last_hash;     /* of the last value stored */
     uint16_t held_message_id;
     uint16_t restarts;
     uint32_t max_age_seconds;
@@ -61,6 +67,8 @@ struct coap_node {
     int64_t body_until_ns;
     int64_t slot_ns; /* of a poll */
     uint64_t last_hash;
+    int64_t emitted_us; /* arrival of the last value given to the pipeline; 0: none */
+    int64_t emitted_before_us;
     struct coap_emit_route route;
     struct backoff backoff;
     uv_timer_t timer;
@@ -72,9 +80,16 @@ struct coap_node {
 void coap_node_begin(struct coap_node *node);
 /* Asks what it wants; takes one of the places of those asked, if it has none. */
 void coap_node_ask(struct coap_node *node);
+/* Tells the server that it is observed no more. */
+void coap_node_cancel(struct coap_node *node);
+/* It is over: nothing of it is counted or asked any more, and it is not queued. */
+void coap_node_end(struct coap_node *node);
 /* The server is lost: it begins again when it is there. */
 void coap_node_lost(struct coap_node *node, const char *reason);
 /* Something is wrong with this one: it is tried again after a while. */
 void coap_node_fail(struct coap_node *node, const char *reason);
+/* What is wrong with it, a sentence; false: nothing. That its last value became a dead letter is
+ * known a moment after it came. */
+bool coap_node_wrong(const struct coap_node *node, char text[COAP_WRONG_BYTES]);
 enum coap_verdict coap_node_answer(struct coap_node *node, const struct coap_answer *answer,
                                    bool is_observation);

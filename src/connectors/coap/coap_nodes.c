@@ -76,7 +76,8 @@ void coap_nodes_pump(struct coap_nodes *nodes)
     }
 }
 
-/* --- making them ------------------------------------------------------------------------------ */
+/* --- making and dropping them
+ * ------------------------------------------------------------------------------ */
 
 static enum err table_grow(struct coap_nodes *nodes)
 {
@@ -89,9 +90,18 @@ static enum err table_grow(struct coap_nodes *nodes)
     return ERR_OK;
 }
 
+static enum err place_find(struct coap_nodes *nodes, uint32_t *ret_index)
+{
+    while (nodes->free_first < nodes->count && nodes->table[nodes->free_first])
+        nodes->free_first++;
+    *ret_index = nodes->free_first;
+    return nodes->free_first == nodes->capacity ? table_grow(nodes) : ERR_OK;
+}
+
 static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discovery)
 {
-    if (nodes->count == nodes->capacity && table_grow(nodes) != ERR_OK)
+    uint32_t index;
+    if (place_find(nodes, &index) != ERR_OK)
         return ERR_NO_MEMORY;
     struct coap_node *node = mem_zalloc(1, sizeof(*node) + path.size + 1);
     if (!node || map_put(&nodes->by_path, path, node) != ERR_OK) {
@@ -99,7 +109,8 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
         return ERR_NO_MEMORY;
     }
     node->nodes = nodes;
-    node->index = nodes->count;
+    node->index = index;
+    node->discovery = nodes->discovery;
     node->is_discovery = is_discovery;
     memcpy(node->path, path.data, path.size);
     coap_body_init(&node->body,
@@ -107,15 +118,42 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
     backoff_init(&node->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS, nodes->random + node->index);
     uv_timer_init(nodes->loop, &node->timer);
     node->timer.data = node;
-    nodes->table[nodes->count++] = node;
+    nodes->table[index] = node;
+    nodes->count += index == nodes->count;
+    nodes->live++;
     nodes->open++;
     return ERR_OK;
 }
 
-static bool add_found(struct coap_nodes *nodes, struct bytes path)
+static void node_free(struct coap_node *node)
 {
-    return nodes->count < COAP_RESOURCES_MAX && coap_core_links_usable(path) &&
-           !map_get(&nodes->by_path, path) && add(nodes, path, false) == ERR_OK;
+    coap_emit_route_fini(&node->route);
+    coap_body_fini(&node->body);
+    mem_free(node);
+}
+
+static void nodes_free(struct coap_nodes *nodes);
+
+static void on_dropped(uv_handle_t *handle)
+{
+    struct coap_node *node = handle->data;
+    struct coap_nodes *nodes = node->nodes;
+    node_free(node);
+    if (--nodes->open == 0 && nodes->is_closing)
+        nodes_free(nodes);
+}
+
+/* One that is not queued. */
+static void drop(struct coap_nodes *nodes, struct coap_node *node)
+{
+    coap_node_end(node);
+    (void)map_remove(&nodes->by_path, bytes_from_text(node->path));
+    nodes->table[node->index] = NULL;
+    if (node->index < nodes->free_first)
+        nodes->free_first = node->index;
+    nodes->live--;
+    nodes->gone++;
+    uv_close((uv_handle_t *)&node->timer, on_dropped);
 }
 
 enum err coap_nodes_open(struct coap_nodes *nodes)
@@ -138,34 +176,79 @@ enum err coap_nodes_open(struct coap_nodes *nodes)
 struct discovery {
     struct coap_nodes *nodes;
     uint32_t matches;
-    uint32_t count; /* before */
+    bool is_full;
 };
 
-static bool on_path(void *ctx, struct bytes path)
+static bool is_wanted(const struct coap_config *config, struct bytes path)
+{
+    for (size_t i = 0; i < config->resource_count; i++)
+        if (coap_core_links_match(config->resources[i], path))
+            return true;
+    return false;
+}
+
+static bool on_path_seen(void *ctx, struct bytes path)
+{
+    struct discovery *discovery = ctx;
+    struct coap_node *node = map_get(&discovery->nodes->by_path, path);
+    if (node)
+        node->discovery = discovery->nodes->discovery;
+    discovery->matches += is_wanted(discovery->nodes->config, path);
+    return true;
+}
+
+static bool on_path_new(void *ctx, struct bytes path)
 {
     struct discovery *discovery = ctx;
     struct coap_nodes *nodes = discovery->nodes;
-    const struct coap_config *config = nodes->config;
-    for (size_t i = 0; i < config->resource_count; i++) {
-        if (!coap_core_links_match(config->resources[i], path))
-            continue;
-        discovery->matches++;
-        (void)add_found(nodes, path);
-        break;
-    }
-    return nodes->count < COAP_RESOURCES_MAX;
+    if (map_get(&nodes->by_path, path) || !is_wanted(nodes->config, path) ||
+        !coap_core_links_usable(path))
+        return true;
+    discovery->is_full = nodes->live == COAP_RESOURCES_MAX;
+    if (!discovery->is_full && add(nodes, path, false) == ERR_OK)
+        coap_node_begin(map_get(&nodes->by_path, path));
+    return !discovery->is_full;
 }
 
-void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text)
+static bool is_gone(const struct coap_node *node)
 {
-    struct discovery discovery = {.nodes = nodes, .count = nodes->count};
-    coap_core_links_each(text, on_path, &discovery);
+    return !node->is_discovery && node->discovery != node->nodes->discovery;
+}
+
+/* Those that the last discovery did not have. */
+static void drop_gone(struct coap_nodes *nodes)
+{
+    struct coap_node *queued = nodes->queue_first;
+    queue_clear(nodes);
+    for (struct coap_node *next; queued; queued = next) {
+        next = queued->next;
+        if (is_gone(queued))
+            continue;
+        queued->next = NULL;
+        *nodes->queue_last = queued;
+        nodes->queue_last = &queued->next;
+    }
+    for (uint32_t i = 0; i < nodes->count; i++)
+        if (nodes->table[i] && is_gone(nodes->table[i]))
+            drop(nodes, nodes->table[i]);
+}
+
+/* A text that is cut or garbled, or in which nothing matches, does not say that a resource is no
+ * longer there. */
+void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text,
+                           bool is_whole)
+{
+    struct discovery discovery = {.nodes = nodes};
+    nodes->discovery++;
+    is_whole = coap_core_links_each(text, on_path_seen, &discovery) && is_whole;
+    if (discovery.matches > 0 && is_whole)
+        drop_gone(nodes);
+    (void)coap_core_links_each(text, on_path_new, &discovery);
     if (discovery.matches == 0)
         coap_node_fail(node, "nothing there matches resources");
-    else if (nodes->count == COAP_RESOURCES_MAX)
+    else if (discovery.is_full)
         coap_node_fail(node, "more resources match than a source can have (10000)");
-    for (uint32_t i = discovery.count; i < nodes->count; i++)
-        coap_node_begin(nodes->table[i]);
+    coap_nodes_pump(nodes);
 }
 
 /* --- the channel's calls ---------------------------------------------------------------------- */
@@ -175,12 +258,18 @@ void coap_nodes_heard(struct coap_nodes *nodes)
     nodes->heard_ns = clock_monotonic_ns(&clock_system);
 }
 
+bool coap_nodes_silent(const struct coap_nodes *nodes)
+{
+    return nodes->unanswered_ns > nodes->heard_ns;
+}
+
 void coap_nodes_ready(struct coap_nodes *nodes)
 {
     coap_acks_clear(nodes->acks);
     coap_nodes_heard(nodes);
     for (uint32_t i = 0; i < nodes->count && nodes->is_running; i++)
-        coap_node_begin(nodes->table[i]);
+        if (nodes->table[i])
+            coap_node_begin(nodes->table[i]);
 }
 
 void coap_nodes_lost(struct coap_nodes *nodes, const char *reason)
@@ -189,7 +278,8 @@ void coap_nodes_lost(struct coap_nodes *nodes, const char *reason)
     queue_clear(nodes);
     nodes->asked = 0;
     for (uint32_t i = 0; i < nodes->count; i++)
-        coap_node_lost(nodes->table[i], reason);
+        if (nodes->table[i])
+            coap_node_lost(nodes->table[i], reason);
 }
 
 /* Confirmable and not new: not yet acknowledged, or the acknowledgement was lost. */
@@ -254,7 +344,8 @@ void coap_nodes_start(struct coap_nodes *nodes)
 void coap_nodes_register_again(struct coap_nodes *nodes)
 {
     for (uint32_t i = 0; i < nodes->count && nodes->is_running; i++)
-        if (nodes->table[i]->is_observed && nodes->table[i]->step == COAP_AT_REST)
+        if (nodes->table[i] && nodes->table[i]->is_observed &&
+            nodes->table[i]->step == COAP_AT_REST)
             coap_node_begin(nodes->table[i]);
 }
 
@@ -262,25 +353,18 @@ void coap_nodes_stop(struct coap_nodes *nodes)
 {
     nodes->is_running = false;
     for (uint32_t i = 0; i < nodes->count; i++) {
-        struct coap_node *node = nodes->table[i];
-        uv_timer_stop(&node->timer);
-        if (node->is_observed &&
-            coap_channel_ask(nodes->channel, &(struct coap_question){
-                                                 .token = node->observe_token,
-                                                 .path = node->path,
-                                                 .observe = COAP_OBSERVE_CANCEL,
-                                             }) != ERR_OK)
-            continue; /* it will find out by itself: what it sends is rejected, or not answered */
+        if (!nodes->table[i])
+            continue;
+        uv_timer_stop(&nodes->table[i]->timer);
+        coap_node_cancel(nodes->table[i]);
     }
 }
 
 static void nodes_free(struct coap_nodes *nodes)
 {
-    for (uint32_t i = 0; i < nodes->count; i++) {
-        coap_emit_route_fini(&nodes->table[i]->route);
-        coap_body_fini(&nodes->table[i]->body);
-        mem_free(nodes->table[i]);
-    }
+    for (uint32_t i = 0; i < nodes->count; i++)
+        if (nodes->table[i])
+            node_free(nodes->table[i]);
     map_fini(&nodes->by_path);
     mem_free(nodes->table);
     nodes->table = NULL;
@@ -299,8 +383,10 @@ static void on_timer_closed(uv_handle_t *handle)
 void coap_nodes_close(struct coap_nodes *nodes)
 {
     nodes->is_running = false;
-    if (nodes->count == 0)
+    nodes->is_closing = true;
+    if (nodes->open == 0)
         nodes_free(nodes);
     for (uint32_t i = 0, count = nodes->count; i < count; i++)
-        uv_close((uv_handle_t *)&nodes->table[i]->timer, on_timer_closed);
+        if (nodes->table[i])
+            uv_close((uv_handle_t *)&nodes->table[i]->timer, on_timer_closed);
 }

@@ -15,9 +15,12 @@ struct coap_nodes {
     void (*on_changed)(void *ctx); /* somebody's health */
     void (*on_closed)(void *ctx);
     void *ctx;
-    struct coap_node **table;
-    uint32_t count;
+    struct coap_node **table; /* by index; NULL: one that was dropped, its place is free */
+    uint32_t count;           /* of places in use, or free between them */
     uint32_t capacity;
+    uint32_t live;       /* of resources */
+    uint32_t free_first; /* there is no free place before */
+    uint32_t discovery;  /* number of the last one */
     struct map by_path;
     struct coap_node *queue_first;
     struct coap_node **queue_last;
@@ -26,13 +29,15 @@ struct coap_nodes {
     uint32_t observed;
     uint32_t open; /* timers */
     uint64_t random;
-    int64_t heard_ns; /* the last answer of the server */
+    int64_t heard_ns;      /* the last answer of the server */
+    int64_t unanswered_ns; /* when a question was found to be late, and nothing else came either */
     int64_t stored_us;
     bool is_running;
     bool is_closing;
     uint64_t stale; /* notifications older than the newest */
     uint64_t repeated;
     uint64_t errors;
+    uint64_t gone;   /* resources that /.well-known/core no longer had */
     uint64_t strays; /* responses that nobody asked for */
 };
 
@@ -53,10 +58,14 @@ enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t
 void coap_nodes_heard(struct coap_nodes *nodes);
 void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
 void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
+/* A question waits for its answer, though it was sent again, and nothing else comes either. */
+bool coap_nodes_silent(const struct coap_nodes *nodes);
 /* Asks those that wait, as far as there is room. */
 void coap_nodes_pump(struct coap_nodes *nodes);
 
 /* A resource's calls. */
 void coap_nodes_queue(struct coap_node *node, enum coap_want want);
 void coap_nodes_token(struct coap_node *node, bool is_observation, uint8_t token[COAP_TOKEN_BYTES]);
-void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text);
+/* is_whole: the text was not cut. */
+void coap_nodes_discovered(struct coap_nodes *nodes, struct coap_node *node, struct bytes text,
+                           bool is_whole);
