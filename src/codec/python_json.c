@@ -89,11 +89,25 @@ static void write_point(struct buf *out, uint32_t point)
     }
 }
 
+/* Bytes that stand for themselves. */
+static size_t plain_length(const char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size && text[at] >= ' ' && text[at] <= '~' && text[at] != '"' && text[at] != '\\')
+        at++;
+    return at;
+}
+
 static void write_string(struct buf *out, const char *text, size_t size)
 {
     buf_byte(out, '"');
-    for (size_t at = 0, length; at < size; at += length)
-        write_point(out, code_point((const uint8_t *)text + at, &length));
+    for (size_t at = 0, length; at < size; at += length) {
+        length = plain_length(text + at, size - at);
+        if (length > 0)
+            buf_append(out, text + at, length);
+        else
+            write_point(out, code_point((const uint8_t *)text + at, &length));
+    }
     buf_byte(out, '"');
 }
 

@@ -24,7 +24,8 @@
 struct statement {
     uint64_t hash; /* of its text */
     sqlite3_stmt *handle;
-    uint64_t used; /* when; 0: none is here */
+    uint64_t used;                            /* when; 0: none is here */
+    uint8_t numbers[DATABASE_PARAMETERS_MAX]; /* of its parameters, as SQLite has them in order */
 };
 
 struct sqlite {
@@ -151,22 +152,29 @@ static int bind(sqlite3_stmt *statement, int index, const struct database_value 
     }
 }
 
-/* To SQLite "$2" is a name, numbered by where it stands first; here it is the second parameter. */
-static size_t parameter_number(sqlite3_stmt *statement, int index)
+/* To SQLite "$2" is a name, numbered by where it stands first; here it is the second parameter. 0:
+ * it is none that could be. */
+static void number_parameters(struct statement *statement)
 {
-    const char *name = sqlite3_bind_parameter_name(statement, index);
-    return name && name[0] == '$' ? strtoul(name + 1, NULL, 10) : 0;
+    int count = sqlite3_bind_parameter_count(statement->handle);
+    for (int i = 0; i < count && i < DATABASE_PARAMETERS_MAX; i++) {
+        const char *name = sqlite3_bind_parameter_name(statement->handle, i + 1);
+        unsigned long number = name && name[0] == '$' ? strtoul(name + 1, NULL, 10) : 0;
+        statement->numbers[i] = number <= DATABASE_PARAMETERS_MAX ? (uint8_t)number : 0;
+    }
 }
 
-static int bind_all(sqlite3_stmt *statement, const struct database_value *parameters, size_t count)
+static int bind_all(const struct statement *statement, const struct database_value *parameters,
+                    size_t count)
 {
-    if (sqlite3_bind_parameter_count(statement) != (int)count)
+    if (count > DATABASE_PARAMETERS_MAX ||
+        sqlite3_bind_parameter_count(statement->handle) != (int)count)
         return SQLITE_RANGE;
-    for (int i = 1; i <= (int)count; i++) {
-        size_t number = parameter_number(statement, i);
+    for (size_t i = 0; i < count; i++) {
+        size_t number = statement->numbers[i];
         if (number < 1 || number > count)
             return SQLITE_RANGE;
-        int code = bind(statement, i, &parameters[number - 1]);
+        int code = bind(statement->handle, (int)i + 1, &parameters[number - 1]);
         if (code != SQLITE_OK)
             return code;
     }
@@ -247,8 +255,8 @@ static struct statement *statement_place(struct sqlite *sqlite, const char *sql,
 }
 
 /* Prepared once, and again by SQLite itself when the tables have changed. */
-static enum err statement_get(struct sqlite *sqlite, const char *sql, sqlite3_stmt **ret_statement,
-                              struct diag *diag)
+static enum err statement_get(struct sqlite *sqlite, const char *sql,
+                              struct statement **ret_statement, struct diag *diag)
 {
     struct statement *statement = statement_place(sqlite, sql, hash_bytes(bytes_from_text(sql)));
     if (!statement->handle) {
@@ -258,9 +266,10 @@ static enum err statement_get(struct sqlite *sqlite, const char *sql, sqlite3_st
             return fail(sqlite, code, "prepare a statement", diag);
         if (!statement->handle)
             return diag_set(diag, ERR_INVALID, "an empty SQL statement");
+        number_parameters(statement);
     }
     statement->used = ++sqlite->uses;
-    *ret_statement = statement->handle;
+    *ret_statement = statement;
     return ERR_OK;
 }
 
@@ -277,14 +286,14 @@ static enum err sqlite_query(struct database *database, const char *sql,
                              struct diag *diag)
 {
     struct sqlite *sqlite = (struct sqlite *)database;
-    sqlite3_stmt *statement = NULL;
+    struct statement *statement = NULL;
     enum err err = statement_get(sqlite, sql, &statement, diag);
     if (err != ERR_OK)
         return err;
     int code = bind_all(statement, parameters, parameter_count);
-    err = code == SQLITE_OK ? run(sqlite, statement, on_row, ctx, diag)
+    err = code == SQLITE_OK ? run(sqlite, statement->handle, on_row, ctx, diag)
                             : fail(sqlite, code, "bind parameters", diag);
-    statement_put(statement);
+    statement_put(statement->handle);
     if (!err && ret_changes)
         *ret_changes = sqlite3_changes64(sqlite->handle);
     return err;

@@ -233,11 +233,27 @@ static void column_sightings(const struct extraction *extraction, const struct c
                      rows_arrival_order(extraction->cut->rows, row_of(column, leaf, 0)));
 }
 
+/* Most columns of which few samples are known have one value, again and again. */
+static bool is_as_before(const struct leaf *leaf, size_t value)
+{
+    if (value == 0)
+        return false;
+    if (leaf->kind == PARQUET_DOUBLE)
+        return memcmp(&leaf->doubles[value], &leaf->doubles[value - 1], sizeof(double)) == 0;
+    if (leaf->kind == PARQUET_BOOLEAN)
+        return leaf->booleans[value] == leaf->booleans[value - 1];
+    const uint32_t *at = &leaf->offsets[value];
+    return bytes_equal(bytes_from(leaf->data + at[0], at[1] - at[0]),
+                       bytes_from(leaf->data + at[-1], at[0] - at[-1]));
+}
+
 static void leaf_samples(struct finding *finding, const struct leaf *leaf)
 {
     struct buf *text = &finding->extraction->text;
     size_t count = leaf->value_count < SAMPLED_MAX ? leaf->value_count : SAMPLED_MAX;
     for (size_t i = 0; i < count; i++) {
+        if (is_as_before(leaf, i))
+            continue;
         buf_clear(text);
         sample_leaf(text, leaf, i);
         if (text->err == ERR_TOO_LARGE) { /* it is longer than any sample: look at its beginning */
@@ -423,16 +439,21 @@ static enum err own_tell(struct extraction *extraction, const char *name, enum d
     return finding.err;
 }
 
-static enum err moment_tell(struct extraction *extraction, const char *name, int64_t us)
+/* As many samples at once as there are: one more in each cut would make news of as many cuts. */
+static enum err moments_tell(struct extraction *extraction, const char *name, const int64_t *us)
 {
     char text[TIMESTAMP_TEXT_BYTES];
     struct finding finding;
+    size_t rows = extraction->cut->rows->count;
     enum err err = finding_init(&finding, extraction, bytes_from_text(name));
     if (err != ERR_OK)
         return err;
     tell_type(&finding, DATASET_STRING);
-    if (finding.told->sample_count < LIMIT_SAMPLES) /* each cut has another: soon enough */
-        (void)tell_sample(&finding, bytes_from(text, timestamp_format(us, text)));
+    for (size_t i = 0; i < rows && i < SAMPLED_MAX && finding.told->sample_count < LIMIT_SAMPLES;
+         i++)
+        if ((i == 0 || us[i] != us[i - 1]) &&
+            tell_sample(&finding, bytes_from(text, timestamp_format(us[i], text))))
+            break;
     return finding.err;
 }
 
@@ -475,12 +496,12 @@ static enum err own_fields_tell(struct extraction *extraction)
     uint32_t count = origins->count < ORIGINS_MAX ? origins->count : ORIGINS_MAX;
     enum err err = own_tell(extraction, "ingestion_id", DATASET_STRING, cut->dataset_id);
     if (err == ERR_OK)
-        err = moment_tell(extraction, "timestamp", cut->rows->event_us[0]);
+        err = moments_tell(extraction, "timestamp", cut->rows->event_us);
     if (err == ERR_OK && origins->route_count > 0)
         err = own_tell(extraction, "source_type", DATASET_STRING,
                        origins->routes[0].view.source_type);
     if (err == ERR_OK)
-        err = moment_tell(extraction, "ingestion_timestamp", cut->rows->arrival_us[0]);
+        err = moments_tell(extraction, "ingestion_timestamp", cut->rows->arrival_us);
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
         const struct origin *origin = &origins->origins[i];
         uint32_t fields = origins->routes[origin->route].view.field_count;

@@ -110,6 +110,32 @@ static void test_fields(void **state)
     observed_fini(&rig);
 }
 
+/* Nothing of a cut is news that the one before could have told. */
+static void test_steady(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 12; i++) {
+            rig.arrival_us = RIG_ARRIVAL_US + (12 * round + i) * US_PER_S;
+            SEND(&rig,
+                 i % 2 ? "{\"n\":1,\"s\":\"x\",\"b\":true}" : "{\"n\":1,\"s\":\"x\",\"b\":false}");
+        }
+        json_decref(cut_rows(&rig));
+        assert_int_equal(change.records, 12);
+        if (round > 0)
+            break;
+        assert_int_equal(field_of("timestamp")->sample_count, LIMIT_SAMPLES);
+        assert_int_equal(field_of("ingestion_timestamp")->sample_count, LIMIT_SAMPLES);
+        check_field("n", BIT(DOUBLE), false, "1");
+        check_field("s", BIT(STRING), false, "x");
+        check_field("b", BIT(BOOLEAN), false, "false|true");
+    }
+    assert_int_equal(change.field_count, 0);
+    observed_fini(&rig);
+}
+
 /* A field that never had a value: its type is null, until it has one. */
 static void test_only_null(void **state)
 {

@@ -24,6 +24,8 @@
 #define FRESHEN_NS          (10 * NS_PER_S)
 #define EXPIRE_NS           (3600 * NS_PER_S) /* and not in the first hour */
 #define WRITER_PATIENCE_MS  2000
+/* Of the pages that many datasets' rows are on, and the indexes, some are wanted in each round. */
+#define WRITER_CACHE_SQL "PRAGMA cache_size = -8192"
 
 /* A dataset's segments in the transaction at hand. */
 struct job {
@@ -288,6 +290,8 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     err = database_open(metadata->url, &metadata->writer, diag);
     if (err == ERR_OK)
         database_set_patience(metadata->writer, WRITER_PATIENCE_MS);
+    if (err == ERR_OK)
+        err = database_exec(metadata->writer, WRITER_CACHE_SQL, diag);
     if (err == ERR_OK)
         err = metadata_table_prepare(metadata->writer, diag);
     if (err == ERR_OK)

@@ -263,18 +263,27 @@ static enum err due_find(struct measuring *measuring, struct database *database,
         values, 3, on_due, measuring, NULL, diag);
 }
 
+/* Of the open batches those of a due dataset count. */
+static enum err on_due_open(void *ctx, struct bytes id, struct bytes topic,
+                            const struct open_counts *counts)
+{
+    struct due *due = map_get(ctx, id);
+    (void)topic;
+    if (due && counts->last_us > due->sums[LAST_US])
+        due->sums[LAST_US] = counts->last_us;
+    return ERR_OK;
+}
+
 static enum err due_arrivals(struct measuring *measuring)
 {
-    struct map open;
-    map_init(&open);
+    struct map due;
+    map_init(&due);
     enum err err = ERR_OK;
-    if (measuring->count > 0)
-        err = open_each(measuring->metadata, on_open_arrival, &open);
-    for (size_t i = 0; i < measuring->count; i++) {
-        struct due *due = &measuring->due[i];
-        due->sums[LAST_US] = last_arrival_us(&open, due->id, due->sums[LAST_US]);
-    }
-    map_fini(&open);
+    for (size_t i = 0; i < measuring->count && err == ERR_OK; i++)
+        err = map_put(&due, measuring->due[i].id, &measuring->due[i]);
+    if (err == ERR_OK && measuring->count > 0)
+        err = open_each(measuring->metadata, on_due_open, &due);
+    map_fini(&due);
     return err;
 }
 

@@ -206,11 +206,6 @@ static enum err on_row(void *ctx, const struct database_value *columns, size_t c
     return count == METADATA_ROW_COLUMNS ? metadata_row_read(ctx, columns) : ERR_BUG;
 }
 
-static enum err on_counts(void *ctx, const struct database_value *columns, size_t count)
-{
-    return count == METADATA_ROW_COLUMNS - 2 ? metadata_row_counts(ctx, columns) : ERR_BUG;
-}
-
 static enum err on_sketch(void *ctx, const struct database_value *columns, size_t count)
 {
     struct metadata_row *row = ctx;
@@ -223,23 +218,24 @@ static enum err on_sketch(void *ctx, const struct database_value *columns, size_
     return err == ERR_NO_MEMORY ? err : ERR_OK;
 }
 
-/* Most changes bring counts and nothing else: sensors and schema, which are long, stay unread. */
-static enum err counts_read(struct database_transaction *transaction, struct bytes dataset_id,
-                            struct metadata_row *row, struct diag *diag)
+static bool has_sensors(const struct change *change)
 {
-    struct database_value id = database_text(dataset_id);
-    return database_transaction_query(
-        transaction, "SELECT " METADATA_COUNTS_SQL " FROM dataset_metadata WHERE ingestion_id = $1",
-        &id, 1, on_counts, row, NULL, diag);
+    return change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
 }
 
+/* Most changes bring counts and nothing else: sensors and schema, which are long, stay unread then,
+ * and are empty. */
 static enum err row_read(struct database_transaction *transaction, struct bytes dataset_id,
-                         struct metadata_row *row, struct diag *diag)
+                         const struct change *change, struct metadata_row *row, struct diag *diag)
 {
-    struct database_value id = database_text(dataset_id);
+    bool sensors = has_sensors(change);
+    struct database_value values[] = {database_text(dataset_id), database_integer(sensors),
+                                      database_integer(change->field_count > 0)};
     enum err err = database_transaction_query(
-        transaction, "SELECT " METADATA_ROW_SQL " FROM dataset_metadata WHERE ingestion_id = $1",
-        &id, 1, on_row, row, NULL, diag);
+        transaction,
+        "SELECT " METADATA_COUNTS_SQL ", CASE WHEN $2 THEN unique_sensor_ids END, "
+        "CASE WHEN $3 THEN schema_fields END FROM dataset_metadata WHERE ingestion_id = $1",
+        values, 3, on_row, row, NULL, diag);
     if (err != ERR_OK)
         return err;
     if (!row->exists) {
@@ -248,9 +244,11 @@ static enum err row_read(struct database_transaction *transaction, struct bytes 
     }
     if (!row->sensors || !row->fields)
         return ERR_NO_MEMORY;
+    if (!sensors)
+        return ERR_OK;
     return database_transaction_query(transaction,
                                       "SELECT sketch FROM dataset_sensors WHERE ingestion_id = $1",
-                                      &id, 1, on_sketch, row, NULL, diag);
+                                      values, 1, on_sketch, row, NULL, diag);
 }
 
 static enum err sketch_write(struct database_transaction *transaction, struct bytes dataset_id,
@@ -272,24 +270,19 @@ static enum err sketch_write(struct database_transaction *transaction, struct by
     return err;
 }
 
-/* A row of its own, or nothing when there is one. The updates below fill it in. */
-static enum err row_make(struct database_transaction *transaction, struct bytes dataset_id,
-                         struct diag *diag)
+/* The first topic stays, and "unknown" for what has none. */
+static struct bytes row_topic(const struct metadata_row *row, const struct change *change)
 {
-    char now[METADATA_MOMENT_BYTES];
-    metadata_second(0, now);
-    struct database_value values[] = {database_text(dataset_id),
-                                      database_text(bytes_from_text(now))};
-    return database_transaction_query(
-        transaction,
-        "INSERT INTO dataset_metadata (ingestion_id, topic, record_count, first_seen, last_seen, "
-        "unique_sensor_count, unique_sensor_ids, data_size_bytes, schema_fields, created_at, "
-        "updated_at) VALUES ($1, 'unknown', 0, '', '', 0, '[]', 0, '[]', $2, $2)",
-        values, 2, NULL, NULL, NULL, diag);
+    if (row->topic && strcmp(row->topic, "unknown") != 0)
+        return bytes_from_text(row->topic);
+    return change->topic.size > 0 ? change->topic : BYTES_LITERAL("unknown");
 }
 
-static enum err counts_write(struct database_transaction *transaction, struct bytes dataset_id,
-                             const struct metadata_row *row, struct bytes topic, struct diag *diag)
+/* As a whole: each statement on a row writes all of it again. What is NULL stays as it is. */
+static enum err columns_write(struct database_transaction *transaction, struct bytes dataset_id,
+                              const struct metadata_row *row, struct bytes topic,
+                              struct database_value sensors, struct database_value fields,
+                              struct diag *diag)
 {
     char first[METADATA_MOMENT_BYTES], last[METADATA_MOMENT_BYTES], now[METADATA_MOMENT_BYTES];
     metadata_moment(row->first_us, first);
@@ -304,59 +297,56 @@ static enum err counts_write(struct database_transaction *transaction, struct by
         database_integer(row->sensor_count),
         database_integer(row->payload_bytes),
         database_text(bytes_from_text(now)),
+        sensors,
+        fields,
+        database_null(),
     };
+    if (row->exists)
+        return database_transaction_query(
+            transaction,
+            "UPDATE dataset_metadata SET topic = $2, record_count = $3, first_seen = $4, "
+            "last_seen = $5, unique_sensor_count = $6, data_size_bytes = $7, updated_at = $8, "
+            "unique_sensor_ids = coalesce($9, unique_sensor_ids), "
+            "schema_fields = coalesce($10, schema_fields) WHERE ingestion_id = $1",
+            values, 10, NULL, NULL, NULL, diag);
+    char created[METADATA_MOMENT_BYTES];
+    metadata_second(0, created);
+    values[10] = database_text(bytes_from_text(created));
     return database_transaction_query(
         transaction,
-        "UPDATE dataset_metadata SET topic = $2, record_count = $3, first_seen = $4, "
-        "last_seen = $5, unique_sensor_count = $6, data_size_bytes = $7, updated_at = $8 "
-        "WHERE ingestion_id = $1",
-        values, 8, NULL, NULL, NULL, diag);
+        "INSERT INTO dataset_metadata (ingestion_id, topic, record_count, first_seen, last_seen, "
+        "unique_sensor_count, unique_sensor_ids, data_size_bytes, schema_fields, created_at, "
+        "updated_at) VALUES ($1, $2, $3, $4, $5, $6, coalesce($9, '[]'), $7, "
+        "coalesce($10, '[]'), $11, $8)",
+        values, 11, NULL, NULL, NULL, diag);
 }
 
-static enum err json_write(struct database_transaction *transaction, struct bytes dataset_id,
-                           const char *sql, const json_t *json, struct diag *diag)
+static enum err json_value(const json_t *json, struct buf *text, struct database_value *ret_value)
 {
-    struct buf text;
-    buf_init(&text, JSON_BYTES_MAX);
-    enum err err = python_json_write(json, &text);
-    struct database_value values[] = {database_text(dataset_id), database_text(buf_bytes(&text))};
-    if (err == ERR_OK)
-        err = database_transaction_query(transaction, sql, values, 2, NULL, NULL, NULL, diag);
-    buf_fini(&text);
+    enum err err = python_json_write(json, text);
+    *ret_value = database_text(buf_bytes(text));
     return err;
-}
-
-/* The first topic stays, and "unknown" for what has none. */
-static struct bytes row_topic(const struct metadata_row *row, const struct change *change)
-{
-    if (row->topic && strcmp(row->topic, "unknown") != 0)
-        return bytes_from_text(row->topic);
-    return change->topic.size > 0 ? change->topic : BYTES_LITERAL("unknown");
-}
-
-static bool has_sensors(const struct change *change)
-{
-    return change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
 }
 
 static enum err row_write(struct database_transaction *transaction, struct bytes dataset_id,
                           const struct metadata_row *row, const struct change *change,
                           struct diag *diag)
 {
-    bool sensors = has_sensors(change);
-    enum err err = row->exists ? ERR_OK : row_make(transaction, dataset_id, diag);
-    if (err == ERR_OK)
-        err = counts_write(transaction, dataset_id, row, row_topic(row, change), diag);
+    struct database_value sensors = database_null(), fields = database_null();
+    struct buf sensors_text, fields_text;
+    enum err err = ERR_OK;
+    buf_init(&sensors_text, JSON_BYTES_MAX);
+    buf_init(&fields_text, JSON_BYTES_MAX);
+    if (has_sensors(change))
+        err = json_value(row->sensors, &sensors_text, &sensors);
     if (err == ERR_OK && change->field_count > 0)
-        err = json_write(transaction, dataset_id,
-                         "UPDATE dataset_metadata SET schema_fields = $2 WHERE ingestion_id = $1",
-                         row->fields, diag);
-    if (err == ERR_OK && sensors)
-        err =
-            json_write(transaction, dataset_id,
-                       "UPDATE dataset_metadata SET unique_sensor_ids = $2 WHERE ingestion_id = $1",
-                       row->sensors, diag);
-    if (err == ERR_OK && sensors && row->has_sketch)
+        err = json_value(row->fields, &fields_text, &fields);
+    if (err == ERR_OK)
+        err = columns_write(transaction, dataset_id, row, row_topic(row, change), sensors, fields,
+                            diag);
+    buf_fini(&sensors_text);
+    buf_fini(&fields_text);
+    if (err == ERR_OK && has_sensors(change) && row->has_sketch)
         err = sketch_write(transaction, dataset_id, &row->sketch, diag);
     return err;
 }
@@ -368,15 +358,48 @@ struct evolving {
     struct bytes dataset_id;
     int64_t at_us;
     int64_t count;
+    bool begun;
+    bool has_rows; /* the dataset had some before this change */
     struct diag *diag;
 };
 
-static enum err on_evolution(void *ctx, const struct metadata_evolution *evolution)
+static enum err on_found(void *ctx, const struct database_value *columns, size_t count)
 {
-    struct evolving *evolving = ctx;
+    (void)columns;
+    (void)count;
+    *(bool *)ctx = true;
+    return ERR_OK;
+}
+
+/* Most rows are those of a dataset that is new: one look for all of them. A change names a field
+ * and a type once. */
+static enum err evolution_find(struct evolving *evolving,
+                               const struct metadata_evolution *evolution, bool *ret_found)
+{
+    const char *type = dataset_type_name(evolution->type);
+    struct database_value key[] = {database_text(evolving->dataset_id),
+                                   database_text(evolution->name),
+                                   database_text(bytes_from_text(type))};
+    enum err err = ERR_OK;
+    *ret_found = false;
+    if (!evolving->begun)
+        err = database_transaction_query(
+            evolving->transaction, "SELECT 1 FROM schema_evolution WHERE ingestion_id = $1 LIMIT 1",
+            key, 1, on_found, &evolving->has_rows, NULL, evolving->diag);
+    evolving->begun = true;
+    if (err != ERR_OK || !evolving->has_rows)
+        return err;
+    return database_transaction_query(evolving->transaction,
+                                      "SELECT 1 FROM schema_evolution WHERE ingestion_id = $1 AND "
+                                      "field_name = $2 AND field_type = $3 LIMIT 1",
+                                      key, 3, on_found, ret_found, NULL, evolving->diag);
+}
+
+static enum err evolution_insert(const struct evolving *evolving,
+                                 const struct metadata_evolution *evolution)
+{
     struct buf samples;
     char at[METADATA_MOMENT_BYTES];
-    int64_t changes = 0;
     buf_init(&samples, JSON_BYTES_MAX);
     metadata_second(evolving->at_us, at);
     enum err err = python_json_write(evolution->samples, &samples);
@@ -391,12 +414,21 @@ static enum err on_evolution(void *ctx, const struct metadata_evolution *evoluti
         err = database_transaction_query(
             evolving->transaction,
             "INSERT INTO schema_evolution (ingestion_id, field_name, field_type, first_seen, "
-            "sample_values) SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM "
-            "schema_evolution WHERE ingestion_id = $1 AND field_name = $2 AND field_type = $3)",
-            values, 5, NULL, NULL, &changes, evolving->diag);
-    evolving->count += changes;
+            "sample_values) VALUES ($1, $2, $3, $4, $5)",
+            values, 5, NULL, NULL, NULL, evolving->diag);
     buf_fini(&samples);
     return err;
+}
+
+static enum err on_evolution(void *ctx, const struct metadata_evolution *evolution)
+{
+    struct evolving *evolving = ctx;
+    bool found;
+    enum err err = evolution_find(evolving, evolution, &found);
+    if (err != ERR_OK || found)
+        return err;
+    evolving->count++;
+    return evolution_insert(evolving, evolution);
 }
 
 /* --- data quality -------------------------------------------------------------------------- */
@@ -438,10 +470,11 @@ enum err metadata_table_apply(struct database_transaction *transaction, const ch
                               uint64_t through, struct diag *diag)
 {
     struct metadata_row row = {0};
-    struct evolving evolving = {transaction, dataset_id, change->first_us, 0, diag};
-    bool counts_only = change->field_count == 0 && !has_sensors(change);
-    enum err err = counts_only ? counts_read(transaction, dataset_id, &row, diag)
-                               : row_read(transaction, dataset_id, &row, diag);
+    struct evolving evolving = {.transaction = transaction,
+                                .dataset_id = dataset_id,
+                                .at_us = change->first_us,
+                                .diag = diag};
+    enum err err = row_read(transaction, dataset_id, change, &row, diag);
     if (err == ERR_OK)
         err = metadata_row_merge(&row, change, on_evolution, &evolving);
     if (err == ERR_OK)
