@@ -517,11 +517,14 @@ static enum err rows_tell(struct extraction *extraction)
 {
     extraction->change->first_us = extraction->cut->stats.first_us;
     extraction->change->last_us = extraction->cut->stats.last_us;
-    enum err err = payload_tell(extraction);
+    enum err err = sensors_begin(extraction);
+    if (err == ERR_OK)
+        err = payload_tell(extraction);
     if (err == ERR_OK)
         err = own_fields_tell(extraction);
     if (err == ERR_OK)
         err = sensors_tell(extraction);
+    sensors_end(extraction);
     if (err == ERR_OK)
         err = extract_quality(extraction->cut, &extraction->change->quality);
     return err;

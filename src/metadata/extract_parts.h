@@ -28,6 +28,12 @@ struct told {
     int64_t since_us; /* the arrival of the first record that it saw */
 };
 
+/* A sensorId that has its say after the sensor_ids. */
+struct late_sensor {
+    size_t row;
+    struct bytes value; /* JSON; lives with the rows */
+};
+
 struct extraction {
     const struct cut_input *cut;
     struct told *told;
@@ -36,6 +42,10 @@ struct extraction {
     size_t place;      /* where the next field was told last time, likely */
     struct buf text;
     struct buf unescaped;
+    uint8_t *named; /* a bit for each row whose sensor sensor_id told; NULL: not both are there */
+    struct late_sensor *late;
+    size_t late_count;
+    size_t late_capacity;
 };
 
 /* When a field first had a value of each type: an order as rows_arrival_order's, plus 1; 0: never.
@@ -72,7 +82,9 @@ enum err rescued_read(struct rescued *rescued, const struct cut_input *cut,
                                            struct bytes value),
                       void *ctx) ERR_MUST_USE;
 
-/* extract_sensors.c */
+/* extract_sensors.c: begin, on_rescued_sensor for what was rescued, tell, end. */
+enum err sensors_begin(struct extraction *extraction) ERR_MUST_USE;
+void sensors_end(struct extraction *extraction);
 enum err sensors_tell(struct extraction *extraction) ERR_MUST_USE;
 enum err on_rescued_sensor(void *ctx, size_t row, struct bytes name,
                            struct bytes value) ERR_MUST_USE;

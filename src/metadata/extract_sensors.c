@@ -2,16 +2,14 @@
  * Sensors are looked at record by record: a value that one of the last few hundred records had
  * costs its hash and a comparison. A sensor is a text or a number, in its column or rescued from
  * it; objects, arrays and booleans are none. Its field is what the record's route says, or
- * sensor_id and sensorId: routes of one dataset may say different ones (of several sources, or
- * before and after a change of one).
+ * sensor_id, or where that tells none sensorId: routes of one dataset may say different ones (of
+ * several sources, or before and after a change of one).
  */
+#include "base/alloc.h"
 #include "base/hash.h"
 #include "codec/json.h"
 #include "metadata/extract_parts.h"
 #include "metadata/sample.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 #define RECENT_SENSORS    512
 #define SENSOR_FIELDS_MAX 16 /* different ones in a cut */
@@ -23,24 +21,12 @@ struct sensor_fields {
     bool differ; /* not the same for all records */
 };
 
-/* A longer one is told by its beginning and its hash. */
-static struct bytes sensor_name(struct bytes sensor, char room[LIMIT_SAMPLE_BYTES + 1])
-{
-    if (sensor.size <= LIMIT_SAMPLE_BYTES)
-        return sensor;
-    struct bytes begin = change_text_cut(sensor, LIMIT_SAMPLE_BYTES - 1 - 16);
-    memcpy(room, begin.data, begin.size);
-    snprintf(room + begin.size, LIMIT_SAMPLE_BYTES + 1 - begin.size, "-%016" PRIx64,
-             hash_bytes(sensor));
-    return bytes_from(room, begin.size + 1 + 16);
-}
-
 static enum err sensor_tell(struct extraction *extraction, struct bytes sensor)
 {
     struct told *told = extraction->told;
     char room[LIMIT_SAMPLE_BYTES + 1];
     bool is_new;
-    sensor = sensor_name(sensor, room);
+    sensor = sample_sensor_name(sensor, room);
     enum err err = distinct_add(&told->sensors, distinct_hash(sensor), &is_new);
     if (err != ERR_OK || !is_new)
         return err;
@@ -53,7 +39,7 @@ static enum err sensor_tell(struct extraction *extraction, struct bytes sensor)
 static enum err number_tell(struct extraction *extraction, double number)
 {
     buf_clear(&extraction->text);
-    sample_number(&extraction->text, number);
+    sample_number(&extraction->text, number == 0 ? 0 : number); /* one sensor: no -0 */
     return sensor_tell(extraction, buf_bytes(&extraction->text));
 }
 
@@ -68,6 +54,19 @@ static bool is_sensor(const struct leaf *leaf, struct bytes text)
            !(is_boolean && leaf->json_rows[LEAF_JSON_BOOLEAN] > 0);
 }
 
+/* Among texts a number stands as its device wrote it: 5.0 is the sensor 5. As above, a text like it
+ * is taken for one; whole numbers stay what they are, however long. */
+static bool is_fraction(const struct leaf *leaf, struct bytes text, double *ret_number)
+{
+    const uint8_t *at = text.data;
+    bool whole = true;
+    for (size_t i = 0; i < text.size && whole; i++)
+        whole = text.data[i] != '.' && text.data[i] != 'e' && text.data[i] != 'E';
+    return !whole && leaf->json_rows[LEAF_JSON_NUMBER] > 0 &&
+           json_number_read(&at, text.data + text.size, ret_number) == JSON_NUMBER_DOUBLE &&
+           at == text.data + text.size;
+}
+
 static bool row_says(const struct extraction *extraction, size_t row, struct bytes field)
 {
     const struct origins *origins = extraction->cut->origins;
@@ -78,21 +77,86 @@ static bool row_says(const struct extraction *extraction, size_t row, struct byt
     return bytes_equal_text(field, "sensor_id") || bytes_equal_text(field, "sensorId");
 }
 
+/* --- both names ---------------------------------------------------------------------------- */
+
+static bool is_first(struct bytes field)
+{
+    return bytes_equal_text(field, "sensor_id");
+}
+
+static bool is_second(struct bytes field)
+{
+    return bytes_equal_text(field, "sensorId");
+}
+
+enum err sensors_begin(struct extraction *extraction)
+{
+    const struct column *root = extraction->cut->schema->root;
+    if (!schema_child(root, BYTES_LITERAL("sensor_id")) ||
+        !schema_child(root, BYTES_LITERAL("sensorId")))
+        return ERR_OK;
+    extraction->named = mem_zalloc(extraction->cut->rows->count / 8 + 1, 1);
+    return extraction->named ? ERR_OK : ERR_NO_MEMORY;
+}
+
+void sensors_end(struct extraction *extraction)
+{
+    mem_free(extraction->named);
+    mem_free(extraction->late);
+    extraction->named = NULL;
+    extraction->late = NULL;
+}
+
+static void row_name(struct extraction *extraction, size_t row, struct bytes field)
+{
+    if (extraction->named && is_first(field))
+        extraction->named[row / 8] |= (uint8_t)(1u << row % 8);
+}
+
+static bool row_is_named(const struct extraction *extraction, size_t row, struct bytes field)
+{
+    return extraction->named && is_second(field) &&
+           (extraction->named[row / 8] & (1u << row % 8)) != 0;
+}
+
+static enum err late_add(struct extraction *extraction, size_t row, struct bytes value)
+{
+    if (extraction->late_count == extraction->late_capacity) {
+        size_t capacity = extraction->late_capacity ? extraction->late_capacity * 2 : 16;
+        void *grown = mem_realloc(extraction->late, capacity * sizeof(*extraction->late));
+        if (!grown)
+            return ERR_NO_MEMORY;
+        extraction->late = grown;
+        extraction->late_capacity = capacity;
+    }
+    extraction->late[extraction->late_count++] = (struct late_sensor){row, value};
+    return ERR_OK;
+}
+
+/* --- in columns ---------------------------------------------------------------------------- */
+
+static struct bytes column_value(const struct column *column, size_t i)
+{
+    const struct leaf *leaf = &column->leaf;
+    return column->kind == COLUMN_STRING
+               ? bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i])
+               : bytes_from(&leaf->doubles[i], sizeof(double));
+}
+
 static enum err column_tell(struct extraction *extraction, const struct column *column, size_t i,
                             uint64_t recent[RECENT_SENSORS])
 {
     const struct leaf *leaf = &column->leaf;
-    struct bytes value =
-        column->kind == COLUMN_STRING
-            ? bytes_from(leaf->data + leaf->offsets[i], leaf->offsets[i + 1] - leaf->offsets[i])
-            : bytes_from(&leaf->doubles[i], sizeof(double));
+    struct bytes value = column_value(column, i);
+    double number;
     uint64_t hash = hash_bytes(value) | 1; /* 0: none */
     if (recent[(hash >> 1) % RECENT_SENSORS] == hash)
         return ERR_OK;
     recent[(hash >> 1) % RECENT_SENSORS] = hash;
     if (column->kind == COLUMN_DOUBLE)
         return number_tell(extraction, leaf->doubles[i]);
-    return is_sensor(leaf, value) ? sensor_tell(extraction, value) : ERR_OK;
+    return is_fraction(leaf, value, &number) ? number_tell(extraction, number)
+                                             : sensor_tell(extraction, value);
 }
 
 static enum err sensors_in(struct extraction *extraction, struct bytes field, bool differ)
@@ -106,12 +170,17 @@ static enum err sensors_in(struct extraction *extraction, struct bytes field, bo
     for (size_t row = 0, value = 0; value < leaf->value_count && err == ERR_OK; row++) {
         if (leaf->definition_levels && leaf->definition_levels[row] != leaf->definition_max)
             continue;
-        if (!differ || row_says(extraction, row, field))
-            err = column_tell(extraction, column, value, recent);
-        value++;
+        size_t at = value++;
+        if ((differ && !row_says(extraction, row, field)) || row_is_named(extraction, row, field) ||
+            (column->kind == COLUMN_STRING && !is_sensor(leaf, column_value(column, at))))
+            continue;
+        row_name(extraction, row, field);
+        err = column_tell(extraction, column, at, recent);
     }
     return err;
 }
+
+/* --- rescued ------------------------------------------------------------------------------- */
 
 static enum err text_tell(struct extraction *extraction, struct bytes raw)
 {
@@ -122,20 +191,55 @@ static enum err text_tell(struct extraction *extraction, struct bytes raw)
     return sensor_tell(extraction, bytes_from(text->data, json_unescape(raw, text->data)));
 }
 
+/* False in *ret_sensor: it is none. */
+static enum err rescued_tell(struct extraction *extraction, struct bytes value, bool *ret_sensor)
+{
+    const uint8_t *at = value.data;
+    double number;
+    *ret_sensor = true;
+    if (value.data[0] == '"')
+        return text_tell(extraction, bytes_from(value.data + 1, value.size - 2));
+    switch (json_number_read(&at, value.data + value.size, &number)) {
+    case JSON_NUMBER_DOUBLE:
+        return number_tell(extraction, number);
+    case JSON_NUMBER_BIG_INTEGER:
+        return sensor_tell(extraction, value);
+    case JSON_NUMBER_OVERFLOW:
+    case JSON_NUMBER_INVALID:
+    default:
+        *ret_sensor = false;
+        return ERR_OK;
+    }
+}
+
 /* One whose field has a column of another type. */
 enum err on_rescued_sensor(void *ctx, size_t row, struct bytes name, struct bytes value)
 {
     struct extraction *extraction = ctx;
-    const uint8_t *at = value.data;
-    double number;
+    bool is_sensor;
     if (!row_says(extraction, row, name))
         return ERR_OK;
-    if (value.data[0] == '"')
-        return text_tell(extraction, bytes_from(value.data + 1, value.size - 2));
-    if (json_number_read(&at, value.data + value.size, &number) != JSON_NUMBER_DOUBLE)
-        return ERR_OK;
-    return number_tell(extraction, number);
+    if (extraction->named && is_second(name))
+        return late_add(extraction, row, value);
+    enum err err = rescued_tell(extraction, value, &is_sensor);
+    if (is_sensor)
+        row_name(extraction, row, name);
+    return err;
 }
+
+static enum err late_tell(struct extraction *extraction)
+{
+    enum err err = ERR_OK;
+    bool is_sensor;
+    for (size_t i = 0; i < extraction->late_count && err == ERR_OK; i++) {
+        const struct late_sensor *late = &extraction->late[i];
+        if (!row_is_named(extraction, late->row, BYTES_LITERAL("sensorId")))
+            err = rescued_tell(extraction, late->value, &is_sensor);
+    }
+    return err;
+}
+
+/* --- the fields ---------------------------------------------------------------------------- */
 
 static void field_add(struct sensor_fields *fields, struct bytes name)
 {
@@ -160,12 +264,15 @@ static void fields_find(const struct origins *origins, struct sensor_fields *fie
     }
 }
 
+/* sensorId last: it tells only of the rows that the others left. */
 enum err sensors_tell(struct extraction *extraction)
 {
     struct sensor_fields fields;
     enum err err = ERR_OK;
     fields_find(extraction->cut->origins, &fields);
-    for (uint32_t i = 0; i < fields.count && err == ERR_OK; i++)
-        err = sensors_in(extraction, fields.names[i], fields.differ);
-    return err;
+    for (int second = 0; second < 2; second++)
+        for (uint32_t i = 0; i < fields.count && err == ERR_OK; i++)
+            if (is_second(fields.names[i]) == (second == 1))
+                err = sensors_in(extraction, fields.names[i], fields.differ);
+    return err == ERR_OK ? late_tell(extraction) : err;
 }

@@ -323,6 +323,51 @@ static void test_odd_sensors(void **state)
     observed_fini(&rig);
 }
 
+static void check_sensors(const char *const *expected, size_t count)
+{
+    for (size_t i = 0; i < change.sensor_count; i++)
+        if (i >= count || !bytes_equal_text(change.sensors[i], expected[i]))
+            fail_msg("sensor %zu is %.*s", i, (int)change.sensors[i].size,
+                     (const char *)change.sensors[i].data);
+    assert_int_equal(change.sensor_count, count);
+}
+#define CHECK_SENSORS(...)                                                                         \
+    check_sensors((const char *const[]){__VA_ARGS__},                                              \
+                  sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+/* A record has one sensor, sensor_id's or else sensorId's, however its number is written. */
+static void test_one_sensor_each(void **state)
+{
+    (void)state;
+    struct rig rig;
+    observed_setup(&rig);
+    SEND(&rig, "{\"sensor_id\":\"a\",\"sensorId\":\"no\"}", "{\"sensorId\":\"c\"}",
+         "{\"sensor_id\":null,\"sensorId\":\"d\"}", "{\"sensor_id\":{\"x\":1},\"sensorId\":\"e\"}",
+         "{\"sensor_id\":\"b\",\"sensorId\":\"c\"}", "{\"sensorId\":\"f\",\"sensor_id\":\"a\"}");
+    json_decref(cut_rows(&rig));
+    CHECK_SENSORS("a", "b", "c", "d", "e");
+    SEND(&rig, "{\"sensor_id\":5}", "{\"sensor_id\":5.0}", "{\"sensor_id\":\"5\"}",
+         "{\"sensor_id\":50e-1}", "{\"sensor_id\":9007199254740993}",
+         "{\"sensor_id\":9007199254740995}", "{\"sensor_id\":0}", "{\"sensor_id\":-0.0}");
+    json_decref(cut_rows(&rig));
+    CHECK_SENSORS("5", "9007199254740993", "9007199254740995", "0");
+    SEND(&rig, "{\"sensor_id\":\"5.0\"}"); /* no number among them: another's name */
+    json_decref(cut_rows(&rig));
+    CHECK_SENSORS("5.0");
+    observed_fini(&rig);
+    observed_setup(&rig);
+    SEND(&rig, "{\"sensor_id\":1,\"sensorId\":2}", "{\"sensor_id\":0,\"sensorId\":2}");
+    json_decref(cut_rows(&rig));
+    CHECK_SENSORS("1", "0");
+    SEND(&rig, "{\"sensor_id\":\"x\",\"sensorId\":3}", "{\"sensor_id\":4,\"sensorId\":\"no\"}",
+         "{\"sensorId\":\"z\"}", "{\"sensorId\":\"no\",\"sensor_id\":\"y\"}",
+         "{\"sensor_id\":9007199254740993}", "{\"sensor_id\":-0.0}",
+         "{\"sensor_id\":[1],\"sensorId\":6}");
+    json_decref(cut_rows(&rig));
+    CHECK_SENSORS("x", "y", "9007199254740993", "4", "6", "z");
+    observed_fini(&rig);
+}
+
 /* Of a route that names a field of its own only that one counts, whatever other routes' records of
  * the same dataset have there. */
 static void test_sensor_fields(void **state)
@@ -348,11 +393,7 @@ static void test_sensor_fields(void **state)
     rig.route.sensor_id_field = (struct bytes){0};
     SEND(&rig, "{\"n\":\"no\"}");
     json_decref(cut_rows(&rig));
-    const char *const expected[] = {"seven", "d3", "7", "s1", "s3", "s2"};
-    assert_int_equal(change.sensor_count, sizeof(expected) / sizeof(expected[0]));
-    for (size_t i = 0; i < change.sensor_count; i++)
-        if (!bytes_equal_text(change.sensors[i], expected[i]))
-            fail_msg("%.*s", (int)change.sensors[i].size, (const char *)change.sensors[i].data);
+    CHECK_SENSORS("seven", "d3", "7", "s1", "s3", "s2");
     observed_fini(&rig);
 }
 
@@ -407,12 +448,20 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),          cmocka_unit_test(test_only_null),
-        cmocka_unit_test(test_told_each_day),   cmocka_unit_test(test_only_empty),
-        cmocka_unit_test(test_types_in_order),  cmocka_unit_test(test_types_of_records_that_wait),
-        cmocka_unit_test(test_too_many_fields), cmocka_unit_test(test_sensors),
-        cmocka_unit_test(test_odd_sensors),     cmocka_unit_test(test_sensor_fields),
-        cmocka_unit_test(test_quality),         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_steady),
+        cmocka_unit_test(test_only_null),
+        cmocka_unit_test(test_only_empty),
+        cmocka_unit_test(test_told_each_day),
+        cmocka_unit_test(test_types_in_order),
+        cmocka_unit_test(test_types_of_records_that_wait),
+        cmocka_unit_test(test_too_many_fields),
+        cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_odd_sensors),
+        cmocka_unit_test(test_one_sensor_each),
+        cmocka_unit_test(test_sensor_fields),
+        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,8 +51,11 @@ static void sample_put(struct buf *out, const json_t *value)
 {
     if (json_is_string(value)) {
         buf_append(out, json_string_value(value), json_string_length(value));
+    } else if (json_is_integer(value) && llabs(json_integer_value(value)) > 1LL << 53) {
+        buf_printf(out, "%lld", (long long)json_integer_value(value)); /* its column is a text */
     } else if (json_is_number(value)) {
-        sample_number(out, json_number_value(value));
+        double number = json_number_value(value);
+        sample_number(out, number == 0 ? 0 : number);
     } else {
         char *text = json_dumps(value, JSON_ENCODE_ANY);
         buf_text(out, text ? text : "");
@@ -74,17 +77,21 @@ static enum err sample_tell(struct change *change, struct change_field *field, c
     return err;
 }
 
-static enum err sensor_tell(struct change *change, struct bytes name, const json_t *value)
+/* As extract_sensors.c does. */
+static enum err sensor_tell(struct change *change, const json_t *row)
 {
     struct buf text;
-    bool named = bytes_equal_text(name, "sensor_id") || bytes_equal_text(name, "sensorId");
-    if (!named || (!json_is_string(value) && !json_is_number(value)))
+    char room[LIMIT_SAMPLE_BYTES + 1];
+    const json_t *value = json_object_get(row, "sensor_id");
+    if (!json_is_string(value) && !json_is_number(value))
+        value = json_object_get(row, "sensorId");
+    if (!json_is_string(value) && !json_is_number(value))
         return ERR_OK;
-    buf_init(&text, 64 * SAMPLE_BYTES);
+    buf_init(&text, LIMIT_MESSAGE_BYTES_MAX);
     sample_put(&text, value);
     enum err err = text.err == ERR_NO_MEMORY ? text.err : ERR_OK;
-    if (err == ERR_OK)
-        err = change_sensor_add(change, change_text_cut(buf_bytes(&text), LIMIT_SAMPLE_BYTES));
+    if (text.err == ERR_OK)
+        err = change_sensor_add(change, sample_sensor_name(buf_bytes(&text), room));
     buf_fini(&text);
     return err;
 }
@@ -103,7 +110,7 @@ static enum err field_tell(struct row_fields *fields, struct bytes name, const j
         field->nullable = true;
     else if (err == ERR_OK)
         err = sample_tell(&fields->change, field, value);
-    return err == ERR_OK ? sensor_tell(&fields->change, name, value) : err;
+    return err;
 }
 
 enum err row_fields_add(void *ctx, struct bytes json)
@@ -121,6 +128,8 @@ enum err row_fields_add(void *ctx, struct bytes json)
         if (err == ERR_OK && !bytes_equal_text(name, "_rescued_data"))
             err = field_tell(fields, name, value);
     }
+    if (err == ERR_OK)
+        err = sensor_tell(&fields->change, row);
     json_decref(row);
     return err;
 }

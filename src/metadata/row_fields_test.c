@@ -38,7 +38,7 @@ static void test_fields_and_sensors(void **state)
     check_field(&fields, "o", BIT(OBJECT), true, "{\"k\": 1, \"l\": [null]}");
     check_field(&fields, "u", BIT(UUID), true, "123e4567-e89b-12d3-a456-426614174000");
     assert_null(change_field_find(&fields.change, BYTES_LITERAL("_rescued_data")));
-    assert_int_equal(fields.change.sensor_count, 2);
+    assert_int_equal(fields.change.sensor_count, 1); /* sensor_id has the word */
     for (size_t i = 2; i < 4; i++)
         assert_int_equal(row_fields_add(&fields, bytes_from_text(rows[i])), ERR_OK);
     row_fields_end(&fields);
@@ -47,10 +47,40 @@ static void test_fields_and_sensors(void **state)
     row_fields_fini(&fields);
 }
 
+/* A sensor has one name, here and in its cut. */
+static void test_sensors(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"{\"sensor_id\":5}",
+                                       "{\"sensor_id\":5.0,\"sensorId\":\"no\"}",
+                                       "{\"sensorId\":\"5\",\"sensor_id\":true}",
+                                       "{\"sensorId\":-0.0,\"sensor_id\":[1]}",
+                                       "{\"sensor_id\":9007199254740993}",
+                                       "{\"sensor_id\":{\"a\":1}}",
+                                       "{\"sensor_id\":null,\"sensorId\":false}"};
+    static const char *const expected[] = {"5", "0", "9007199254740993"};
+    char longer[600];
+    struct row_fields fields;
+    row_fields_init(&fields);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        assert_int_equal(row_fields_add(&fields, bytes_from_text(rows[i])), ERR_OK);
+    assert_int_equal(fields.change.sensor_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(bytes_equal_text(fields.change.sensors[i], expected[i]));
+    for (int i = 0; i < 2; i++) { /* they begin alike */
+        snprintf(longer, sizeof(longer), "{\"sensor_id\":\"%0500d\"}", i);
+        assert_int_equal(row_fields_add(&fields, bytes_from_text(longer)), ERR_OK);
+    }
+    assert_int_equal(fields.change.sensor_count, 5);
+    assert_int_equal(fields.change.sensors[4].size, LIMIT_SAMPLE_BYTES);
+    row_fields_fini(&fields);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields_and_sensors),
+        cmocka_unit_test(test_sensors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

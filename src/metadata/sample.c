@@ -6,7 +6,10 @@
 #include "metadata/sample.h"
 
 #include "base/alloc.h"
+#include "base/hash.h"
+#include "metadata/change.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +66,17 @@ bool sample_is_uuid(struct bytes text)
             return false;
     }
     return true;
+}
+
+struct bytes sample_sensor_name(struct bytes sensor, char room[LIMIT_SAMPLE_BYTES + 1])
+{
+    if (sensor.size <= LIMIT_SAMPLE_BYTES)
+        return sensor;
+    struct bytes begin = change_text_cut(sensor, LIMIT_SAMPLE_BYTES - 1 - 16);
+    memcpy(room, begin.data, begin.size);
+    snprintf(room + begin.size, LIMIT_SAMPLE_BYTES + 1 - begin.size, "-%016" PRIx64,
+             hash_bytes(sensor));
+    return bytes_from(room, begin.size + 1 + 16);
 }
 
 /* --- a row's value ------------------------------------------------------------------------- */

@@ -11,6 +11,8 @@ void sample_number(struct buf *out, double value);
 /* A value of a leaf: strings as they are. */
 void sample_leaf(struct buf *out, const struct leaf *leaf, size_t value);
 /* A UUID in its canonical form of 36 characters. */
+/* A long sensor is told by its beginning and its hash. */
+struct bytes sample_sensor_name(struct bytes sensor, char room[LIMIT_SAMPLE_BYTES + 1]);
 bool sample_is_uuid(struct bytes text);
 
 /* What row_count rows from the first on have in a column of any kind: objects and arrays as JSON.

@@ -35,9 +35,10 @@ class Model:
     def add(self, record):
         self.records += 1
         self.size += len(json.dumps(record))
+        sensor = record.get("sensor_id", record.get("sensorId"))
+        if sensor is not None:
+            self.sensors.add(sensor)
         for name, value in record.items():
-            if name in ("sensor_id", "sensorId"):
-                self.sensors.add(value)
             if value is None or name == "timestamp":
                 continue
             self.filled[name] = self.filled.get(name, 0) + 1

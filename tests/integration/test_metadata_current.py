@@ -80,6 +80,28 @@ def test_open_batches_show_and_count_once(make_service):
     assert dataset(api, ident)["record_count"] == 42
 
 
+def test_sensors_of_open_records_are_those_of_their_cut(make_service):
+    """A record has one sensor, whichever of the names its device uses; a boolean is none."""
+    api = start(make_service, FLUSH_INTERVAL_SECONDS="3600")
+    source, path = push_source(api, "One each")
+    ident, long = source["ingestion_id"], "long" * 200
+    post(api, path, [{"sensor_id": "a", "sensorId": "no"}, {"sensor_id": "a"}, {"sensorId": "b"},
+                     {"sensor_id": 5}, {"sensor_id": 5.0, "sensorId": 6}, {"sensor_id": "5"},
+                     {"sensor_id": True}, {"sensor_id": False, "sensorId": "c"},
+                     {"sensor_id": {"deep": 1}}, {"sensor_id": None}, {"sensor_id": long + "1"},
+                     {"sensor_id": long + "2"}, {"sensor_id": 9007199254740993}])
+    opened = wait_current(api, ident, 13)
+    sensors = set(opened["unique_sensor_ids"])
+    assert {s for s in sensors if len(s) < 200} == {"a", "b", "5", "c", "9007199254740993"}
+    assert opened["unique_sensor_count"] == len(opened["unique_sensor_ids"]) == 7
+    api.service.stop()
+    api.service.start()
+    api.wait_ready()
+    wait_until(lambda: readable(api) and dataset(api, ident), "the metadata to be read")
+    for found in (dataset(api, ident), current(api, ident)):
+        assert (set(found["unique_sensor_ids"]), found["unique_sensor_count"]) == (sensors, 7)
+
+
 def test_committed_waiting_and_open_at_once(make_service):
     """A database that is locked keeps the three apart; a kill takes none of them away."""
     api = start(make_service, FLUSH_INTERVAL_SECONDS="1")
