@@ -182,6 +182,44 @@ def test_each_once_over_kills(mosquitto, make_service):
     assert sorted(int(row["n"]) for row in service.rows() if row.get("n") is not None) == [*range(count)]
 
 
+def test_failing_again_and_without_a_source(mosquitto, make_service):
+    """What fails once more is a new letter, and goes on from there; of a deleted source's letters
+    nobody knows the format, unless it is named."""
+    service = make_service(mosquitto.port, sources=[])
+    wait_until(lambda: call(service, "GET", "/api/dead-letters")[0] == 200, "an answer")
+    status, answer = call(service, "POST", "/api/data-sources",
+                          source_of(mosquitto.port, format="cbor"))
+    assert status == 200, answer
+    source = answer["data"]
+    service.wait_log("connected")
+    publish(mosquitto.port, [("d/1", b'{"n": 1}'), ("d/1", b'{"n": 2}')])
+    found = wait_until(lambda: len(letters(service)) == 2 and letters(service), "the letters")
+    first = next(letter for letter in found if "1" in letter["payload"])
+    assert replay(service, ids=[first["id"]])["replayed"] == 1
+    found = wait_until(lambda: len(letters(service)) == 3 and letters(service), "the new letter")
+    again = next(letter for letter in found if not letter["replayed"] and "1" in letter["payload"])
+    assert [letter["id"] for letter in found if letter["replayed"]] == [first["id"]]
+    assert (again["reason"], again["ingestion_id"]) == ("invalid_cbor", first["ingestion_id"])
+    assert again["metadata"]["topic"] == "d/1"
+
+    assert call(service, "DELETE", f"/api/data-sources/{source['id']}")[0] == 200
+    told = replay(service, source=source["ingestion_id"])
+    assert (told["replayed"], told["already_replayed"]) == (0, 1)
+    assert told["skipped"]["no_source"] == 2
+    told = replay(service, source=source["ingestion_id"], format="json")
+    assert (told["replayed"], told["already_replayed"]) == (2, 1)
+    service.kill()
+    service.start()
+    told = replay(service, source=source["ingestion_id"], format="json")
+    assert (told["replayed"], told["already_replayed"]) == (0, 3)
+    wait_until(lambda: len(service.rows()) == 2, "the rows")
+    service.stop()
+    rows = sorted(service.rows(), key=lambda row: row["n"])
+    assert [row["n"] for row in rows] == [1.0, 2.0]
+    assert rows[0]["replayed_from"] == again["id"] and rows[1]["replayed_from"]
+    assert all(row["ingestion_id"] == first["ingestion_id"] for row in rows)
+
+
 def test_refusals(mosquitto, make_service):
     service = make_service(mosquitto.port, sources=[])
     wait_until(lambda: call(service, "GET", "/api/dead-letters")[0] == 200, "an answer")
