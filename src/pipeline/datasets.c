@@ -366,6 +366,7 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
         dataset->cut_through = job->through; /* a range made again lies below it */
     dataset->redo_cut = 0;
     dataset->foreseen = false;
+    dataset->recovered_us = 0;
     dataset->retry_ns = 0;
     dataset->wait = 0;
     place_move(datasets, dataset, DATASET_IDLE);
@@ -497,6 +498,26 @@ void datasets_cut_redone(struct datasets *datasets)
         size_settle(datasets, dataset); /* it may be cut from now on */
         if (dataset->redo_cut != 0)
             (void)!datasets_cut(datasets, dataset);
+    }
+}
+
+/* The list stays in the order of age: clocks may have jumped between its messages. */
+void datasets_age_recovered(struct datasets *datasets)
+{
+    const int64_t interval_us = datasets->options->pace->interval_ns / NS_PER_US;
+    const int64_t now = now_ns(datasets);
+    const int64_t now_us = clock_realtime_us(datasets->options->clock);
+    int64_t before_ns = INT64_MIN;
+    for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first; dataset;
+         dataset = dataset->next) {
+        int64_t age_us = dataset->recovered_us != 0 ? now_us - dataset->recovered_us : 0;
+        if (age_us > interval_us)
+            age_us = interval_us;
+        if (age_us > 0 && now - age_us * NS_PER_US < dataset->opened_ns)
+            dataset->opened_ns = now - age_us * NS_PER_US;
+        if (dataset->opened_ns < before_ns)
+            dataset->opened_ns = before_ns;
+        before_ns = dataset->opened_ns;
     }
 }
 

@@ -50,6 +50,7 @@ struct dataset {
     uint64_t filed_through; /* of the last cut that has files; 0: not known */
     uint64_t redo_cut;      /* whose range the batch holds */
     int64_t opened_ns;      /* when the first message of the batch came in */
+    int64_t recovered_us;   /* when the batch's first message came in, before the restart; or 0 */
     int64_t retry_ns;       /* a postponed cut is not tried before */
     int64_t used_ns;
     int64_t arrival_us; /* of the first message of the block in work; 0: it is not looked at */
@@ -138,6 +139,10 @@ bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns);
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count);
 /* Ranges made again, after the last recovered block. */
 void datasets_cut_redone(struct datasets *datasets);
+/* After the last recovered block: what was begun before the restart is as old as its first message,
+ * or many restarts, each sooner than the interval, would never land it. No older than the interval:
+ * the pace holds for it too. */
+void datasets_age_recovered(struct datasets *datasets);
 /* One with about the most memory (at least half of the largest's) of those that may be cut now and
  * that the block in work does not touch; NULL: there is none. */
 struct dataset *datasets_largest(struct datasets *datasets);

@@ -180,6 +180,8 @@ static enum err route_append(struct worker *worker, const struct shipment *shipm
     }
     if (redo_cut == 0 && appended.repeated > 0) /* they are in no cut, so they are settled now */
         atomic_fetch_add(&account->repeated, appended.repeated);
+    if (shipment->recovered && dataset->recovered_us == 0 && !dataset_is_open(dataset))
+        dataset->recovered_us = first_arrival_us(block, entry);
     if (!shipment->recovered && dataset->arrival_us == 0)
         dataset->arrival_us = first_arrival_us(block, entry);
     if (worker->options.recent)
@@ -466,6 +468,7 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
     if (errand.end_of_recovery) {
         worker->datasets.recovery_over = true;
         datasets_cut_redone(&worker->datasets);
+        datasets_age_recovered(&worker->datasets);
     }
     datasets_cut_forced(&worker->datasets, errand.forced, errand.forced_count);
     datasets_cut_due(&worker->datasets, wait_ns);

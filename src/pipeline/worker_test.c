@@ -36,6 +36,7 @@ struct fixture {
     uint64_t wanted_above; /* recovered blocks: wanted above this number */
     uint64_t redo_from, redo_through, redo_cut;
     uint64_t next_block;
+    int64_t arrival_us; /* 0: some time or other */
 };
 
 static bool on_wanted(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut)
@@ -77,8 +78,8 @@ static enum err on_land(void *ctx, struct land_job *take_job)
     return stopped ? ERR_STOPPED : ERR_OK;
 }
 
-static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t flush_max_bytes,
-                  size_t memory_max_bytes)
+static void make(struct fixture *fixture, uint32_t interval_seconds, uint64_t flush_max_bytes,
+                 size_t memory_max_bytes)
 {
     flush_pace_init(&fixture->pace, interval_seconds, 50);
     assert_int_equal(worker_new(
@@ -107,6 +108,12 @@ static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t f
                          },
                          &fixture->worker),
                      ERR_OK);
+}
+
+static void start(struct fixture *fixture, uint32_t interval_seconds, uint64_t flush_max_bytes,
+                  size_t memory_max_bytes)
+{
+    make(fixture, interval_seconds, flush_max_bytes, memory_max_bytes);
     assert_int_equal(worker_start(fixture->worker), ERR_OK);
 }
 
@@ -177,9 +184,11 @@ static void deliver(struct fixture *fixture, const char *const *datasets, int da
                                 (int)block->number, i);
             assert_int_equal(
                 block_add_message(
-                    block, &(struct message_view){.payload = bytes_from(payload, (size_t)size),
-                                                  .arrival_us = 1795521600000000,
-                                                  .route_index = route}),
+                    block,
+                    &(struct message_view){.payload = bytes_from(payload, (size_t)size),
+                                           .arrival_us = fixture->arrival_us ? fixture->arrival_us
+                                                                             : 1795521600000000,
+                                           .route_index = route}),
                 ERR_OK);
         }
     }
@@ -423,7 +432,9 @@ static void test_each_source_is_accounted(void **state)
             assert_int_equal(
                 block_add_message(block,
                                   &(struct message_view){.payload = BYTES_LITERAL("{\"a\":1}"),
-                                                         .arrival_us = 1795521600000000,
+                                                         .arrival_us = fixture->arrival_us
+                                                                           ? fixture->arrival_us
+                                                                           : 1795521600000000,
                                                          .flags = k < i ? MESSAGE_DEAD_LETTER : 0,
                                                          .route_index = route}),
                 ERR_OK);
@@ -495,6 +506,44 @@ static void test_a_range_made_again_is_cut_apart_and_whole(void **state)
     assert_int_equal(fixture->jobs[1]->redo_cut, 0);
     assert_int_equal(fixture->jobs[1]->after, 5);
     assert_int_equal(fixture->jobs[3]->through, 8);
+}
+
+/* Kills closer together than the interval: what each start finds in the journal is as old as it is,
+ * and does not begin to wait anew. */
+static void test_recovered_batches_keep_their_age(void **state)
+{
+    struct fixture *fixture = *state;
+    make(fixture, 3600, 64 * MIB, 64 * MIB);
+    fixture->arrival_us = clock_realtime_us(&clock_system) - 7200000000;
+    deliver(fixture, &two[0], 1, 10, true);
+    deliver(fixture, &two[0], 1, 10, true);
+    worker_step(fixture->worker);
+    assert_int_equal(fixture->job_count, 0); /* more of it may come */
+    fixture->arrival_us = clock_realtime_us(&clock_system);
+    deliver(fixture, &two[1], 1, 10, true);
+    worker_end_of_recovery(fixture->worker);
+    worker_step(fixture->worker);
+    assert_int_equal(fixture->job_count, 1);
+    assert_int_equal(messages_of(fixture, two[0]), 20);
+    deliver(fixture, &two[0], 1, 10, false); /* a batch of its own, and young */
+    worker_step(fixture->worker);
+    assert_int_equal(fixture->job_count, 1);
+}
+
+/* After days down all is overdue, and still no more files close at once than may. */
+static void test_recovered_batches_keep_the_pace(void **state)
+{
+    struct fixture *fixture = *state;
+    make(fixture, 60, 64 * MIB, 64 * MIB);
+    fixture->arrival_us = clock_realtime_us(&clock_system) - 3 * 86400000000;
+    deliver(fixture, two, 2, 10, true);
+    int64_t wait_ns, now_ns = clock_monotonic_ns(&clock_system);
+    flush_pace_charge(&fixture->pace, 100000, now_ns);
+    while (flush_pace_take_early(&fixture->pace, now_ns, &wait_ns))
+        continue; /* the turns that are left */
+    worker_end_of_recovery(fixture->worker);
+    worker_step(fixture->worker);
+    assert_int_equal(fixture->job_count, 0);
 }
 
 static void pause_a_moment(struct fixture *fixture)
@@ -591,6 +640,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_each_source_is_accounted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_cut_at_stop_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_recovery_skips_what_has_landed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_recovered_batches_keep_their_age, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_recovered_batches_keep_the_pace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_range_made_again_is_cut_apart_and_whole, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_no_memory_loses_nothing, set_up, tear_down),
