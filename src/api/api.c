@@ -357,7 +357,7 @@ static enum err daemon_start(struct api *api, struct diag *diag)
         MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
         api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_END);
     if (!api->daemon)
-        return diag_set(diag, ERR_IO, "the API server does not start: %s", strerror(errno));
+        return diag_set(diag, ERR_IO, "the API server does not start: %s", err_errno_text(errno));
     return ERR_OK;
 }
 

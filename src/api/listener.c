@@ -39,13 +39,18 @@ static uint16_t socket_port(int handle)
 static enum err listen_failed(const char *host, uint16_t port, struct diag *diag)
 {
     int error = errno;
+    const char *why = err_errno_text(error);
     if (error == EADDRINUSE)
         return diag_set(diag, ERR_BUSY,
                         "cannot listen on %s port %u: another process does; stop it or choose "
                         "another PORT",
                         host, port);
+    if (error == EADDRNOTAVAIL)
+        why = "no network interface of this machine has that address; choose another HOST";
+    if (error == EACCES)
+        why = "permission denied; choose a PORT above 1023, or allow it (CAP_NET_BIND_SERVICE)";
     return diag_set(diag, err_from_errno(error), "cannot listen on %s port %u: %s", host, port,
-                    strerror(error)); /* NOLINT: start-up, one thread */
+                    why);
 }
 
 enum err listener_open(const char *host, uint16_t port, int *ret_socket, uint16_t *ret_port,
