@@ -490,7 +490,7 @@ void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint
     }
 }
 
-void datasets_cut_redone(struct datasets *datasets)
+static void cut_redone(struct datasets *datasets)
 {
     for (struct dataset *dataset = datasets->lists[DATASET_OPEN].first, *next; dataset;
          dataset = next) {
@@ -502,7 +502,7 @@ void datasets_cut_redone(struct datasets *datasets)
 }
 
 /* The list stays in the order of age: clocks may have jumped between its messages. */
-void datasets_age_recovered(struct datasets *datasets)
+static void age_recovered(struct datasets *datasets)
 {
     const int64_t interval_us = datasets->options->pace->interval_ns / NS_PER_US;
     const int64_t now = now_ns(datasets);
@@ -519,6 +519,13 @@ void datasets_age_recovered(struct datasets *datasets)
             dataset->opened_ns = before_ns;
         before_ns = dataset->opened_ns;
     }
+}
+
+void datasets_recovery_end(struct datasets *datasets)
+{
+    datasets->recovery_over = true;
+    cut_redone(datasets);
+    age_recovered(datasets);
 }
 
 /* What a dataset's next range begins after the journal knows only when the last one has landed.

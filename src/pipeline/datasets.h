@@ -137,12 +137,10 @@ size_t datasets_memory_max(const struct datasets *datasets);
  * pace. True: there is still something to cut, so come again after *ret_wait_ns. */
 bool datasets_cut_for_memory(struct datasets *datasets, int64_t *ret_wait_ns);
 void datasets_cut_forced(struct datasets *datasets, const uint64_t *hashes, uint32_t count);
-/* Ranges made again, after the last recovered block. */
-void datasets_cut_redone(struct datasets *datasets);
-/* After the last recovered block: what was begun before the restart is as old as its first message,
- * or many restarts, each sooner than the interval, would never land it. No older than the interval:
- * the pace holds for it too. */
-void datasets_age_recovered(struct datasets *datasets);
+/* After the last recovered block: ranges made again are cut, and what else was begun before the
+ * restart is as old as its first message, or many restarts, each sooner than the interval, would
+ * never land it. No older than the interval: the pace holds for it too. */
+void datasets_recovery_end(struct datasets *datasets);
 /* One with about the most memory (at least half of the largest's) of those that may be cut now and
  * that the block in work does not touch; NULL: there is none. */
 struct dataset *datasets_largest(struct datasets *datasets);

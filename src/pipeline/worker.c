@@ -465,11 +465,8 @@ static bool round_work(struct worker *worker, int64_t *wait_ns)
     worker->datasets.pins_left = WORKER_PINS_MAX;
     worker->datasets.closing = errand.stopping;
     shipments_work(worker, errand.shipments);
-    if (errand.end_of_recovery) {
-        worker->datasets.recovery_over = true;
-        datasets_cut_redone(&worker->datasets);
-        datasets_age_recovered(&worker->datasets);
-    }
+    if (errand.end_of_recovery)
+        datasets_recovery_end(&worker->datasets);
     datasets_cut_forced(&worker->datasets, errand.forced, errand.forced_count);
     datasets_cut_due(&worker->datasets, wait_ns);
     int64_t now = now_ns(worker);
