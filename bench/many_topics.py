@@ -140,6 +140,7 @@ def watch(options, api, service, total, lines, folder):
                   flush=True)
     seconds = time.perf_counter() - began
     files = metric(api.get("/api/metrics"), "ingestor_files_written_total")
+    peak = peak_mib(service.pid)  # before the whole lists, which are as large as they are
     for page in LONG:
         api.get(page)
         print(f"{page}: {api.times[page][0]:.0f} ms, {api.sizes[page]:,} bytes", flush=True)
@@ -151,7 +152,6 @@ def watch(options, api, service, total, lines, folder):
     for page in "/api/data/{id}", "/api/metadata/datasets/{id}":
         print(f"{page}, of 50: {api.figures(page)} ms", flush=True)
     cpu = cpu_seconds(service.pid)
-    peak = peak_mib(service.pid)
     service.send_signal(signal.SIGTERM)
     began = time.perf_counter()
     service.wait()
