@@ -209,6 +209,28 @@ static void metadata_fill(struct service *service, struct api_health *health)
         degrade(health, API_DEGRADED, health->metadata, "degraded: %.560s", state.text);
 }
 
+/* A database that works again is healthy, and what it lacks is said all the same. */
+static void metadata_past_fill(struct service *service, struct api_health *health)
+{
+    struct metadata_state state;
+    if (!service->metadata)
+        return;
+    metadata_state_get(service->metadata, &state);
+    if (state.good && state.past[0])
+        degrade(health, API_HEALTHY, health->metadata, "healthy; %.560s", state.past);
+}
+
+static void metadata_past_log(struct service *service)
+{
+    struct metadata_state state;
+    if (!service->metadata)
+        return;
+    metadata_state_get(service->metadata, &state);
+    if (state.set_asides != service->metadata_asides_told)
+        log_warning("metadata", "%s", state.past);
+    service->metadata_asides_told = state.set_asides;
+}
+
 struct accounting {
     struct api_health *health;
 };
@@ -246,6 +268,7 @@ void health_fill(void *ctx, struct api_health *health)
     database_fill(service, health);
     journal_fill(service, health);
     metadata_fill(service, health);
+    metadata_past_fill(service, health);
 }
 
 /* The sources log for themselves. */
@@ -279,6 +302,7 @@ void health_log_changes(struct service *service)
     component_log(&service->journal_log, "journal", health.journal, now_ns);
     component_log(&service->database_log, "database", health.database, now_ns);
     component_log(&service->metadata_log, "metadata", health.metadata, now_ns);
+    metadata_past_log(service);
     component_log(&service->buffer_log, "pipeline",
                   health.data_buffer[0] ? "the data buffer is full: sources wait for the workers"
                                         : "",
@@ -376,6 +400,10 @@ void health_collect(void *ctx, struct service_gauges *gauges)
     gauges->journal_sync_seconds = (double)journal.sync_ns_total / (double)NS_PER_S;
     gauges->journal_failures = journal.failures;
     gauges->journal_damaged_blocks = journal.damaged_blocks;
+    struct metadata_state metadata = {0};
+    if (service->metadata)
+        metadata_state_get(service->metadata, &metadata);
+    gauges->metadata_set_asides = metadata.set_asides;
     gauges->spool_bytes = spool_bytes(service->spool);
     int64_t oldest_ns = pipeline.oldest_open_ns > uploads.oldest_age_ns ? pipeline.oldest_open_ns
                                                                         : uploads.oldest_age_ns;

@@ -64,6 +64,7 @@ struct service {
     struct health_log database_log;
     struct health_log buffer_log;
     struct health_log metadata_log;
+    uint64_t metadata_asides_told;
 };
 
 /* Logs what changed in health, about once a second. Of the tick's thread. */

@@ -406,7 +406,8 @@ static enum err settle(struct sqlite *sqlite, struct diag *diag)
         struct diag why = {0};
         enum err err = sqlite_exec(&sqlite->base,
                                    "PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; "
-                                   "PRAGMA synchronous = FULL; PRAGMA cache_size = -512",
+                                   "PRAGMA synchronous = FULL; PRAGMA cache_size = -512; "
+                                   "PRAGMA secure_delete = ON" /* sqlite_image.c */,
                                    &why);
         if (err != ERR_BUSY || clock_monotonic_ns(&clock_system) >= until_ns)
             return err == ERR_OK ? err : diag_set(diag, err, "%s", why.text);

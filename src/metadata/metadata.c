@@ -419,6 +419,8 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
     ret_state->starting =
         !metadata->tried &&
         clock_monotonic_ns(metadata->options.clock) - metadata->made_ns < METADATA_START_NS;
+    ret_state->set_asides = metadata->set_asides;
+    snprintf(ret_state->past, sizeof(ret_state->past), "%s", metadata->set_aside);
     ret_state->waiting = metadata->pending.live_count;
     if (metadata->trouble[0] && ret_state->waiting == 0)
         snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->trouble);
@@ -426,8 +428,6 @@ void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_st
         snprintf(ret_state->text, sizeof(ret_state->text), "%.360s; the changes of %llu dataset%s",
                  metadata->trouble, (unsigned long long)ret_state->waiting,
                  ret_state->waiting == 1 ? " wait" : "s wait");
-    else
-        snprintf(ret_state->text, sizeof(ret_state->text), "%s", metadata->set_aside);
     size_t size = strlen(ret_state->text);
     recount_tell(metadata, size > 0 ? "; " : "", ret_state->text + size,
                  sizeof(ret_state->text) - size);

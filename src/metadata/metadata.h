@@ -79,6 +79,10 @@ struct metadata_state {
     bool good;
     bool starting;    /* not yet good, for a moment: it is just being opened */
     uint64_t waiting; /* datasets whose changes are not in the database yet */
-    char text[512];   /* what is wrong, or what lacks */
+    char text[512];   /* what is wrong */
+    /* Of damaged databases since the start: how many were set aside, and what could be taken over
+     * of the last one into the one that is good now. */
+    uint64_t set_asides;
+    char past[512];
 };
 void metadata_state_get(struct metadata *metadata, struct metadata_state *ret_state);

@@ -228,7 +228,7 @@ static void set_aside(struct metadata *metadata)
     static const char *const ends[] = {"", "-wal", "-shm"};
     const char *path = metadata->options.path;
     char now[METADATA_MOMENT_BYTES];
-    char from[4096], to[4200];
+    char from[4096], to[METADATA_PATH_BYTES];
     bool moved = false;
     metadata_moment(0, now);
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
@@ -240,23 +240,32 @@ static void set_aside(struct metadata *metadata)
         snprintf(metadata->damaged, sizeof(metadata->damaged), "%s.damaged-%.19s", path, now);
 }
 
+static void salvaged_tell(struct metadata *metadata, const struct metadata_salvaged *salvaged)
+{
+    char partly[96] = "";
+    if (salvaged->partial > 0)
+        snprintf(partly, sizeof(partly), " (of %lld without all of their lists and sizes)",
+                 (long long)salvaged->partial);
+    mutex_lock(&metadata->lock);
+    metadata->set_asides++;
+    snprintf(metadata->set_aside, sizeof(metadata->set_aside),
+             "the database was damaged and is kept as %.180s; the metadata of %lld datasets could "
+             "be taken over%s, others are counted anew from the lake",
+             metadata->damaged, (long long)salvaged->datasets, partly);
+    mutex_unlock(&metadata->lock);
+}
+
 /* Takes over what can be read of a database that was set aside. */
 static enum err salvage(struct metadata *metadata, struct diag *diag)
 {
-    char url[sizeof(metadata->damaged) + 16];
-    int64_t datasets;
+    struct metadata_salvaged salvaged;
     if (!metadata->damaged[0])
         return ERR_OK;
-    snprintf(url, sizeof(url), "sqlite:///%s", metadata->damaged);
-    enum err err = metadata_salvage(url, metadata->writer, &datasets, diag);
+    enum err err = metadata_salvage(metadata->damaged, journal_uuid(metadata->options.journal),
+                                    metadata->writer, &salvaged, diag);
     if (err != ERR_OK)
         return err;
-    mutex_lock(&metadata->lock);
-    snprintf(metadata->set_aside, sizeof(metadata->set_aside),
-             "the database was damaged and is kept as %.220s; the metadata of %lld datasets could "
-             "be taken over, others are counted anew from the lake",
-             metadata->damaged, (long long)datasets);
-    mutex_unlock(&metadata->lock);
+    salvaged_tell(metadata, &salvaged);
     metadata->damaged[0] = 0;
     return ERR_OK;
 }

@@ -14,6 +14,8 @@
 #include "metadata/metadata_table.h"
 #include "os/thread.h"
 
+#define METADATA_PATH_BYTES 4200
+
 enum segment_state {
     SEGMENT_CUT,        /* the files are not in the spool yet */
     SEGMENT_ASKED,      /* for LANDED */
@@ -90,6 +92,7 @@ struct metadata {
     bool to_read;        /* else: it cannot be opened to write, but perhaps to read */
     char trouble[400];   /* empty: the last commit went well */
     char set_aside[400]; /* what became of a damaged database */
+    uint64_t set_asides; /* how many there were */
     uint64_t waiting;
     int64_t made_ns;
 
@@ -98,7 +101,8 @@ struct metadata {
 
     /* the thread's */
     struct database *writer;
-    char damaged[4200]; /* a database that was set aside and not read again yet; or empty */
+    char damaged[METADATA_PATH_BYTES]; /* a database that was set aside and not read again yet; or
+                                          empty */
     int64_t retry_ns;
     int64_t committed_ns;
     int64_t measured_ns;
@@ -142,10 +146,14 @@ enum err open_each(struct metadata *metadata,
 /* metadata_commit.c: the thread. */
 void metadata_run(void *ctx);
 
-/* metadata_salvage.c: copies what can be read of the damaged database at url. The error is of into,
- * which is then as before. */
-enum err metadata_salvage(const char *url, struct database *into, int64_t *ret_datasets,
-                          struct diag *diag) ERR_MUST_USE;
+/* metadata_salvage.c: copies what can be read of the damaged database at path. The error is of
+ * into, which is then as before. */
+struct metadata_salvaged {
+    int64_t datasets;
+    int64_t partial; /* of which sensors, fields or bytes could not be read */
+};
+enum err metadata_salvage(const char *path, const char *journal, struct database *into,
+                          struct metadata_salvaged *ret_salvaged, struct diag *diag) ERR_MUST_USE;
 
 /* metadata_quality.c */
 enum err quality_measure(struct metadata *metadata, struct database *database,

@@ -1,96 +1,283 @@
 /*
- * What can still be read of a damaged database goes into the new one, each table from its front
- * until a page that cannot be read, and then from its back. A dataset's counts and its progress
- * come together or not at all: one without the other would count records twice, or never.
+ * What can still be read of a damaged database goes into the new one: every row whose page is
+ * whole (database/sqlite_pages.h), told by its columns. Of a dataset whose counts can be read and
+ * whose lists cannot, the counts are taken; its fields then are those of the schema's evolution.
+ * What lies on another page than the row proves itself, or is not taken: a list is a list, and what
+ * stands between two lists is as good as both.
+ *
+ * Counts and the progress they came with are taken together or not at all: without it they would be
+ * counted once more from the lake (metadata_recount.c), or a change that is in them added again.
  */
+#include "base/utf8.h"
+#include "codec/timestamp.h"
+#include "database/sqlite_pages.h"
 #include "metadata/metadata_parts.h"
 
 #include <stdio.h>
 
-#define SQL_BYTES 1024
-
-struct salvaged_table {
-    const char *name;
-    const char *columns;
-    const char *parameters;
-    const char *order;
-    const char *order_back;
-};
-
-static const struct salvaged_table progress_table = {
-    "metadata_progress", "journal, ingestion_id, position", "$1, $2, $3", "journal, ingestion_id",
-    "journal DESC, ingestion_id DESC"};
-
-static const struct salvaged_table tables[] = {
-    {"dataset_metadata",
-     "ingestion_id, topic, record_count, first_seen, last_seen, unique_sensor_count, "
-     "unique_sensor_ids, data_size_bytes, schema_fields, created_at, updated_at",
-     "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11", "rowid", "rowid DESC"},
-    {"dataset_sensors", "ingestion_id, sketch", "$1, $2", "rowid", "rowid DESC"},
-    {"dataset_quality",
-     "ingestion_id, measured_us, records, cells, filled_cells, missing_timestamp, late, rescued, "
-     "compared, duplicates, schema_changes, last_us",
-     "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12", "rowid", "rowid DESC"},
-    {"schema_evolution", "id, ingestion_id, field_name, field_type, first_seen, sample_values",
-     "$1, $2, $3, $4, $5, $6", "id", "id DESC"},
-    {"data_quality", "id, ingestion_id, metric_name, metric_value, measurement_time",
-     "$1, $2, $3, $4, $5", "id", "id DESC"},
-};
+#define UUID_CHARACTERS 36
 
 struct salvage {
-    struct database *from;
     struct database_transaction *into;
-    const char *insert;
+    struct metadata_salvaged *salvaged;
     struct diag *diag;
-    enum err err; /* of the new database; what the old one says only ends a reading */
 };
 
-static enum err on_row(void *ctx, const struct database_value *columns, size_t count)
+static enum err insert(struct salvage *salvage, const char *sql,
+                       const struct database_value *values, size_t count)
 {
-    struct salvage *salvage = ctx;
-    salvage->err = database_transaction_query(salvage->into, salvage->insert, columns, count, NULL,
-                                              NULL, NULL, salvage->diag);
-    return salvage->err;
+    return database_transaction_query(salvage->into, sql, values, count, NULL, NULL, NULL,
+                                      salvage->diag);
 }
 
-static enum err rows_copy(struct salvage *salvage, const struct salvaged_table *table,
-                          const char *order)
+/* --- columns ------------------------------------------------------------------------------- */
+
+static bool is_text(const struct database_value *value)
 {
-    char select[SQL_BYTES], insert[SQL_BYTES];
+    return value->kind == DATABASE_TEXT && utf8_valid(value->bytes);
+}
+
+static bool is_count(const struct database_value *value)
+{
+    return value->kind == DATABASE_INTEGER && value->integer >= 0;
+}
+
+static bool is_moment(const struct database_value *value)
+{
+    int64_t us;
+    return value->kind == DATABASE_NULL ||
+           (value->kind == DATABASE_TEXT && timestamp_parse(value->bytes, &us));
+}
+
+static bool is_list(const struct database_value *value)
+{
+    if (value->kind != DATABASE_TEXT)
+        return false;
+    json_t *json = json_loadb((const char *)value->bytes.data, value->bytes.size, 0, NULL);
+    bool is = json_is_array(json);
+    json_decref(json);
+    return is;
+}
+
+static bool are_counts(const struct sqlite_row *row, size_t from)
+{
+    for (size_t i = from; i < row->column_count; i++)
+        if (row->columns[i].kind != DATABASE_INTEGER)
+            return false;
+    return true;
+}
+
+/* --- rows ---------------------------------------------------------------------------------- */
+
+/* In the order of the table's columns. */
+enum dataset_column {
+    COLUMN_ID,
+    COLUMN_TOPIC,
+    COLUMN_RECORDS,
+    COLUMN_FIRST_SEEN,
+    COLUMN_LAST_SEEN,
+    COLUMN_SENSOR_COUNT,
+    COLUMN_SENSORS,
+    COLUMN_BYTES,
+    COLUMN_FIELDS,
+    COLUMN_CREATED,
+    COLUMN_UPDATED,
+    DATASET_COLUMNS
+};
+
+static bool dataset_counts(const struct sqlite_row *row, bool sensors)
+{
+    const struct database_value *columns = row->columns;
+    return (row->own > COLUMN_SENSOR_COUNT || sensors) && is_text(&columns[COLUMN_ID]) &&
+           (columns[COLUMN_TOPIC].kind == DATABASE_NULL || is_text(&columns[COLUMN_TOPIC])) &&
+           is_count(&columns[COLUMN_RECORDS]) && is_count(&columns[COLUMN_SENSOR_COUNT]) &&
+           is_moment(&columns[COLUMN_FIRST_SEEN]) && is_moment(&columns[COLUMN_LAST_SEEN]);
+}
+
+/* A row of the same dataset that was seen before is an older one, or this is: counts only rise. */
+static enum err dataset_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    static const char sql[] =
+        "INSERT OR REPLACE INTO dataset_metadata (ingestion_id, topic, record_count, first_seen, "
+        "last_seen, unique_sensor_count, unique_sensor_ids, data_size_bytes, schema_fields, "
+        "created_at, updated_at) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, "
+        "coalesce($10, CURRENT_TIMESTAMP), coalesce($11, $5, CURRENT_TIMESTAMP) WHERE NOT EXISTS "
+        "(SELECT 1 FROM dataset_metadata WHERE ingestion_id = $1 AND record_count >= $3)";
+    struct database_value values[DATASET_COLUMNS];
+    bool sensors = is_list(&row->columns[COLUMN_SENSORS]);
+    bool fields = is_list(&row->columns[COLUMN_FIELDS]);
+    bool bytes =
+        (row->own > COLUMN_BYTES || (sensors && fields)) && is_count(&row->columns[COLUMN_BYTES]);
+    if (!dataset_counts(row, sensors))
+        return ERR_OK;
+    memcpy(values, row->columns, sizeof(values));
+    if (!sensors)
+        values[COLUMN_SENSORS] = database_text(BYTES_LITERAL("[]"));
+    if (!bytes)
+        values[COLUMN_BYTES] = database_integer(0);
+    if (!fields)
+        values[COLUMN_FIELDS] = database_null(); /* fields_make */
+    for (size_t i = COLUMN_CREATED; i < DATASET_COLUMNS; i++)
+        if (!is_moment(&values[i]))
+            values[i] = database_null();
+    salvage->salvaged->partial += !sensors || !fields || !bytes;
+    return insert(salvage, sql, values, DATASET_COLUMNS);
+}
+
+static enum err progress_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    if (row->readable < 3 || !is_text(&row->columns[0]) ||
+        row->columns[0].bytes.size != UUID_CHARACTERS || !is_text(&row->columns[1]) ||
+        !is_count(&row->columns[2]))
+        return ERR_OK;
+    return insert(salvage,
+                  "INSERT INTO metadata_progress (journal, ingestion_id, position) "
+                  "VALUES ($1, $2, $3) ON CONFLICT (journal, ingestion_id) DO UPDATE SET "
+                  "position = max(position, excluded.position)",
+                  row->columns, 3);
+}
+
+static enum err sensors_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    struct distinct sketch;
+    if (row->readable < 2 || !is_text(&row->columns[0]) || row->columns[1].kind != DATABASE_BLOB)
+        return ERR_OK;
+    distinct_init(&sketch);
+    enum err err = distinct_decode(&sketch, row->columns[1].bytes);
+    distinct_fini(&sketch);
+    if (err == ERR_OK)
+        return insert(salvage,
+                      "INSERT OR IGNORE INTO dataset_sensors (ingestion_id, sketch) "
+                      "VALUES ($1, $2)",
+                      row->columns, 2);
+    return err == ERR_CORRUPT ? ERR_OK : err;
+}
+
+static enum err counted_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    if (row->own < row->column_count || !is_text(&row->columns[0]) || !are_counts(row, 1))
+        return ERR_OK;
+    return insert(salvage,
+                  "INSERT OR IGNORE INTO dataset_quality (ingestion_id, measured_us, records, "
+                  "cells, filled_cells, missing_timestamp, late, rescued, compared, duplicates, "
+                  "schema_changes, last_us) "
+                  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                  row->columns, row->column_count);
+}
+
+static enum err evolution_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    struct database_value values[6];
+    bool samples = is_list(&row->columns[5]);
+    memcpy(values, row->columns, sizeof(values));
+    if ((row->own < 5 && !samples) || values[0].kind != DATABASE_NULL || !is_text(&values[1]) ||
+        !is_text(&values[2]) || !is_text(&values[3]) ||
+        dataset_type_of(values[3].bytes) == DATASET_TYPES || !is_moment(&values[4]))
+        return ERR_OK;
+    values[0] = database_integer(row->rowid);
+    if (!samples)
+        values[5] = database_text(BYTES_LITERAL("[]"));
+    return insert(salvage,
+                  "INSERT OR IGNORE INTO schema_evolution (id, ingestion_id, field_name, "
+                  "field_type, first_seen, sample_values) VALUES ($1, $2, $3, $4, $5, $6)",
+                  values, 6);
+}
+
+static enum err quality_take(struct salvage *salvage, const struct sqlite_row *row)
+{
+    struct database_value values[5];
+    memcpy(values, row->columns, sizeof(values));
+    bool number = values[3].kind == DATABASE_NUMBER || values[3].kind == DATABASE_INTEGER;
+    if (row->readable < 5 || values[0].kind != DATABASE_NULL || !is_text(&values[1]) ||
+        !is_text(&values[2]) || !number || !is_moment(&values[4]))
+        return ERR_OK;
+    values[0] = database_integer(row->rowid);
+    return insert(salvage,
+                  "INSERT OR IGNORE INTO data_quality (id, ingestion_id, metric_name, "
+                  "metric_value, measurement_time) VALUES ($1, $2, $3, $4, $5)",
+                  values, 5);
+}
+
+/* No two of our tables have as many columns. */
+static enum err on_row(void *ctx, const struct sqlite_row *row)
+{
+    if (row->is_index)
+        return row->column_count == 3 ? progress_take(ctx, row) : ERR_OK;
+    switch (row->column_count) {
+    case 2:
+        return sensors_take(ctx, row);
+    case 5:
+        return quality_take(ctx, row);
+    case 6:
+        return evolution_take(ctx, row);
+    case DATASET_COLUMNS:
+        return dataset_take(ctx, row);
+    case 12:
+        return counted_take(ctx, row);
+    default:
+        return ERR_OK;
+    }
+}
+
+/* --- what belongs together ----------------------------------------------------------------- */
+
+/* Whether SQLite itself can read all of the progress, or there never was any. */
+static bool progress_whole(const char *path)
+{
+    char url[METADATA_PATH_BYTES + 16];
+    struct database *database;
     struct diag unread = {0};
-    snprintf(select, sizeof(select), "SELECT %s FROM %s NOT INDEXED ORDER BY %s", table->columns,
-             table->name, order);
-    snprintf(insert, sizeof(insert), "INSERT OR IGNORE INTO %s (%s) VALUES (%s)", table->name,
-             table->columns, table->parameters);
-    salvage->insert = insert;
-    return database_query(salvage->from, select, NULL, 0, on_row, salvage, NULL, &unread);
+    snprintf(url, sizeof(url), "sqlite:///%s", path);
+    if (database_open_to_read(url, &database, &unread) != ERR_OK)
+        return false;
+    enum err err =
+        database_query(database, "SELECT max(position), max(ingestion_id) FROM metadata_progress",
+                       NULL, 0, NULL, NULL, NULL, &unread);
+    database_close(database);
+    return err == ERR_OK || err == ERR_INVALID;
 }
 
-/* *ret_whole: all of the table's rows, or there is no such table. */
-static enum err table_copy(struct salvage *salvage, const struct salvaged_table *table,
-                           bool *ret_whole)
+/* Of a dataset that only an earlier journal has progress of, this one's may be what is lost. */
+static enum err doubtful_drop(struct salvage *salvage, const char *journal)
 {
-    enum err read = rows_copy(salvage, table, table->order);
-    *ret_whole = read == ERR_OK || read == ERR_INVALID;
-    if (!*ret_whole && salvage->err == ERR_OK)
-        (void)!rows_copy(salvage, table, table->order_back);
-    return salvage->err;
+    struct database_value value = database_text(bytes_from_text(journal));
+    return insert(salvage,
+                  "DELETE FROM dataset_metadata WHERE ingestion_id NOT IN (SELECT ingestion_id "
+                  "FROM metadata_progress WHERE journal = $1)",
+                  &value, 1);
 }
+
+/* What the evolution says last of each field. Whether it was null once, nobody knows: it may be. */
+static enum err fields_make(struct salvage *salvage)
+{
+    return database_transaction_exec(
+        salvage->into,
+        "UPDATE dataset_metadata SET schema_fields = (SELECT json_group_array(json_object("
+        "'name', field_name, 'type', field_type, 'nullable', json('true'), "
+        "'sample_values', json(sample_values))) FROM (SELECT * FROM schema_evolution e "
+        "WHERE e.ingestion_id = dataset_metadata.ingestion_id AND NOT EXISTS (SELECT 1 FROM "
+        "schema_evolution l WHERE l.ingestion_id = e.ingestion_id AND "
+        "l.field_name = e.field_name AND l.id > e.id) ORDER BY id)) WHERE schema_fields IS NULL",
+        salvage->diag);
+}
+
+struct salvage_run {
+    struct salvage salvage;
+    const char *path;
+    const char *journal;
+};
 
 static enum err salvage_run(struct database_transaction *into, void *ctx, struct diag *diag)
 {
-    struct salvage *salvage = ctx;
-    bool whole_progress, whole;
-    salvage->into = into;
-    salvage->diag = diag;
-    enum err err = table_copy(salvage, &progress_table, &whole_progress);
-    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && err == ERR_OK; i++)
-        err = table_copy(salvage, &tables[i], &whole);
-    if (err == ERR_OK && !whole_progress)
-        err = database_transaction_exec(into,
-                                        "DELETE FROM dataset_metadata WHERE ingestion_id NOT IN "
-                                        "(SELECT ingestion_id FROM metadata_progress)",
-                                        diag);
+    struct salvage_run *run = ctx;
+    struct diag unread = {0};
+    run->salvage.into = into;
+    run->salvage.diag = diag;
+    enum err err = sqlite_pages_each(run->path, on_row, &run->salvage, &unread);
+    if (err == ERR_NOT_FOUND || err == ERR_UNSUPPORTED) /* nothing of it can be read */
+        return ERR_OK;
+    if (err == ERR_OK && !progress_whole(run->path))
+        err = doubtful_drop(&run->salvage, run->journal);
     if (err == ERR_OK)
         err = database_transaction_exec(into,
                                         "DELETE FROM metadata_progress WHERE ingestion_id NOT IN "
@@ -100,7 +287,9 @@ static enum err salvage_run(struct database_transaction *into, void *ctx, struct
                                         "DELETE FROM dataset_quality WHERE ingestion_id NOT IN "
                                         "(SELECT ingestion_id FROM dataset_metadata)",
                                         diag);
-    return err;
+    if (err == ERR_OK)
+        err = fields_make(&run->salvage);
+    return err != ERR_OK ? diag_set(diag, err, "%s", unread.text) : err;
 }
 
 static enum err on_count(void *ctx, const struct database_value *columns, size_t count)
@@ -110,19 +299,14 @@ static enum err on_count(void *ctx, const struct database_value *columns, size_t
     return ERR_OK;
 }
 
-enum err metadata_salvage(const char *url, struct database *into, int64_t *ret_datasets,
-                          struct diag *diag)
+enum err metadata_salvage(const char *path, const char *journal, struct database *into,
+                          struct metadata_salvaged *ret_salvaged, struct diag *diag)
 {
-    struct salvage salvage = {0};
-    struct diag unread = {0};
-    *ret_datasets = 0;
-    enum err err = database_open(url, &salvage.from, &unread);
-    if (err != ERR_OK) /* nothing of it can be read */
-        return err == ERR_NO_MEMORY ? err : ERR_OK;
-    err = database_transact(into, salvage_run, &salvage, diag);
-    database_close(salvage.from);
+    struct salvage_run run = {.salvage.salvaged = ret_salvaged, .path = path, .journal = journal};
+    *ret_salvaged = (struct metadata_salvaged){0};
+    enum err err = database_transact(into, salvage_run, &run, diag);
     if (err == ERR_OK)
         err = database_query(into, "SELECT count(*) FROM dataset_metadata", NULL, 0, on_count,
-                             ret_datasets, NULL, diag);
+                             &ret_salvaged->datasets, NULL, diag);
     return err;
 }

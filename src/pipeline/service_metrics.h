@@ -75,6 +75,7 @@ struct service_gauges {
     double journal_sync_seconds;
     uint64_t journal_failures;
     uint64_t journal_damaged_blocks;
+    uint64_t metadata_set_asides;
     uint64_t spool_bytes;
     uint64_t upload_cuts;          /* in the lake */
     double upload_latency_seconds; /* from landed to in the lake, all of these cuts together */

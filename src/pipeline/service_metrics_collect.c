@@ -223,6 +223,8 @@ static void collect_gauges(struct service_metrics *service)
          (double)gauges.journal_failures},
         {"ingestor_journal_damaged_blocks_total", "Damaged blocks that recovery skipped", true,
          (double)gauges.journal_damaged_blocks},
+        {"ingestor_metadata_set_asides_total", "Damaged metadata databases that were set aside",
+         true, (double)gauges.metadata_set_asides},
         {"ingestor_spool_bytes", "Bytes of files that wait for their upload", false,
          (double)gauges.spool_bytes},
         {"ingestor_upload_cuts_total", "Cuts that are in the lake", true,

@@ -239,7 +239,8 @@ def damage(path, *names):
     (False, ("data_quality", "dataset_quality", "sqlite_autoindex_dataset_metadata_1")),
     (True, ("dataset_metadata",)), (True, ("metadata_progress",))])
 def test_damaged_in_the_middle(make_service, lost, names):
-    """What can still be read is taken over; what cannot be read is counted from the lake."""
+    """What can still be read is taken over; what cannot be read is counted from the lake. Health is
+    well again, and says what happened; so do the log and the metrics."""
     fed = Fed(make_service)
     fed.feed()
     fed.check()
@@ -253,6 +254,11 @@ def test_damaged_in_the_middle(make_service, lost, names):
     assert f"of {0 if lost else 1} datasets could be taken over" in told
     assert len(list(fed.service.folder.glob("metadata.db.damaged-*"))) >= 1
     check(fed.api, fed.ident, fed.model)
+    wait_until(lambda: metadata_health(fed.api).startswith("healthy; the database was damaged"),
+               lambda: metadata_health(fed.api))
+    assert json.loads(fed.service.get("/api/health"))["status"] == "healthy"
+    assert fed.service.metric("ingestor_metadata_set_asides_total") >= 1
+    wait_until(lambda: "could be taken over" in fed.service.log(), "the log to say so")
     fed.service.stop()
     assert len(fed.service.rows()) == 40
 
