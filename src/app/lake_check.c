@@ -82,16 +82,17 @@ static enum err print_summary(const struct verify *verify)
 {
     if (!verify->view->command->json) {
         printf("%" PRIu64 " files, %" PRIu64 " rows, %" PRIu64 " bytes read; %" PRIu64
-               " fault%s; %" PRIu64 " files without a journal range\n",
+               " fault%s; %" PRIu64 " files without a journal range; %" PRIu64
+               " datasets that began earlier\n",
                verify->files, verify->rows, verify->size_bytes, verify->faults,
-               verify->faults == 1 ? "" : "s", verify->ranges.without);
+               verify->faults == 1 ? "" : "s", verify->ranges.without, verify->ranges.later);
         return ERR_OK;
     }
-    json_t *answer =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:O}", "files", (json_int_t)verify->files, "rows",
-                  (json_int_t)verify->rows, "bytes", (json_int_t)verify->size_bytes,
-                  "without_range", (json_int_t)verify->ranges.without, "faults",
-                  (json_int_t)verify->faults, "found", verify->list);
+    json_t *answer = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "files", (json_int_t)verify->files, "rows",
+        (json_int_t)verify->rows, "bytes", (json_int_t)verify->size_bytes, "without_range",
+        (json_int_t)verify->ranges.without, "began_earlier", (json_int_t)verify->ranges.later,
+        "faults", (json_int_t)verify->faults, "found", verify->list);
     enum err err = answer ? ERR_OK : ERR_NO_MEMORY;
     if (answer && (json_dumpf(answer, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF))
         err = ERR_IO;

@@ -86,6 +86,18 @@ static bool name_fits(const char *key, const struct lake_range *range)
             (block == range->first.block && index >= range->first.index));
 }
 
+/* part-<uuid>-<16 hex digits>-<8 hex digits>.parquet: nobody else gives such names. */
+static bool name_is_ours(const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    struct bytes name = bytes_from_text(slash ? slash + 1 : key);
+    uint64_t number;
+    return name.size == 5 + 36 + 34 && memcmp(name.data, "part-", 5) == 0 && name.data[13] == '-' &&
+           name.data[18] == '-' && name.data[23] == '-' && name.data[28] == '-' &&
+           name.data[41] == '-' && hex_get(name, 42, 16, &number) && name.data[58] == '-' &&
+           hex_get(name, 59, 8, &number) && memcmp(name.data + 67, ".parquet", 8) == 0;
+}
+
 /* Whether the key lies in the dataset's folder. Dead letters have one of their own. */
 static enum err folder_fits(const char *key, const char *dataset, bool *ret_fits)
 {
@@ -137,6 +149,8 @@ enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
     struct lake_range range = {0};
     bool fits;
     if (lake_footer_text(metadata, "ingestor.journal").size == 0) {
+        if (name_is_ours(key))
+            return parquet_damage(diag, metadata->footer_offset, "its journal range is gone");
         ranges->without++;
         return ERR_OK;
     }
@@ -218,17 +232,20 @@ static enum err check_missing(const struct lake_ranges *ranges,
 }
 
 /* Sorted too; the ranges of a lane follow each other without overlap, or that was told. */
-static enum err check_chain(const struct lake_ranges *ranges,
+static enum err check_chain(struct lake_ranges *ranges,
                             enum err (*on_fault)(void *ctx, const char *key, const char *what),
                             void *ctx)
 {
     enum err err = ERR_OK;
-    for (size_t i = 1; i < ranges->count && err == ERR_OK; i++) {
+    for (size_t i = 0; i < ranges->count && err == ERR_OK; i++) {
         const struct lake_range *range = &ranges->ranges[i];
-        const struct lake_range *before = range - 1;
+        const struct lake_range *before = i > 0 ? range - 1 : NULL;
         char what[160];
-        if (!same_lane(before, range) || same_range(before, range) ||
-            range->follows <= before->block_last)
+        if (!before || !same_lane(before, range)) {
+            ranges->later += range->follows > 0;
+            continue;
+        }
+        if (same_range(before, range) || range->follows <= before->block_last)
             continue;
         snprintf(what, sizeof(what),
                  "missing: the cut before it, through block %" PRIu64

@@ -40,6 +40,7 @@ struct lake_ranges {
     size_t count;
     size_t capacity;
     uint64_t without; /* files */
+    uint64_t later;   /* lanes whose oldest cut follows one that is not there: deleted, or lost */
 };
 
 void lake_ranges_init(struct lake_ranges *ranges);

@@ -142,6 +142,10 @@ static void test_missing_cut(void **state)
     /* the oldest ones may be gone, a part of the lake says nothing */
     follows_said = "0000000000000009";
     assert_int_equal(add(&ranges, HOUR_1, 20, 20, 22, &diag), ERR_OK);
+    int count = 0;
+    assert_int_equal(lake_ranges_check(&ranges, true, on_fault, &count), ERR_OK);
+    assert_int_equal(count, 0);
+    assert_int_equal(ranges.later, 1); /* which is said */
     assert_int_equal(faults_in(&ranges, true), 0);
     assert_int_equal(add(&ranges, HOUR_1, 20, 20, 22, &diag), ERR_OK);
     follows_said = "0000000000000030";
@@ -173,6 +177,11 @@ static void test_wrong_places(void **state)
     struct parquet_metadata foreign = {0};
     assert_int_equal(lake_ranges_add(&ranges, "bronze/x.parquet", &foreign, &diag), ERR_OK);
     assert_int_equal(ranges.without, 1);
+    assert_int_equal(lake_ranges_add(&ranges,
+                                     "bronze/part-01234567-89ab-4def-8123-456789abcdef-"
+                                     "0000000000000005-00000000.parquet",
+                                     &foreign, &diag),
+                     ERR_CORRUPT); /* nobody else gives such names */
     lake_ranges_fini(&ranges);
 }
 

@@ -1,5 +1,7 @@
 #include "lake/parquet_check.h"
 
+#include "base/crc32c.h"
+#include "lake/parquet_footer.h"
 #include "lake/parquet_json.h"
 #include "lake/parquet_range.h"
 
@@ -180,6 +182,80 @@ static bool is_ours(const struct parquet_metadata *metadata)
     return metadata->created_by.size > size && memcmp(metadata->created_by.data, OURS, size) == 0;
 }
 
+/* --- the footer against itself and the file ------------------------------------------------ */
+
+static enum err wrong_footer(const struct check *check, const char *what)
+{
+    return wrong(check, check->metadata->footer_offset, what);
+}
+
+static uint32_t path_of(const struct parquet_metadata *metadata, uint32_t element)
+{
+    uint32_t names[2 * PARQUET_SCHEMA_DEPTH_MAX + 1];
+    size_t count = 0;
+    uint32_t path = 0;
+    for (; element != 0 && count < sizeof(names) / sizeof(names[0]);
+         element = metadata->elements[element].parent)
+        names[count++] = element;
+    while (count > 0)
+        path = parquet_path_add(path, metadata->elements[names[--count]].name);
+    return path;
+}
+
+/* The chunks of a column say again which it is. */
+static enum err check_names(const struct check *check)
+{
+    const struct parquet_metadata *metadata = check->metadata;
+    for (size_t i = 0; i < metadata->column_count; i++) {
+        uint32_t path = path_of(metadata, metadata->leaves[i]);
+        for (size_t group = 0; group < metadata->row_group_count; group++) {
+            const struct parquet_metadata_chunk *chunk = &metadata->row_groups[group].chunks[i];
+            if (chunk->path != path)
+                return wrong_footer(check, "a column has another name in a row group");
+            if (chunk->type != metadata->elements[metadata->leaves[i]].type)
+                return wrong_footer(check, "a column has another type in a row group");
+        }
+    }
+    return ERR_OK;
+}
+
+/* One letter off: it was the checksum's. */
+static bool was_checksum_key(struct bytes key)
+{
+    size_t off = 0;
+    for (size_t i = 0; i < key.size && key.size == sizeof(PARQUET_CHECKSUM_KEY) - 1; i++)
+        off += key.data[i] != (uint8_t)PARQUET_CHECKSUM_KEY[i];
+    return off == 1;
+}
+
+static enum err check_checksum(const struct check *check, struct bytes file)
+{
+    const struct parquet_metadata *metadata = check->metadata;
+    if (metadata->footer_left > 0)
+        return wrong_footer(check, "its footer ends early");
+    if (metadata->has_odd_field)
+        return wrong_footer(check, "its footer has a field that no footer has");
+    for (size_t i = 0; i < metadata->pair_count; i++) {
+        struct bytes value = metadata->pairs[i].value;
+        char text[PARQUET_CHECKSUM_CHARS + 1];
+        if (metadata->pairs[i].key.size == 0 || was_checksum_key(metadata->pairs[i].key))
+            return wrong_footer(check, "a key of its footer is damaged");
+        if (!bytes_equal_text(metadata->pairs[i].key, PARQUET_CHECKSUM_KEY))
+            continue;
+        if (value.size != PARQUET_CHECKSUM_CHARS)
+            return wrong_footer(check, "its checksum is damaged");
+        size_t at = (size_t)(value.data - file.data), behind = at + value.size;
+        uint32_t sum = crc32c(0, file.data, at);
+        sum = crc32c(sum, PARQUET_CHECKSUM_NONE, PARQUET_CHECKSUM_CHARS);
+        sum = crc32c(sum, file.data + behind, file.size - behind);
+        snprintf(text, sizeof(text), "%08x", (unsigned)sum);
+        if (!bytes_equal_text(value, text))
+            return wrong_footer(check, "it is not what was written: the checksum of the whole file "
+                                       "is another than the footer says");
+    }
+    return ERR_OK;
+}
+
 static enum err check_pairs(const struct check *check)
 {
     uint64_t rows = 0;
@@ -211,12 +287,16 @@ enum err parquet_check(struct bytes file, size_t memory_max, struct diag *diag)
     parquet_column_data_init(&check.data, memory_max);
     err = check_pairs(&check);
     if (err == ERR_OK)
+        err = check_names(&check);
+    if (err == ERR_OK)
         err = parquet_json_new(reader, memory_max, &json, diag);
     for (; err == ERR_OK && check.group < check.metadata->row_group_count; check.group++) {
         err = check_rows(&check, json, memory_max);
         if (err == ERR_OK && is_ours(check.metadata))
             err = check_columns(&check);
     }
+    if (err == ERR_OK) /* last: all else says better where */
+        err = check_checksum(&check, file);
     parquet_json_free(json);
     parquet_column_data_fini(&check.data);
     parquet_reader_free(reader);

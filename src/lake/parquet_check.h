@@ -3,7 +3,8 @@
  * Reads all of a Parquet file and checks it against itself: every page, level and value, that the
  * columns' levels fit together as rows, and in our own files (by created_by) also that null counts,
  * bounds and page indexes are what the writer makes of these very values, and that the footer's
- * pair "ingestor.rows" is true. Pure but for memory; one thread.
+ * pair "ingestor.rows" is true. Then the checksum of the whole file, where the footer has one. Pure
+ * but for memory; one thread.
  *
  * ERR_CORRUPT with the offset in diag for what is wrong, ERR_UNSUPPORTED for another writer's
  * types.

@@ -280,20 +280,27 @@ static void put_row_group(struct thrift_writer *writer, const struct parquet_foo
     thrift_end(writer);
 }
 
-static void put_key_values(struct thrift_writer *writer, const struct parquet_footer *footer)
+static void put_pair(struct thrift_writer *writer, const char *key, const char *value)
 {
-    if (footer->key_value_count == 0)
-        return;
-    thrift_put_list(writer, 5, THRIFT_STRUCT, footer->key_value_count);
-    for (size_t i = 0; i < footer->key_value_count; i++) {
-        thrift_begin(writer);
-        put_text(writer, 1, footer->key_values[i].key);
-        put_text(writer, 2, footer->key_values[i].value);
-        thrift_end(writer);
-    }
+    thrift_begin(writer);
+    put_text(writer, 1, key);
+    put_text(writer, 2, value);
+    thrift_end(writer);
 }
 
-void parquet_put_footer(struct buf *out, const struct parquet_footer *footer)
+static size_t put_key_values(struct buf *out, struct thrift_writer *writer,
+                             const struct parquet_footer *footer)
+{
+    thrift_put_list(writer, 5, THRIFT_STRUCT, footer->key_value_count + 1);
+    put_pair(writer, PARQUET_CHECKSUM_KEY, PARQUET_CHECKSUM_NONE);
+    size_t checksum_at = out->size - PARQUET_CHECKSUM_CHARS - 1; /* the pair ends with a byte */
+    for (size_t i = 0; i < footer->key_value_count; i++)
+        put_pair(writer, footer->key_values[i].key, footer->key_values[i].value);
+    return checksum_at;
+}
+
+void parquet_put_footer(struct buf *out, const struct parquet_footer *footer,
+                        size_t *ret_checksum_at)
 {
     struct thrift_writer writer;
     uint64_t rows = 0;
@@ -309,7 +316,7 @@ void parquet_put_footer(struct buf *out, const struct parquet_footer *footer)
     thrift_put_list(&writer, 4, THRIFT_STRUCT, footer->row_group_count);
     for (size_t i = 0; i < footer->row_group_count; i++)
         put_row_group(&writer, footer, i);
-    put_key_values(&writer, footer);
+    *ret_checksum_at = put_key_values(out, &writer, footer);
     put_text(&writer, 6, footer->created_by);
     thrift_put_list(&writer, 7, THRIFT_STRUCT, footer->schema->column_count);
     for (size_t i = 0; i < footer->schema->column_count; i++) {

@@ -76,4 +76,11 @@ struct parquet_footer {
     size_t key_value_count;
 };
 
-void parquet_put_footer(struct buf *out, const struct parquet_footer *footer);
+/* The pair that has the CRC32C of the whole file as 8 hex digits, computed with zeros in their
+ * place. *ret_checksum_at: where in out they are to be written. */
+#define PARQUET_CHECKSUM_KEY   "ingestor.crc32c"
+#define PARQUET_CHECKSUM_CHARS 8
+#define PARQUET_CHECKSUM_NONE  "00000000"
+
+void parquet_put_footer(struct buf *out, const struct parquet_footer *footer,
+                        size_t *ret_checksum_at);

@@ -1,5 +1,6 @@
 #include "lake/parquet_metadata.h"
 
+#include "base/crc32c.h"
 #include "codec/thrift_compact.h"
 
 #include <assert.h>
@@ -144,6 +145,21 @@ static void read_statistics(struct parser *parser, struct parquet_metadata_chunk
     }
 }
 
+uint32_t parquet_path_add(uint32_t path, struct bytes name)
+{
+    uint64_t size = name.size;
+    return crc32c(crc32c(path, &size, sizeof(size)), name.data, name.size);
+}
+
+static uint32_t read_path(struct parser *parser, enum thrift_type type)
+{
+    uint32_t path = 0;
+    size_t count = thrift_get_list(&parser->thrift, type, THRIFT_BINARY);
+    for (size_t i = 0; i < count && !parser->thrift.err; i++)
+        path = parquet_path_add(path, thrift_get_binary(&parser->thrift, THRIFT_BINARY));
+    return path;
+}
+
 static void read_column_metadata(struct parser *parser, struct parquet_metadata_chunk *chunk)
 {
     int id;
@@ -152,7 +168,11 @@ static void read_column_metadata(struct parser *parser, struct parquet_metadata_
     uint64_t dictionary_page_offset = 0;
     thrift_enter(&parser->thrift);
     while (thrift_next_field(&parser->thrift, &id, &type)) {
-        if (id == 4)
+        if (id == 1)
+            chunk->type = get_i32(parser, type);
+        else if (id == 3)
+            chunk->path = read_path(parser, type);
+        else if (id == 4)
             chunk->codec = get_i32(parser, type);
         else if (id == 5)
             chunk->level_count = get_natural(parser, type);
@@ -264,6 +284,13 @@ static void read_pairs(struct parser *parser, enum thrift_type list_type)
     }
 }
 
+/* column_orders, encryption_algorithm, footer_signing_key_metadata, and no more. */
+static bool is_odd(int id, enum thrift_type type)
+{
+    return (id == 7 && type != THRIFT_LIST) || (id == 8 && type != THRIFT_STRUCT) ||
+           (id == 9 && type != THRIFT_BINARY) || id > 9;
+}
+
 static void read_footer(struct parser *parser)
 {
     struct parquet_metadata *metadata = parser->metadata;
@@ -291,6 +318,7 @@ static void read_footer(struct parser *parser)
             metadata->created_by = thrift_get_binary(&parser->thrift, type);
         else
             thrift_skip(&parser->thrift, type);
+        metadata->has_odd_field |= is_odd(id, type);
     }
 }
 
@@ -423,6 +451,7 @@ enum err parquet_metadata_read_tail(struct parquet_metadata *metadata, struct ar
     if (err)
         return err;
     read_footer(&parser);
+    metadata->footer_left = (size_t)(parser.thrift.end - parser.thrift.at);
     if (parser.is_out_of_memory)
         return ERR_NO_MEMORY;
     if (parser.thrift.err || !metadata->elements)

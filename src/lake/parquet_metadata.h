@@ -34,6 +34,8 @@ struct parquet_metadata_bound {
 };
 
 struct parquet_metadata_chunk {
+    int32_t type;  /* again: that of the schema's leaf, unless it contradicts itself */
+    uint32_t path; /* parquet_path_add over its names */
     int32_t codec; /* parquet_compression_codec */
     uint64_t level_count;
     uint64_t uncompressed_bytes;
@@ -70,7 +72,12 @@ struct parquet_metadata {
     size_t pair_count;
     struct bytes created_by;
     uint64_t footer_offset;
+    size_t footer_left; /* bytes behind the structure: none, unless it is damaged */
+    bool has_odd_field; /* one that FileMetaData has not, or of another type */
 };
+
+/* A path's names, one after the other; 0 to begin with. */
+uint32_t parquet_path_add(uint32_t path, struct bytes name);
 
 enum err parquet_metadata_read(struct parquet_metadata *metadata, struct arena *arena,
                                struct bytes file, struct diag *diag) ERR_MUST_USE;

@@ -14,12 +14,17 @@
 
 #include "base/alloc.h"
 #include "base/arena.h"
+#include "base/crc32c.h"
 #include "base/limits.h"
 #include "codec/compression.h"
 #include "codec/rle.h"
 #include "lake/parquet_dictionary.h"
 #include "lake/parquet_footer.h"
 #include "lake/parquet_page.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #define FOOTER_BYTES_MAX    ((size_t)INT32_MAX)
 #define PAGE_BYTES_MAX      ((size_t)INT32_MAX)
@@ -40,7 +45,8 @@ struct parquet_writer {
     struct buf page;       /* uncompressed body */
     struct buf compressed; /* and its compression */
     struct buf header;
-    uint64_t offset; /* bytes given to the sink */
+    uint64_t offset;   /* bytes given to the sink */
+    uint32_t checksum; /* of these */
     bool is_begun;
 
     /* of the chunk being written */
@@ -150,6 +156,7 @@ static enum err emit(struct parquet_writer *writer, struct bytes bytes)
     enum err err = writer->on_bytes(writer->ctx, bytes);
     if (!err)
         writer->offset += bytes.size;
+    writer->checksum = crc32c(writer->checksum, bytes.data, bytes.size);
     return err;
 }
 
@@ -504,6 +511,23 @@ enum err parquet_writer_row_group(struct parquet_writer *writer, uint64_t row_co
     return ERR_OK;
 }
 
+static enum err emit_footer(struct parquet_writer *writer, const struct parquet_footer *footer)
+{
+    struct buf *out = &writer->page;
+    char digits[PARQUET_CHECKSUM_CHARS + 1];
+    size_t checksum_at;
+    buf_clear(out);
+    parquet_put_footer(out, footer, &checksum_at);
+    (void)buf_u32(out, (uint32_t)out->size);
+    (void)buf_append(out, PARQUET_MAGIC, PARQUET_MAGIC_BYTES);
+    if (out->err)
+        return out->err;
+    snprintf(digits, sizeof(digits), "%08" PRIx32, crc32c(writer->checksum, out->data, out->size));
+    assert(memcmp(out->data + checksum_at, PARQUET_CHECKSUM_NONE, PARQUET_CHECKSUM_CHARS) == 0);
+    memcpy(out->data + checksum_at, digits, PARQUET_CHECKSUM_CHARS);
+    return emit(writer, buf_bytes(out));
+}
+
 enum err parquet_writer_finish(struct parquet_writer *writer,
                                const struct parquet_key_value *metadata, size_t metadata_count)
 {
@@ -526,9 +550,5 @@ enum err parquet_writer_finish(struct parquet_writer *writer,
         err = emit(writer, buf_bytes(&writer->offset_indexes));
     if (err)
         return err;
-    buf_clear(&writer->page);
-    parquet_put_footer(&writer->page, &footer);
-    (void)buf_u32(&writer->page, (uint32_t)writer->page.size);
-    (void)buf_append(&writer->page, PARQUET_MAGIC, PARQUET_MAGIC_BYTES);
-    return writer->page.err ? writer->page.err : emit(writer, buf_bytes(&writer->page));
+    return emit_footer(writer, &footer);
 }
