@@ -1,6 +1,7 @@
 #include "app/cli.h"
 #include "app/config_store.h"
 #include "app/lake_parts.h"
+#include "app/terminal.h"
 #include "lake/object_key.h"
 
 #include <stdlib.h>
@@ -104,7 +105,11 @@ enum err lake_view_file_read(struct lake_view *view, const struct lake_file *fil
     if (!lake_is_file_fault(err))
         return diag_set(&view->diag, err, "%.200s: %.280s", file->key, what);
     fflush(stdout);
-    fprintf(stderr, "ingestor lake: %s: %s\n", file->key, what);
+    fputs("ingestor lake: ", stderr);
+    terminal_text(stderr, file->key);
+    fputs(": ", stderr);
+    terminal_text(stderr, what);
+    fputc('\n', stderr);
     view->damaged = true;
     return ERR_OK;
 }
@@ -252,9 +257,11 @@ int lake_main(const struct config *config, const struct lake_command *command)
         view.store->ops->close(view.store);
     if (err == ERR_OK && fflush(stdout) != 0)
         err = diag_set(&view.diag, ERR_IO, "the answer could not be written");
-    if (err != ERR_OK)
-        fprintf(stderr, "ingestor lake %s: %s\n", command->verb,
-                view.diag.text[0] ? view.diag.text : err_text(err));
+    if (err != ERR_OK) {
+        fprintf(stderr, "ingestor lake %s: ", command->verb);
+        terminal_text(stderr, view.diag.text[0] ? view.diag.text : err_text(err));
+        fputc('\n', stderr);
+    }
     if (view.damaged || err_class(err) == ERR_CLASS_CORRUPT)
         return CLI_LAKE;
     return err == ERR_OK ? CLI_OK : CLI_FAILURE;

@@ -1,8 +1,11 @@
 /* `ingestor lake cat` and `head`: rows as NDJSON or a table, file after file. */
 #include "app/lake_parts.h"
 #include "app/row_table.h"
+#include "app/terminal.h"
 #include "lake/lake_read.h"
 #include "lake/parquet_json.h"
+
+#include <unistd.h>
 
 struct rows {
     struct lake_view *view;
@@ -10,6 +13,7 @@ struct rows {
     struct buf line;
     uint64_t count;
     json_t *first; /* whose columns the table has */
+    bool is_terminal;
 };
 
 static enum err print_table_row(struct rows *rows)
@@ -31,6 +35,10 @@ static enum err print_row(struct rows *rows)
     if (rows->view->command->table)
         return print_table_row(rows);
     enum err err = buf_byte(&rows->line, '\n');
+    if (err == ERR_OK && rows->is_terminal) {
+        terminal_json(stdout, (const char *)rows->line.data, rows->line.size);
+        return ERR_OK;
+    }
     if (err == ERR_OK && fwrite(rows->line.data, 1, rows->line.size, stdout) != rows->line.size)
         err = diag_set(&rows->view->diag, ERR_IO, "the rows could not be written");
     return err;
@@ -82,7 +90,7 @@ static enum err on_file(void *ctx, const struct lake_file *file)
 
 enum err lake_rows(struct lake_view *view)
 {
-    struct rows rows = {.view = view};
+    struct rows rows = {.view = view, .is_terminal = isatty(STDOUT_FILENO) == 1};
     buf_init(&rows.bytes, LAKE_FILE_BYTES_MAX + 1);
     buf_init(&rows.line, LAKE_LINE_BYTES_MAX);
     enum err err = lake_view_walk(view, on_file, &rows);

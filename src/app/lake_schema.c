@@ -186,6 +186,12 @@ static enum err on_file(void *ctx, const struct lake_file *file)
 
 /* --- printing ------------------------------------------------------------------------------ */
 
+/* All of it, however long: it may be asked for. */
+static void name_print(const char *name, size_t width)
+{
+    terminal_cell(stdout, name, strlen(name) > width ? strlen(name) : width);
+}
+
 static void print_column(const json_t *column, int depth)
 {
     size_t index;
@@ -196,7 +202,7 @@ static void print_column(const json_t *column, int depth)
     if (id)
         snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(id));
     printf("%*s", depth * 2, "");
-    terminal_cell(stdout, name ? name : "", (size_t)(depth < 15 ? NAME_WIDTH - depth * 2 : 10));
+    name_print(name ? name : "", (size_t)(depth < 15 ? NAME_WIDTH - depth * 2 : 10));
     printf(" %-10s %s\n", json_string_value(json_object_get(column, "type")), text);
     json_array_foreach(json_object_get(column, "fields"), index, field)
     {

@@ -40,3 +40,19 @@ void terminal_text(FILE *out, const char *text)
 {
     (void)write_text(out, text, SIZE_MAX);
 }
+
+void terminal_json(FILE *out, const char *json, size_t size)
+{
+    const uint8_t *at = (const uint8_t *)json, *end = at + size, *shown = at;
+    while (at < end) {
+        size_t length = utf8_sequence_bytes(at, (size_t)(end - at));
+        bool is_bad = length > 0 && *at >= 0x20 && is_control(at, length);
+        if (is_bad) {
+            fwrite(shown, 1, (size_t)(at - shown), out);
+            fprintf(out, "\\u00%02x", at[length - 1]);
+            shown = at + length;
+        }
+        at += length > 0 ? length : 1;
+    }
+    fwrite(shown, 1, (size_t)(at - shown), out);
+}

@@ -10,3 +10,5 @@
 void terminal_cell(FILE *out, const char *text, size_t width);
 /* All of it. */
 void terminal_text(FILE *out, const char *text);
+/* JSON, whose C0 characters are escaped: C1 and DEL, which JSON lets pass, are so, too. */
+void terminal_json(FILE *out, const char *json, size_t size);

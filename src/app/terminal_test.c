@@ -40,11 +40,28 @@ static void what_moves_a_cursor_is_not_shown(void **state)
     check_cell("\xff\xc3", 2, "??");
 }
 
+static void json_stays_what_it_is(void **state)
+{
+    static const char json[] = "{\"a\":\"\xc2\x9b"
+                               "31m\x7f \xc3\x9f \xc2\xa0\"}\n";
+    char *shown = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&shown, &size);
+    (void)state;
+    assert_non_null(out);
+    terminal_json(out, json, sizeof(json) - 1);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(shown, "{\"a\":\"\\u009b"
+                               "31m\\u007f \xc3\x9f \xc2\xa0\"}\n");
+    free(shown);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_have_their_width),
         cmocka_unit_test(what_moves_a_cursor_is_not_shown),
+        cmocka_unit_test(json_stays_what_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
