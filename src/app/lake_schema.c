@@ -6,6 +6,8 @@
 #include "lake/lake_columns.h"
 #include "lake/lake_read.h"
 
+#include <unistd.h>
+
 #define NAME_WIDTH    40
 #define FOOTER_MEMORY (256 * MIB)
 #define DDL_BYTES_MAX (16 * MIB)
@@ -229,6 +231,22 @@ static enum err print_schema(const struct merge *merge)
     return ERR_OK;
 }
 
+/* On a terminal, line by line: a foreign file's names may have anything in them. */
+static enum err ddl_print(struct buf *out)
+{
+    char *text = (char *)(uintptr_t)buf_cstr(out);
+    if (!text)
+        return ERR_NO_MEMORY;
+    if (isatty(STDOUT_FILENO) != 1)
+        return fwrite(out->data, 1, out->size, stdout) == out->size ? ERR_OK : ERR_IO;
+    for (char *end; (end = strchr(text, '\n')); text = end + 1) {
+        *end = '\0';
+        terminal_text(stdout, text);
+        fputc('\n', stdout);
+    }
+    return ERR_OK;
+}
+
 static enum err print_ddl(struct merge *merge)
 {
     struct buf location;
@@ -244,8 +262,8 @@ static enum err print_ddl(struct merge *merge)
             ? lake_ddl_write(
                   &(struct lake_ddl){command->engine, command->target, text, merge->columns}, &out)
             : ERR_NO_MEMORY;
-    if (err == ERR_OK && fwrite(out.data, 1, out.size, stdout) != out.size)
-        err = ERR_IO;
+    if (err == ERR_OK)
+        err = ddl_print(&out);
     buf_fini(&location);
     buf_fini(&out);
     return err;

@@ -396,9 +396,11 @@ static bool chunk_fits(const struct parquet_metadata *metadata,
                        const struct parquet_metadata_chunk *chunk)
 {
     uint64_t limit = metadata->footer_offset;
-    return chunk->begin >= PARQUET_MAGIC_BYTES && chunk->end <= limit &&
-           chunk->column_index_bytes <= INT32_MAX && chunk->offset_index_bytes <= INT32_MAX &&
-           chunk->column_index_offset <= limit && chunk->offset_index_offset <= limit &&
+    /* Of a chunk without values others say no place, or that of a dictionary without entries. */
+    return (chunk->begin >= PARQUET_MAGIC_BYTES || chunk->level_count == 0) &&
+           chunk->end <= limit && chunk->column_index_bytes <= INT32_MAX &&
+           chunk->offset_index_bytes <= INT32_MAX && chunk->column_index_offset <= limit &&
+           chunk->offset_index_offset <= limit &&
            chunk->column_index_offset + chunk->column_index_bytes <= limit &&
            chunk->offset_index_offset + chunk->offset_index_bytes <= limit;
 }

@@ -460,7 +460,8 @@ static enum err check_chunk(const struct cursor *cursor)
     uint64_t rows = data->level_count;
     if (cursor->element->repetition_level_max > 0)
         rows = count_equal(data->repetition_levels.data, data->repetition_levels.size, 0);
-    if (cursor->at != cursor->chunk->end || rows != cursor->row_count)
+    bool is_read = cursor->at == cursor->chunk->end || cursor->chunk->level_count == 0;
+    if (!is_read || rows != cursor->row_count)
         return page_damage(cursor, "a chunk's pages do not add up to its row group");
     if (cursor->chunk->has_null_count &&
         cursor->chunk->null_count != data->level_count - data->value_count)

@@ -272,6 +272,8 @@ def test_files_of_the_python_service(tmp_path):
         rows = lines(run("cat", file, "--json").stdout)
         assert rows == plain(table.to_pylist()), file.name
         assert rows[0]["at"]["n"] == -(1 << 63) and rows[1]["at"]["list"][0] == (1 << 63) - 1  # no double has them
+    parquet.write_table(table.slice(0, 0), folder / "part-empty.parquet")
+    assert lines(run("cat", folder / "part-empty.parquet", "--json").stdout) == []
     ours = pa.table({"temp": [1.0], "int32": [1.5], "null32": pa.array([{"now": "a struct"}]), "at": pa.array([{"n": 1.0}])})
     parquet.write_table(ours, folder / "part-z.parquet")
     kinds = {c["name"]: c for c in ask(tmp_path, "schema", DATASET)}
@@ -284,7 +286,7 @@ def test_files_of_the_python_service(tmp_path):
     trino = run("ddl", DATASET, "--engine", "trino", **in_folder(tmp_path)).stdout
     assert '"uint32" BIGINT' in trino and '"real" REAL' in trino
     found = ask(tmp_path, "verify")
-    assert found["faults"] == 0 and found["without_range"] == 5
+    assert found["faults"] == 0 and found["without_range"] == 6
     parquet.write_table(pa.table({"t": pa.array([1], pa.timestamp("ns"))}), folder / "part-zz.parquet")
     done = run("cat", DATASET, "--json", expect=4, **in_folder(tmp_path))
     assert re.search(r"part-zz.parquet: the type of the column 2 at byte \d+ is not supported", done.stderr)
