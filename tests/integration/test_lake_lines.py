@@ -1,9 +1,11 @@
 """The lines of docs/lake.md, each run by its engine on a lake whose columns grow; what they read is
 compared value by value. An engine that is not installed is skipped, and says so."""
 
+import re
 import shutil
 
 import pytest
+from conftest import ROOT
 from lake_lines import line, run_python
 from test_lake_cli import DATASET, EARLY, LATE, lake  # noqa: F401 (a fixture)
 
@@ -32,6 +34,20 @@ def test_duckdb(lake):  # noqa: F811
     duckdb = pytest.importorskip("duckdb")
     result = duckdb.sql(line("DuckDB", lake, DATASET))
     check([dict(zip(result.columns, row)) for row in result.fetchall()])
+
+
+def test_all_datasets_beside_dead_letters(lake, tmp_path):  # noqa: F811
+    """The dead letters have no ingestion_id in their path, so they may not be among the files."""
+    duckdb = pytest.importorskip("duckdb")
+    copy = tmp_path / "lake"
+    shutil.copytree(lake, copy)
+    one = next(copy.glob("bronze/ingestion_id=*/*/*/*.parquet"))
+    letters = copy / "bronze/_dead_letters" / one.parent.relative_to(one.parents[2])
+    letters.mkdir(parents=True, exist_ok=True)
+    shutil.copy(one, letters)
+    (pattern,) = re.findall(r"`…/(bronze/\S+)` reads all datasets", (ROOT / "docs/lake.md").read_text())
+    assert duckdb.sql(f"SELECT DISTINCT ingestion_id FROM read_parquet('{copy}/{pattern}', hive_partitioning = true, "
+                      "union_by_name = true)").fetchall() == [(DATASET,)]
 
 
 def test_polars(lake):  # noqa: F811
