@@ -91,7 +91,7 @@ struct metadata {
     bool open;           /* the writer has the database, with its tables */
     bool to_read;        /* else: it cannot be opened to write, but perhaps to read */
     char trouble[400];   /* empty: the last commit went well */
-    char set_aside[400]; /* what became of a damaged database */
+    char set_aside[480]; /* what became of a damaged database */
     uint64_t set_asides; /* how many there were */
     uint64_t waiting;
     int64_t made_ns;
