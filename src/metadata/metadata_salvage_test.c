@@ -211,11 +211,11 @@ static void pages_find(struct seen *seen)
         size_t page = at / PAGE;
         if (text[0] != 'd' || strspn(text + 1, "0123456789") < 5)
             continue;
-        size_t i = strtoul(text + 1, NULL, 10) % 100000;
         bool own = text[ID_CHARS] == 'd' && memcmp(text, text + ID_CHARS, ID_CHARS) == 0 &&
                    memcmp(text + 2 * ID_CHARS, "/topic", 6) == 0;
-        if (text[ID_CHARS] == 'd')
-            i = strtoul((const char[]){text[1], text[2], text[3], text[4], text[5], 0}, NULL, 10);
+        /* The next byte may be a digit, too. */
+        size_t i =
+            strtoul((const char[]){text[1], text[2], text[3], text[4], text[5], 0}, NULL, 10);
         bool progress = at >= 12 && memcmp(text - 12, JOURNAL + 24, 12) == 0;
         bool goes_on = whole.data[page * PAGE] == 0; /* the next page, or 0 */
         if (i >= known_count || !seen->damaged[page])
