@@ -385,7 +385,8 @@ static enum err id_find(struct recount *recount)
         }
         footer_fini(&footer);
     }
-    recounted->unread_count = 0; /* they come again */
+    if (recounted->id.size > 0)
+        recounted->unread_count = 0; /* they come again */
     return err;
 }
 

@@ -9,12 +9,14 @@
 #include "support/batch_rig.h"
 #include "support/temp_folder.h"
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -270,6 +272,13 @@ static void test_files_of_others(void **state)
     lake_drop();
 }
 
+static int on_path(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status;
+    (void)walk;
+    return type == FTW_F ? truncate(path, 20) : 0;
+}
+
 /* One that is damaged is told, and the rest counted: the others of its cut too, by what they hold.
  */
 static void test_damaged_file(void **state)
@@ -286,6 +295,21 @@ static void test_damaged_file(void **state)
     sum_of(&recounted, &found, &changes);
     assert_true(found.records >= 6 * CUTS - 3 && found.records <= 6 * CUTS);
     change_fini(&found);
+    recounted_fini(&recounted);
+    lake_drop();
+}
+
+/* None of them can be read: that is told, too. */
+static void test_all_damaged(void **state)
+{
+    struct recounted recounted;
+    (void)state;
+    lake_make(false);
+    lake.before = 0;
+    assert_int_equal(nftw(lake.path, on_path, 8, 0), 0);
+    assert_int_equal(count(&recounted), ERR_OK);
+    assert_int_equal(recounted.id.size, 0);
+    assert_true(recounted.unread_count >= CUTS);
     recounted_fini(&recounted);
     lake_drop();
 }
@@ -368,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_nothing_within_the_bounds),
         cmocka_unit_test(test_files_of_others),
         cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_all_damaged),
         cmocka_unit_test(test_columns),
         cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_no_memory),
