@@ -36,6 +36,8 @@ static bool on_live(void *ctx)
     return status != API_UNHEALTHY;
 }
 
+static uint64_t last_number; /* of the blocks */
+
 static void add_messages(const char *dataset, const char *topic, const char *const *payloads)
 {
     struct block *block;
@@ -54,6 +56,7 @@ static void add_messages(const char *dataset, const char *topic, const char *con
     buf_init(&record, MIB);
     assert_int_equal(route_encode(&route, &record), ERR_OK);
     assert_int_equal(block_new(4096, &block), ERR_OK);
+    block->number = ++last_number;
     assert_int_equal(block_add_route(block, buf_bytes(&record), 0, &index), ERR_OK);
     for (; *payloads; payloads++) {
         const struct message_view message = {.payload = bytes_from_text(*payloads),

@@ -61,7 +61,7 @@ static void change_fill(struct change *change, size_t i)
         struct change_field *field;
         assert_int_equal(change_field_get(change, text_of(text, 64, "d%05zu_%zu", i, k), &field),
                          ERR_OK);
-        field->types = 1u << (k % 2 ? DATASET_DOUBLE : DATASET_STRING);
+        field->types = k % 2 ? 1u << DATASET_DOUBLE : 1u << DATASET_STRING;
         for (size_t j = 0; j < 5; j++)
             assert_int_equal(
                 change_sample_add(change, field, text_of(text, 64, "d%05zu sample %zu", i, j)),
@@ -216,7 +216,7 @@ static void pages_find(struct seen *seen)
         /* The next byte may be a digit, too. */
         size_t i =
             strtoul((const char[]){text[1], text[2], text[3], text[4], text[5], 0}, NULL, 10);
-        bool progress = at >= 12 && memcmp(text - 12, JOURNAL + 24, 12) == 0;
+        bool progress = at >= 12 && memcmp(text - 12, &JOURNAL[24], 12) == 0;
         bool goes_on = whole.data[page * PAGE] == 0; /* the next page, or 0 */
         if (i >= known_count || !seen->damaged[page])
             continue;

@@ -200,7 +200,7 @@ static enum err rendering_fill(struct rendering *rendering, struct clump **clump
     enum err err = ERR_OK;
     for (size_t end = count, begin; end > 0 && err == ERR_OK && !full; end = begin) {
         begin = end - 1;
-        while (begin > 0 && clumps[begin - 1]->together == clumps[end - 1]->together)
+        while (begin > 0 && clumps[begin - 1]->block_number == clumps[end - 1]->block_number)
             begin--;
         err = rendering_clumps(rendering, clumps + begin, end - begin, row_limit, &full);
     }

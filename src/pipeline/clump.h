@@ -20,11 +20,10 @@ struct clump {
     _Atomic uint32_t references;
     struct clump *younger;
     struct clump *gathered; /* the next of its gathering (recent.h) */
-    uint64_t block_number;
+    uint64_t block_number;  /* what one block brought by several routes came together */
     struct route_copy *route;
     const struct block *block; /* until it has its route and its place */
     uint32_t route_index;
-    uint64_t together; /* the same for what one block brought to the dataset, by several routes */
     uint32_t count;
     uint64_t skipped; /* older messages of the block that are not in it */
     size_t size_bytes;

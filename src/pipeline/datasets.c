@@ -340,6 +340,8 @@ enum err datasets_cut(struct datasets *datasets, struct dataset *dataset)
     struct batch_stats stats;
     /* Room for the job first: once batch_cut has succeeded there is no way back. */
     struct land_job *job = NULL;
+    if (datasets->halted)
+        return ERR_STOPPED;
     lean_settle(datasets);
     dataset_pins_ahead(datasets, dataset);
     enum err err = job_new(dataset, &(struct cut){0}, &job);

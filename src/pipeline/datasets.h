@@ -85,6 +85,7 @@ struct datasets {
     uint64_t postponed;   /* datasets whose cut waits */
     char postponed_reason[512];
     bool left_something; /* a cut was not taken: the journal has it */
+    bool halted;         /* a block was left in its middle: nothing is cut any more */
     bool recovery_over;  /* every recovered block has been worked on */
     bool closing;        /* all are cut, whatever their age and the pace: the service ends */
     bool cutting_largest;

@@ -46,7 +46,6 @@ struct recent {
     uint64_t size_bytes; /* all that is held, about */
     uint64_t size_max_bytes;
     int64_t ttl_ns;
-    uint64_t together_last; /* of the clumps */
     _Atomic uint32_t rows_max;
 
     _Atomic bool subscribed; /* a hint, so that nobody locks when nobody listens */
@@ -160,8 +159,8 @@ static void clump_drop(struct recent *recent, struct dataset *dataset, struct cl
 static struct clump *clumps_after_oldest(const struct dataset *dataset, uint64_t *ret_count)
 {
     struct clump *clump = dataset->oldest;
-    uint64_t together = clump ? clump->together : 0;
-    for (*ret_count = 0; clump && clump->together == together; clump = clump->younger)
+    uint64_t block = clump ? clump->block_number : 0;
+    for (*ret_count = 0; clump && clump->block_number == block; clump = clump->younger)
         *ret_count += clump->count;
     return clump;
 }
@@ -347,8 +346,6 @@ static void gathering_place(struct recent *recent, struct clump *first, struct c
         bool begins = clump->block != block || dataset != before;
         if (begins && before)
             dataset_trim(recent, before, dropped);
-        recent->together_last += begins;
-        clump->together = recent->together_last;
         block = clump->block;
         clump_place(recent, dataset, clump, dropped);
     }

@@ -26,6 +26,7 @@ static int64_t fake_realtime(void *ctx)
 
 static const struct clock_ops fake_ops = {fake_monotonic, fake_realtime};
 static const struct clock fake_clock = {&fake_ops, NULL};
+static uint64_t last_number; /* of the blocks; the first is none of them */
 
 static struct block *block_make(const char *dataset, const char *topic, int first, int count,
                                 size_t padding)
@@ -47,6 +48,7 @@ static struct block *block_make(const char *dataset, const char *topic, int firs
     buf_init(&payload, 32 * MIB);
     assert_int_equal(route_encode(&route, &record), ERR_OK);
     assert_int_equal(block_new(4096, &block), ERR_OK);
+    block->number = ++last_number;
     assert_int_equal(block_add_route(block, buf_bytes(&record), 0, &index), ERR_OK);
     for (int i = first; i < first + count; i++) {
         buf_clear(&payload);
@@ -198,16 +200,17 @@ static void test_routes_in_turns(void **state)
     struct recent *recent;
     struct block *block;
     struct buf record;
-    uint32_t index[2];
-    static const char *const topics[] = {"alarm", "x"};
+    uint32_t index[3];
+    static const char *const topics[] = {"alarm", "x", "y"};
     assert_int_equal(recent_new(3, 0, &fake_clock, &recent), ERR_OK);
     add(recent, "d", "old", 0, 2);
     assert_int_equal(block_new(4096, &block), ERR_OK);
+    block->number = ++last_number;
     buf_init(&record, MIB);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         buf_clear(&record);
         const struct route_view route = {.source_id = BYTES_LITERAL("src"),
-                                         .dataset_id = BYTES_LITERAL("d"),
+                                         .dataset_id = bytes_from_text(i < 2 ? "d" : "e"),
                                          .source_type = BYTES_LITERAL("mqtt"),
                                          .topic = bytes_from_text(topics[i])};
         assert_int_equal(route_encode(&route, &record), ERR_OK);
@@ -220,15 +223,19 @@ static void test_routes_in_turns(void **state)
                                              .route_index = index[i != 10 && i != 15]};
         assert_int_equal(block_add_message(block, &message), ERR_OK);
     }
-    struct recent_gathering gathering = {0};
+    const struct message_view message = {.payload = BYTES_LITERAL("{\"n\":9}"),
+                                         .route_index = index[2]};
+    assert_int_equal(block_add_message(block, &message), ERR_OK);
+    struct recent_gathering gathering = {0}; /* a worker's bucket may hold two datasets */
     recent_gather(recent, &gathering, block, index[0]);
+    recent_gather(recent, &gathering, block, index[2]);
     recent_gather(recent, &gathering, block, index[1]);
     recent_place(recent, &gathering);
     expect_rows(recent, "d", 0, "13 14 15 ");
     expect_rows(recent, "d", 1, "15 ");
     struct recent_stats stats;
     recent_stats_get(recent, &stats);
-    assert_int_equal(stats.rows, 3);
+    assert_int_equal(stats.rows, 4);
     add(recent, "d", "new", 20, 3);
     expect_rows(recent, "d", 0, "20 21 22 ");
     buf_fini(&record);

@@ -1,8 +1,9 @@
 #pragma once
 /*
- * The routes of a few blocks, put in an order in which those of a dataset stand together (and those
- * of each dataset in the order of the blocks). A worker that is behind works off several blocks
- * this way: what a dataset needs comes into the processor's caches once for all of them.
+ * The routes of a few blocks, put in an order in which those of a dataset stand close together (a
+ * bucket may hold several datasets, then their routes are in turns), and those of each dataset in
+ * the order of the blocks. A worker that is behind works off several blocks this way: what a
+ * dataset needs comes into the processor's caches once for all of them.
  *
  * Owned by the worker's thread.
  */

@@ -3,9 +3,10 @@
  *
  * Invariants
  *   - A dataset's batch holds exactly its messages of the blocks (dataset->cut_through, last block
- *     worked off]; a block's messages of a dataset are in the batch as a whole or not at all. Of
- *     blocks that are worked off together one dataset gets all of its messages, block after block,
- *     before the next dataset gets any.
+ *     worked off]; a block's messages of a dataset are in the batch as a whole or not at all (but
+ *     where the worker leaves in the middle of a block: then that batch is not cut any more). Of
+ *     blocks that are worked off together the datasets of one bucket get all of their messages,
+ *     block after block, before those of the next bucket get any.
  *   - A cut's range ends with the last block in the batch; so the ranges of a dataset's cuts are
  *     disjoint, in order, and together hold every message.
  *   - A batch that recovery fills with a range to make again holds nothing else: the range is cut
@@ -233,7 +234,7 @@ static bool visit_work(struct worker *worker, const struct shipment *shipment, u
 }
 
 /* The visits [begin, end) of one bucket: block after block. What is left must be the last of its
- * datasets, or a range would have a hole. */
+ * datasets, and is not cut any more, or a range would have a hole. */
 static void bucket_work(struct worker *worker, struct shipment *const *group, size_t begin,
                         size_t end)
 {
@@ -251,6 +252,7 @@ static void bucket_work(struct worker *worker, struct shipment *const *group, si
             }
             all = visit_work(worker, group[place], visits[i].route, &touched);
         }
+        worker->datasets.halted |= !all; /* more of the block may belong to what it touched */
         int64_t now = now_ns(worker);
         for (struct dataset *dataset = touched, *next; dataset; dataset = next) {
             next = dataset->touched_next;

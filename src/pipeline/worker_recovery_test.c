@@ -90,6 +90,39 @@ static void test_recovered_batches_keep_the_pace(void **state)
     assert_int_equal(fixture->job_count, 0);
 }
 
+/* A dataset's second route is not reached: what it has of the block must not be cut, or its range
+ * would end behind messages that are not in it. */
+static void test_a_block_left_in_its_middle_is_not_cut(void **state)
+{
+    static const struct {
+        const char *source, *dataset;
+    } routes[] = {{"one", "source_a"}, {"one", "source_b"}, {"two", "source_a"}};
+    struct fixture *fixture = *state;
+    struct block *block;
+    struct shipment *shipment;
+    worker_rig_make(fixture, 0, 1, 64 * MIB);
+    assert_int_equal(block_new(4096, &block), ERR_OK);
+    block->number = 1;
+    for (uint32_t i = 0, route; i < 3; i++) {
+        source_route_add(block, routes[i].source, routes[i].dataset, &route);
+        block->routes[route].dataset_hash = 7; /* of one bucket */
+        const struct message_view message = {.payload = BYTES_LITERAL("{\"a\":1}"),
+                                             .arrival_us = 1795521600000000,
+                                             .route_index = route};
+        assert_int_equal(block_add_message(block, &message), ERR_OK);
+    }
+    assert_int_equal(shipment_new(block, &fixture->in_flight, &shipment), ERR_OK);
+    shipment->recovered = true;
+    worker_deliver(fixture->worker, shipment);
+    shipment_unref(shipment);
+    fixture->leave_at = "source_b";
+    worker_step(fixture->worker);
+    assert_true(mem_failed());
+    mem_fail_at(0);
+    assert_int_equal(fixture->job_count, 0);
+    assert_false(stop(fixture));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -98,6 +131,7 @@ int main(void)
         TEST(test_a_range_made_again_is_cut_apart_and_whole),
         TEST(test_recovered_batches_keep_their_age),
         TEST(test_recovered_batches_keep_the_pace),
+        TEST(test_a_block_left_in_its_middle_is_not_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,10 @@
 static bool on_wanted(void *ctx, struct bytes dataset_id, uint64_t block, uint64_t *ret_redo_cut)
 {
     struct fixture *fixture = ctx;
-    (void)dataset_id;
+    if (fixture->leave_at && bytes_equal_text(dataset_id, fixture->leave_at)) {
+        (void)!worker_stop(fixture->worker, 0);
+        mem_fail_at(1);
+    }
     mutex_lock(&fixture->lock);
     while (fixture->hold) { /* the worker is stuck */
         fixture->held = true;

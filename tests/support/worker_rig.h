@@ -31,7 +31,8 @@ struct fixture {
     uint64_t wanted_above; /* recovered blocks: wanted above this number */
     uint64_t redo_from, redo_through, redo_cut;
     uint64_t next_block;
-    int64_t arrival_us; /* 0: some time or other */
+    const char *leave_at; /* a recovered dataset: memory fails there, and there is no time left */
+    int64_t arrival_us;   /* 0: some time or other */
 };
 
 /* fixture->worker, not started. */
