@@ -180,8 +180,10 @@ static bool name_is_legal(const struct senml *senml)
     bool is_first = true;
     for (int label = BASE_NAME; label <= NAME; label += NAME - BASE_NAME) {
         struct bytes text = senml->fields[label];
-        const uint8_t *end = text.data + text.size - (text.size > 0);
-        for (const uint8_t *at = text.data + (text.size > 0); at < end; is_first = false) {
+        if (text.size == 0)
+            continue;
+        const uint8_t *end = text.data + text.size - 1; /* between its quotes */
+        for (const uint8_t *at = text.data + 1; at < end; is_first = false) {
             uint8_t c = name_byte(&at);
             bool is_alphanumeric =
                 (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
