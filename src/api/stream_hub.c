@@ -5,7 +5,7 @@
 #include "os/thread.h"
 #include "pipeline/clump.h"
 
-#define STREAM_QUEUE_MAX    2048       /* clumps that wait for one client */
+#define STREAM_QUEUE_MAX    8192       /* clumps that wait for one client */
 #define STREAM_CLIENT_BYTES (1 * MIB)  /* and their bytes; one larger clump may stand alone */
 #define STREAM_PLACES_BYTES (32 * MIB) /* as many messages as the clumps can hold */
 #define STREAM_PIECE_BYTES  (64 * KIB) /* written at once, about */

@@ -303,10 +303,13 @@ void health_log_changes(struct service *service)
     component_log(&service->database_log, "database", health.database, now_ns);
     component_log(&service->metadata_log, "metadata", health.metadata, now_ns);
     metadata_past_log(service);
-    component_log(&service->buffer_log, "pipeline",
-                  health.data_buffer[0] ? "the data buffer is full: sources wait for the workers"
-                                        : "",
-                  now_ns);
+    const char *full = "";
+    if (health.data_buffer[0] && health.journal[0])
+        full = "the data buffer is full: sources wait for the journal";
+    else if (health.data_buffer[0])
+        full = "the data buffer is full: sources wait for the workers, whose open batches "
+               "MEMORY_LIMIT_BYTES bounds; raise it, or group many topics (dataset_levels)";
+    component_log(&service->buffer_log, "pipeline", full, now_ns);
 }
 
 void health_ready(void *ctx, struct api_ready *ret_ready)

@@ -118,14 +118,17 @@ void core_space(struct core *core)
     core->pause_reason[0] = '\0';
     if (full)
         snprintf(core->pause_reason, sizeof(core->pause_reason),
-                 "the journal and its spool hold %llu MiB of JOURNAL_MAX_BYTES = %llu MiB",
+                 "the journal and its spool hold %llu MiB of JOURNAL_MAX_BYTES = %llu MiB: sources "
+                 "are paused until more has landed",
                  (unsigned long long)(taken / MIB),
                  (unsigned long long)(options->size_max_bytes / MIB));
     else if (no_room)
-        snprintf(core->pause_reason, sizeof(core->pause_reason),
-                 "the file system of the journal has %llu MiB left; %llu MiB are not landed yet",
-                 (unsigned long long)(core->file_system_free / MIB),
-                 (unsigned long long)(unlanded / MIB));
+        snprintf(
+            core->pause_reason, sizeof(core->pause_reason),
+            "the file system of the journal has %llu MiB left and %llu MiB are not landed yet: "
+            "sources are paused until there is room",
+            (unsigned long long)(core->file_system_free / MIB),
+            (unsigned long long)(unlanded / MIB));
 }
 
 void core_stats(const struct core *core, struct journal_stats *ret_stats)

@@ -275,8 +275,9 @@ static enum err job_new(struct dataset *dataset, struct cut *take_cut, struct la
 static void cut_postpone(struct datasets *datasets, struct dataset *dataset, enum err err,
                          const struct diag *diag)
 {
-    snprintf(datasets->postponed_reason, sizeof(datasets->postponed_reason), "%.511s",
-             diag->text[0] ? diag->text : err_text(err));
+    if (err != ERR_BUSY || dataset->wait > 0) /* a new dataset's first look at the lake is short */
+        snprintf(datasets->postponed_reason, sizeof(datasets->postponed_reason), "%.511s",
+                 diag->text[0] ? diag->text : err_text(err));
     dataset->foreseen = false;
     dataset->retry_ns = now_ns(datasets) + (DATASETS_POSTPONE_NS << dataset->wait);
     place_move(datasets, dataset, DATASET_POSTPONED + dataset->wait);

@@ -105,7 +105,7 @@ static enum err job_land(struct lander *lander, const struct land_job *job)
     return err;
 }
 
-/* Waits for the next job; NULL when there is none and the lander stops. */
+/* Waits for the next job; NULL when the lander stops and there is none, or no time is left. */
 static struct land_job *job_wait(struct lander *lander)
 {
     mutex_lock(&lander->lock);
@@ -114,7 +114,7 @@ static struct land_job *job_wait(struct lander *lander)
         condition_wait_for(&lander->wake, &lander->lock, LANDER_WAIT_NS);
         beat(lander);
     }
-    struct land_job *job = lander->first;
+    struct land_job *job = is_late(lander) ? NULL : lander->first; /* the journal has the rest */
     mutex_unlock(&lander->lock);
     return job;
 }

@@ -222,7 +222,7 @@ static void what_is_no_broker_is_named(void **state)
     client_open(f);
     expect_connect(f);
     give(f, "HTTP/1.1 400 Bad Request\r\n", 26);
-    expect_failure(f, ERR_PROTOCOL, "does not speak MQTT");
+    expect_failure(f, ERR_PROTOCOL, "does not speak MQTT (is it an HTTP port?)");
     client_close(f);
     client_open(f);
     expect_connect(f);

@@ -444,10 +444,14 @@ static void refuse_frame(struct mqtt_connection *connection, struct bytes in,
         mqtt_connection_refuse(connection, fault->reason, fault->text);
         return;
     }
+    const char *guess = "";
+    if (in.data[0] == 0x15) /* an alert */
+        guess = " (is it a TLS port?)";
+    else if (in.size >= 5 && memcmp(in.data, "HTTP/", 5) == 0)
+        guess = " (is it an HTTP port?)";
     mqtt_connection_fail(connection, ERR_PROTOCOL,
                          "what answers at %s:%u does not speak MQTT%s: %s", connection->target_host,
-                         connection->target_port, in.data[0] == 0x15 ? " (is it a TLS port?)" : "",
-                         fault->text);
+                         connection->target_port, guess, fault->text);
 }
 
 /* The packet at the front of in: how many bytes were taken; 0: more is needed, or it failed. */
