@@ -449,9 +449,7 @@ static void clear(struct parquet_column_data *data)
     buf_clear(&data->values);
     buf_clear(&data->offsets);
     buf_clear(&data->data);
-    data->level_count = 0;
-    data->value_count = 0;
-    data->page_count = 0;
+    data->level_count = data->value_count = data->page_count = 0;
 }
 
 static enum err check_chunk(const struct cursor *cursor)
