@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "connectors/coap/coap_session_open.h"
 #include "connectors/coap/coap_socket.h"
+#include "connectors/coap/coap_stream.h"
 
 #include <stdio.h>
 
@@ -21,7 +22,8 @@ struct coap_link {
     uv_poll_t poll;
     coap_context_t *context;
     coap_session_t *session;
-    int socket; /* of UDP; -1: not known */
+    struct coap_stream *stream; /* of TCP, once it is connected; NULL: none */
+    int socket;                 /* of UDP; -1: not known */
 };
 
 struct coap_lookup {
@@ -62,6 +64,7 @@ static void link_close(struct coap_channel *channel)
     uv_poll_stop(&link->poll);
     uv_close((uv_handle_t *)&link->poll, on_link_closed);
     coap_free_context(link->context);
+    coap_stream_close(link->stream);
 }
 
 /* Noted while libcoap is at work, and done when it has returned. The first reason stands. */
@@ -208,6 +211,30 @@ static void on_pong(coap_session_t *session, const coap_pdu_t *received,
     channel->ops->on_heard(channel->ctx);
 }
 
+/* Before libcoap reads from the connection. */
+static void stream_open(struct coap_channel *channel)
+{
+    struct coap_link *link = channel->link;
+    int epoll_fd = coap_context_get_coap_fd(link->context);
+    if (link->stream)
+        return;
+    enum err err = coap_stream_open(channel->loop, epoll_fd, &link->stream);
+    if (err == ERR_UNSUPPORTED)
+        lose(channel, "no session with", "this needs /proc/self/fdinfo");
+    else if (err != ERR_OK)
+        lose(channel, "no session with", err_text(err));
+}
+
+/* Ended by the server, or by us because of what it sent. */
+static void lose_stream(struct coap_channel *channel)
+{
+    const char *complaint = coap_stream_complaint(channel->link->stream);
+    if (complaint)
+        lose(channel, "ended the session with", complaint);
+    else
+        lose_dtls(channel, channel->is_ready ? "closed by" : "no session: closed by");
+}
+
 static int on_event(coap_session_t *session, const coap_event_t event)
 {
     struct coap_channel *channel = coap_session_get_app_data(session);
@@ -226,7 +253,10 @@ static int on_event(coap_session_t *session, const coap_event_t event)
     case COAP_EVENT_DTLS_CLOSED:
     case COAP_EVENT_SESSION_CLOSED:
     case COAP_EVENT_TCP_CLOSED:
-        lose_dtls(channel, channel->is_ready ? "closed by" : "no session: closed by");
+        lose_stream(channel);
+        break;
+    case COAP_EVENT_TCP_CONNECTED:
+        stream_open(channel);
         break;
     case COAP_EVENT_TCP_FAILED:
         lose(channel, "cannot connect to", coap_library_says());
@@ -249,7 +279,8 @@ static int on_event(coap_session_t *session, const coap_event_t event)
  */
 static void acknowledge_again(struct coap_channel *channel, uint64_t events)
 {
-    if (channel->events == events && channel->last_acknowledged >= 0 && channel->link)
+    if (channel->events == events && channel->last_acknowledged >= 0 && channel->link &&
+        !coap_channel_reliable(channel))
         coap_channel_acknowledge(channel, (uint16_t)channel->last_acknowledged);
 }
 
@@ -339,6 +370,8 @@ static enum err link_open(struct coap_channel *channel, const struct sockaddr *a
     }
     coap_session_set_app_data(link->session, channel);
     coap_session_set_nstart(link->session, SESSION_CONS_MAX);
+    if (coap_session_get_state(link->session) == COAP_SESSION_STATE_CSM) /* connected at once */
+        stream_open(channel);
     coap_channel_pause(channel, channel->is_paused);
     return ERR_OK;
 }

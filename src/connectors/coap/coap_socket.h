@@ -3,6 +3,8 @@
  * The socket of a libcoap session, which libcoap keeps to itself: how much it may hold while we are
  * busy, and what was thrown away because that was not enough. Linux; the loop's thread.
  */
+#include "base/err.h"
+
 #include <stdint.h>
 
 /* What the kernel is asked for (it gives at most net.core.rmem_max unless we may force it, and
@@ -12,6 +14,9 @@
 
 /* The socket that an epoll descriptor watches; -1: none is found. */
 int coap_socket_of(int epoll_fd);
+/* Puts other in the place of that socket, whose number and watch it gets; the socket itself is the
+ * caller's then, as *ret_fd. ERR_UNSUPPORTED: /proc does not tell what is watched. */
+enum err coap_socket_exchange(int epoll_fd, int other, int *ret_fd) ERR_MUST_USE;
 void coap_socket_enlarge(int fd);
 /* Datagrams that found it full since it was opened. */
 uint32_t coap_socket_dropped(int fd);

@@ -44,6 +44,33 @@ static void test_the_socket_among_what_is_watched(void **state)
     close(epoll_fd);
 }
 
+static void test_another_takes_the_sockets_place(void **state)
+{
+    (void)state;
+    struct sockaddr_in address;
+    int epoll_fd = epoll_create1(0), fd = open_udp(&address), pair[2], taken = -1;
+    char data[8];
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &address}, come;
+    assert_int_equal(coap_socket_exchange(epoll_fd, fd, &taken), ERR_UNSUPPORTED);
+    assert_int_equal(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    assert_int_equal(coap_socket_exchange(epoll_fd, pair[0], &taken), ERR_OK);
+    assert_int_equal(close(pair[0]), 0);
+    /* the number reads the pair, and is watched as before */
+    assert_int_equal(send(pair[1], "pair", 4, 0), 4);
+    assert_int_equal(epoll_wait(epoll_fd, &come, 1, 0), 1);
+    assert_ptr_equal(come.data.ptr, &address);
+    assert_int_equal(recv(fd, data, sizeof(data), 0), 4);
+    /* and the socket is not */
+    assert_int_equal(sendto(taken, "self", 4, 0, (struct sockaddr *)&address, sizeof(address)), 4);
+    assert_int_equal(epoll_wait(epoll_fd, &come, 1, 0), 0);
+    assert_int_equal(recv(taken, data, sizeof(data), 0), 4);
+    close(taken);
+    close(pair[1]);
+    close(fd);
+    close(epoll_fd);
+}
+
 static void test_what_does_not_fit_is_counted(void **state)
 {
     (void)state;
@@ -75,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_socket_among_what_is_watched),
+        cmocka_unit_test(test_another_takes_the_sockets_place),
         cmocka_unit_test(test_what_does_not_fit_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
