@@ -1,5 +1,6 @@
 #include "connectors/coap/coap_answer.h"
 
+#include "base/hash.h"
 #include "connectors/coap/coap_fresh.h"
 
 #include <stdio.h>
@@ -22,6 +23,19 @@ static uint32_t number_of(struct bytes value)
     for (size_t i = 0; i < value.size; i++)
         number = number << 8 | value.data[i];
     return number;
+}
+
+static uint64_t content_hash(const coap_pdu_t *pdu, const struct coap_answer *answer)
+{
+    coap_bin_const_t token = coap_pdu_get_token(pdu);
+    const struct coap_block *block = &answer->block;
+    uint32_t numbers[] = {answer->code,      answer->has_observe,     answer->observe,
+                          answer->has_block, block->number,           block->szx,
+                          block->has_more,   (uint32_t)answer->format};
+    uint64_t hash =
+        hash_bytes_seeded(bytes_from(token.s, token.length), hash_bytes(block->payload));
+    hash = hash_bytes_seeded(bytes_from(block->etag, block->etag_size), hash);
+    return hash_bytes_seeded(bytes_from(numbers, sizeof(numbers)), hash);
 }
 
 bool coap_answer_read(const coap_pdu_t *pdu, bool is_reliable, struct coap_answer *ret_answer)
@@ -66,6 +80,7 @@ bool coap_answer_read(const coap_pdu_t *pdu, bool is_reliable, struct coap_answe
     }
     if (coap_get_data(pdu, &size, &data))
         answer.block.payload = bytes_from(data, size);
+    answer.content = answer.is_con ? content_hash(pdu, &answer) : 0;
     *ret_answer = answer;
     return good;
 }

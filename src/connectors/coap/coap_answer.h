@@ -15,6 +15,7 @@ struct coap_answer {
     uint16_t message_id;
     uint32_t observe;
     uint32_t max_age_seconds;
+    uint64_t content;        /* of one that is confirmable: tells it from others with its id */
     int32_t format;          /* -1: none */
     struct coap_block block; /* payload and ETag are always there */
 };

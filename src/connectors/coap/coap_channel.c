@@ -3,7 +3,6 @@
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "connectors/coap/coap_session_open.h"
-#include "connectors/coap/coap_socket.h"
 #include "connectors/coap/coap_stream.h"
 
 #include <stdio.h>
@@ -57,6 +56,7 @@ static void link_close(struct coap_channel *channel)
     channel->is_heard = false;
     channel->became_ready = false;
     channel->last_acknowledged = -1;
+    channel->last.is_con = false;
     if (link->session) {
         coap_session_set_app_data(link->session, NULL);
         coap_session_release(link->session);
@@ -156,6 +156,8 @@ static coap_response_t on_response(coap_session_t *session, const coap_pdu_t *se
     bool is_ack = coap_pdu_get_type(received) == COAP_MESSAGE_ACK;
     channel->events++;
     heard(channel);
+    if (is_con)
+        channel->last = channel->now;
     mend_mixed_up(channel, session, sent, received);
     switch (channel->ops->on_response(channel->ctx, received)) {
     case COAP_REJECT:
@@ -272,6 +274,12 @@ static int on_event(coap_session_t *session, const coap_event_t event)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
+/* Whose datagrams can be looked at before libcoap takes them; -1: none. */
+static int plain_socket(const struct coap_channel *channel)
+{
+    return channel->config->scheme == COAP_SCHEME_UDP && channel->link ? channel->link->socket : -1;
+}
+
 /*
  * libcoap 4.3.1 drops a confirmable response that it has just had, and neither acknowledges it
  * again nor tells: when our acknowledgement was lost, the server would send in vain and strike us
@@ -279,9 +287,29 @@ static int on_event(coap_session_t *session, const coap_event_t event)
  */
 static void acknowledge_again(struct coap_channel *channel, uint64_t events)
 {
-    if (channel->events == events && channel->last_acknowledged >= 0 && channel->link &&
-        !coap_channel_reliable(channel))
+    bool is_it = channel->link && !coap_channel_reliable(channel) &&
+                 (plain_socket(channel) < 0 ||
+                  (channel->now.is_con && channel->now.message_id == channel->last_acknowledged));
+    if (channel->events == events && channel->last_acknowledged >= 0 && is_it)
         coap_channel_acknowledge(channel, (uint16_t)channel->last_acknowledged);
+}
+
+/*
+ * It tells it by its message id alone: what a server that was started anew says first may have the
+ * id of what it said last, and would be dropped. That takes another session. (A server of DTLS that
+ * was started anew has lost the session.)
+ */
+static void look_ahead(struct coap_channel *channel)
+{
+    bool is_refused;
+    struct coap_datagram *now = &channel->now;
+    now->is_con = false;
+    if (coap_socket_peek(plain_socket(channel), now, &is_refused) && now->is_con &&
+        channel->last.is_con && channel->last.message_id == now->message_id &&
+        channel->last.hash != now->hash)
+        lose(channel, "message ids begin anew at", "it was started anew");
+    else if (is_refused)
+        lose(channel, "nothing listens at", "the network says so");
 }
 
 static void settle(struct coap_channel *channel)
@@ -289,10 +317,13 @@ static void settle(struct coap_channel *channel)
     if (channel->was_lost) {
         lost(channel);
     } else if (channel->became_ready) {
+        bool is_again = channel->is_ready; /* DTLS has agreed on new keys: the session goes on */
         channel->became_ready = false;
         channel->is_ready = true;
         if (!coap_channel_reliable(channel)) /* DTLS's handshake keeps to what passes everywhere */
             coap_session_set_mtu(channel->link->session, COAP_UDP_MESSAGE_BYTES_MAX);
+        if (is_again)
+            return;
         uv_timer_stop(&channel->timer);
         channel->ops->on_ready(channel->ctx);
     }
@@ -304,6 +335,9 @@ static void read_all(struct coap_channel *channel)
     for (int round = 0; round < READ_ROUNDS_MAX && !channel->was_lost; round++) {
         uint64_t before = channel->events;
         coap_library_forget();
+        look_ahead(channel);
+        if (channel->was_lost)
+            return;
         if (coap_io_process(channel->link->context, COAP_IO_NO_WAIT) < 0)
             lose(channel, "no session with", "libcoap cannot read");
         channel->discarded += channel->events == before && coap_library_says()[0];

@@ -15,6 +15,7 @@
  * can be put off.
  */
 #include "connectors/coap/coap_config.h"
+#include "connectors/coap/coap_socket.h"
 #include "net/backoff.h"
 
 #include <coap3/coap.h>
@@ -76,6 +77,8 @@ struct coap_channel {
     uint64_t discarded;         /* datagrams that are no messages */
     uint64_t discarded_before;  /* … of earlier sessions */
     int last_acknowledged;      /* message id, -1: none */
+    struct coap_datagram now;   /* of UDP: the one that libcoap is given */
+    struct coap_datagram last;  /* … the last confirmable one that it has answered for */
     char said[COAP_SAID_BYTES]; /* libcoap, of this session: its first complaint */
     char reason[COAP_REASON_BYTES];
 };

@@ -51,8 +51,10 @@ bool coap_node_wrong(const struct coap_node *node, char text[COAP_WRONG_BYTES])
     if (!ingest_rejection(node->nodes->emit->source, topic, &rejection) || !rejection.reason ||
         !is_of_last_value(node, &rejection))
         return false;
+    bool is_its = !node->nodes->has_queries || rejection.arrival_us == node->emitted_us;
     snprintf(text, COAP_WRONG_BYTES,
-             "its last value became a dead letter (%s: %s), one of %llu since the service began",
+             "%s became a dead letter (%s: %s), one of %llu since the service began",
+             is_its ? "its last value" : "a value of this path, of this or another query,",
              rejection.reason, rejection.detail, (unsigned long long)rejection.messages);
     return true;
 }
@@ -104,6 +106,7 @@ static void body_drop(struct coap_node *node)
 {
     coap_body_drop(&node->body);
     node->holds = false;
+    node->is_overtaken = false;
 }
 
 /*
@@ -292,6 +295,7 @@ static enum coap_verdict store(struct coap_node *node, const struct coap_answer 
     struct coap_nodes *nodes = node->nodes;
     bool waits = answer->is_con || node->holds;
     uint16_t message_id = node->holds ? node->held_message_id : answer->message_id;
+    uint64_t content = node->holds ? node->held_content : answer->content;
     if (node->is_discovery) {
         settle(node);
         coap_nodes_discovered(nodes, node, emission->payload, !emission->is_oversize);
@@ -306,7 +310,8 @@ static enum coap_verdict store(struct coap_node *node, const struct coap_answer 
         return COAP_DEFER;
     }
     if (waits)
-        coap_acks_add(nodes->acks, message_id, nodes->emit->sequence, now_ns());
+        coap_acks_add(nodes->acks, message_id, content, nodes->emit->sequence, now_ns());
+    nodes->stale += node->is_overtaken;
     bool defers = answer->is_con && message_id == answer->message_id;
     nodes->stored_us = emission->arrival_us;
     node->emitted_before_us = node->emitted_us;
@@ -333,11 +338,18 @@ static enum coap_verdict store_whole(struct coap_node *node, const struct coap_a
                  });
 }
 
+static bool is_held(const struct coap_node *node, const struct coap_answer *answer)
+{
+    return node->holds && answer->is_con && answer->message_id == node->held_message_id &&
+           answer->content == node->held_content;
+}
+
 static enum coap_verdict store_body(struct coap_node *node, const struct coap_answer *answer,
                                     bool is_oversize)
 {
     struct coap_answer last = *answer;
-    last.is_con = false; /* a block is acknowledged at once; the notification waits */
+    /* a later block is acknowledged at once; the notification, if it is its own end, waits */
+    last.is_con = is_held(node, answer);
     return store(node, &last,
                  &(struct coap_emission){
                      .path = node->path,
@@ -378,6 +390,7 @@ static void begin_again(struct coap_node *node)
         return;
     }
     coap_body_drop(&node->body);
+    node->is_overtaken = node->holds;
     node->want = COAP_WANT_GET;
     coap_node_ask(node);
 }
@@ -390,6 +403,7 @@ static enum coap_verdict take_block(struct coap_node *node, const struct coap_an
     if (is_observation) {
         node->holds = answer->is_con;
         node->held_message_id = answer->message_id;
+        node->held_content = answer->content;
     }
     switch (coap_body_add(&node->body, &answer->block)) {
     case COAP_BODY_MORE:
@@ -434,11 +448,14 @@ static enum coap_verdict refuse(struct coap_node *node, const struct coap_answer
     return COAP_ACCEPT;
 }
 
-/* A registration that only says again what the last notification said. */
+/*
+ * A registration that only says again what the last notification said. A confirmable message may be
+ * a notification that overtook the answer: that is another event, though it says the same.
+ */
 static bool is_repeated(const struct coap_node *node, const struct coap_answer *answer)
 {
-    return node->has_last_hash && !answer->block.has_more && answer->block.number == 0 &&
-           hash_bytes(answer->block.payload) == node->last_hash;
+    return !answer->is_con && node->has_last_hash && !answer->block.has_more &&
+           answer->block.number == 0 && hash_bytes(answer->block.payload) == node->last_hash;
 }
 
 static enum coap_verdict take_observation(struct coap_node *node, const struct coap_answer *answer)
@@ -494,7 +511,7 @@ static enum coap_verdict take_fetched(struct coap_node *node, const struct coap_
 enum coap_verdict coap_node_answer(struct coap_node *node, const struct coap_answer *answer,
                                    bool is_observation)
 {
-    if (node->holds && answer->is_con && answer->message_id == node->held_message_id)
+    if (is_held(node, answer))
         return COAP_DEFER; /* again, while its blocks are being read */
     return is_observation ? take_observation(node, answer) : take_fetched(node, answer);
 }

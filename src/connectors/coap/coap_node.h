@@ -53,8 +53,10 @@ struct coap_node {
     bool is_polled_instead; /* it answers, and cannot be observed */
     uint8_t lateness;       /* what has been done about it, see on_late */
     bool holds;             /* a confirmable notification whose body is not complete */
+    bool is_overtaken;      /* … and what it told of has changed since: another body is read */
     bool has_last_hash;     /* of the last value stored */
     uint16_t held_message_id;
+    uint64_t held_content;
     uint16_t restarts;
     uint32_t max_age_seconds;
     uint8_t observe_token[COAP_TOKEN_BYTES];

@@ -118,6 +118,7 @@ static enum err add(struct coap_nodes *nodes, struct bytes path, bool is_discove
     backoff_init(&node->backoff, BACKOFF_MIN_MS, BACKOFF_MAX_MS, nodes->random + node->index);
     uv_timer_init(nodes->loop, &node->timer);
     node->timer.data = node;
+    nodes->has_queries = nodes->has_queries || memchr(path.data, '?', path.size);
     nodes->table[index] = node;
     nodes->count += index == nodes->count;
     nodes->live++;
@@ -288,8 +289,8 @@ static bool is_again(const struct coap_nodes *nodes, const struct coap_answer *a
 {
     if (!answer->is_con)
         return false;
-    enum coap_ack_state state =
-        coap_acks_find(nodes->acks, answer->message_id, clock_monotonic_ns(&clock_system));
+    enum coap_ack_state state = coap_acks_find(nodes->acks, answer->message_id, answer->content,
+                                               clock_monotonic_ns(&clock_system));
     *ret_verdict = state == COAP_ACK_WAITS ? COAP_DEFER : COAP_ACCEPT;
     return state != COAP_ACK_UNKNOWN;
 }

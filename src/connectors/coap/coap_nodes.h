@@ -32,6 +32,7 @@ struct coap_nodes {
     int64_t heard_ns;      /* the last answer of the server */
     int64_t unanswered_ns; /* when a question was found to be late, and nothing else came either */
     int64_t stored_us;
+    bool has_queries; /* resources may have one path; dead letters are known by path */
     bool is_running;
     bool is_closing;
     uint64_t stale; /* notifications older than the newest */

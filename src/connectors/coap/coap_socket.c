@@ -1,5 +1,7 @@
 #include "connectors/coap/coap_socket.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sock_diag.h>
@@ -10,6 +12,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define DATAGRAM_BYTES 1472 /* as much as libcoap reads */
+#define HEADER_BYTES   4
 
 /* The socket that an epoll descriptor watches, and how. */
 struct watched {
@@ -74,6 +79,21 @@ void coap_socket_enlarge(int fd)
     int size = COAP_SOCKET_BYTES;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)); /* else as it is */
+}
+
+bool coap_socket_peek(int fd, struct coap_datagram *ret_datagram, bool *ret_refused)
+{
+    uint8_t bytes[DATAGRAM_BYTES];
+    ssize_t size = fd < 0 ? -1 : recv(fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+    *ret_refused = fd >= 0 && size < 0 && errno == ECONNREFUSED;
+    if (size < HEADER_BYTES)
+        return false;
+    *ret_datagram = (struct coap_datagram){
+        .is_con = (bytes[0] >> 4 & 3) == 0 && bytes[1] >> 5 >= 2,
+        .message_id = (uint16_t)(bytes[2] << 8 | bytes[3]),
+        .hash = hash_bytes(bytes_from(bytes, (size_t)size)),
+    };
+    return true;
 }
 
 uint32_t coap_socket_dropped(int fd)

@@ -98,12 +98,43 @@ static void test_what_does_not_fit_is_counted(void **state)
     close(sender);
 }
 
+static void test_looks_at_a_datagram_and_leaves_it(void **state)
+{
+    (void)state;
+    static const uint8_t con[] = {0x40, 0x45, 0x12, 0x34, 0xff, 'a'}, question[] = {0x40, 1, 0, 1};
+    struct sockaddr_in address;
+    struct coap_datagram seen, again;
+    bool is_refused;
+    uint8_t data[8];
+    int fd = open_udp(&address), sender = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(connect(sender, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_false(coap_socket_peek(fd, &seen, &is_refused));
+    assert_false(coap_socket_peek(-1, &seen, &is_refused));
+    assert_int_equal(send(sender, con, sizeof(con), 0), sizeof(con));
+    assert_int_equal(send(sender, question, sizeof(question), 0), sizeof(question));
+    assert_int_equal(send(sender, con, 3, 0), 3);
+    assert_true(coap_socket_peek(fd, &seen, &is_refused) && seen.is_con);
+    assert_int_equal(seen.message_id, 0x1234);
+    assert_true(coap_socket_peek(fd, &again, &is_refused) && again.hash == seen.hash);
+    assert_int_equal(recv(fd, data, sizeof(data), 0), sizeof(con));
+    assert_true(coap_socket_peek(fd, &again, &is_refused));
+    assert_true(!again.is_con && again.hash != seen.hash && !is_refused);
+    assert_int_equal(recv(fd, data, sizeof(data), 0), sizeof(question));
+    assert_false(coap_socket_peek(fd, &again, &is_refused));
+    close(fd);
+    assert_int_equal(send(sender, con, sizeof(con), 0), sizeof(con));
+    assert_false(coap_socket_peek(sender, &again, &is_refused));
+    assert_true(is_refused);
+    close(sender);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_socket_among_what_is_watched),
         cmocka_unit_test(test_another_takes_the_sockets_place),
         cmocka_unit_test(test_what_does_not_fit_is_counted),
+        cmocka_unit_test(test_looks_at_a_datagram_and_leaves_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
