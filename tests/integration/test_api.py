@@ -340,10 +340,21 @@ class Stream:
             assert part, self.text
             self.text += part
 
+    def body(self):
+        """What has come, without the lines of its chunks, which may end in the middle of a row."""
+        rest = self.text.partition(b"\r\n\r\n")[2]
+        body = b""
+        while b"\r\n" in rest:
+            size, _, rest = rest.partition(b"\r\n")
+            size = int(size, 16)
+            body += rest[:size]
+            rest = rest[size + 2:]
+        return body
+
     def rows(self, count):
         """The rows and what was told as dropped, until there are count in all."""
         while True:
-            lines = self.text.decode().split("\n")
+            lines = self.body().decode().split("\n")
             rows = [json.loads(line[6:]) for line in lines[:-1]
                     if line.startswith("data: ") and "dropped" not in line]
             dropped = sum(json.loads(line[6:])["dropped"] for line in lines[:-1]
