@@ -186,6 +186,12 @@ static void on_repeat(void *ctx, const uint8_t token[COAP_TOKEN_BYTES])
     coap_nodes_repeat(&coap->nodes, token);
 }
 
+static bool on_unanswered(void *ctx, const uint8_t *token)
+{
+    struct coap *coap = ctx;
+    return coap_nodes_unanswered(&coap->nodes, token);
+}
+
 static void on_heard(void *ctx)
 {
     struct coap *coap = ctx;
@@ -221,6 +227,7 @@ static const struct coap_channel_ops channel_ops = {.on_ready = on_ready,
                                                     .on_response = on_response,
                                                     .on_rejected = on_rejected,
                                                     .on_repeat = on_repeat,
+                                                    .on_unanswered = on_unanswered,
                                                     .on_heard = on_heard,
                                                     .on_read_end = on_read_end,
                                                     .on_closed = on_part_closed};

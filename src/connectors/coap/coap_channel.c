@@ -7,11 +7,13 @@
 
 #include <stdio.h>
 
-#define RETRY_MIN_MS     1000
-#define RETRY_MAX_MS     60000
-#define HANDSHAKE_MS     15000
-#define READ_ROUNDS_MAX  32 /* datagrams in a row before others have their turn */
-#define SESSION_CONS_MAX 1  /* NSTART of RFC 7252 §4.7 */
+#define RETRY_MIN_MS    1000
+#define RETRY_MAX_MS    60000
+#define HANDSHAKE_MS    15000
+#define READ_ROUNDS_MAX 32 /* datagrams in a row before others have their turn */
+/* NSTART of RFC 7252 §4.7: with one place a resource that is silent keeps all others from being
+ * asked, for a minute and a half. */
+#define SESSION_CONS_MAX (COAP_ASKED_MAX + COAP_BESIDE_MAX)
 
 /*
  * libcoap has an epoll descriptor of its own, with its socket and its timer in it; the loop watches
@@ -192,7 +194,9 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent,
             channel->ops->on_heard(channel->ctx);
     } else if (reason == COAP_NACK_TOO_MANY_RETRIES) {
         const char *hint = coap_channel_hint(channel);
-        lose(channel, "no answer from", hint ? hint : "the question was sent five times");
+        bool has_token = sent && token_get(sent, token);
+        if (!channel->ops->on_unanswered(channel->ctx, has_token ? token : NULL))
+            lose(channel, "no answer from", hint ? hint : "the question was sent five times");
     } else if (reason == COAP_NACK_ICMP_ISSUE) {
         lose(channel, "nothing listens at", "the network says so");
     } else {

@@ -25,6 +25,8 @@
 /* libcoap reads 1472, and does not see what was cut off. */
 #define COAP_UDP_MESSAGE_BYTES_MAX 1471
 #define COAP_TOKEN_BYTES           8
+#define COAP_ASKED_MAX             4 /* questions that are answered, at once */
+#define COAP_BESIDE_MAX            8 /* … and beside them those that nobody answers */
 #define COAP_ADDRESSES_MAX         8
 #define COAP_REASON_BYTES          600
 #define COAP_SAID_BYTES            160
@@ -43,6 +45,9 @@ struct coap_channel_ops {
     /* The question with that token was rejected (a reset), or has to be asked again. */
     void (*on_rejected)(void *ctx, const uint8_t token[COAP_TOKEN_BYTES]);
     void (*on_repeat)(void *ctx, const uint8_t token[COAP_TOKEN_BYTES]);
+    /* That question (NULL: a probe) was sent five times, in vain. true: the server is there all the
+     * same, and the session goes on. */
+    bool (*on_unanswered)(void *ctx, const uint8_t *token);
     /* The server lives: it has answered a probe. */
     void (*on_heard)(void *ctx);
     /* What the socket had has been read. */

@@ -98,12 +98,33 @@ static void ask_over(struct coap_node *node)
     if (node->step != COAP_ASKED)
         return;
     node->step = COAP_AT_REST;
-    node->nodes->asked--;
+    if (node->is_beside)
+        node->nodes->beside--;
+    else
+        node->nodes->asked--;
     uv_timer_stop(&node->timer);
+}
+
+/* Others have its place. */
+static void step_aside(struct coap_node *node)
+{
+    struct coap_nodes *nodes = node->nodes;
+    if (node->is_beside || nodes->beside >= COAP_BESIDE_MAX)
+        return;
+    node->is_beside = true;
+    nodes->beside++;
+    nodes->asked--;
+}
+
+static void waiting_set(struct coap_node *node, size_t bytes)
+{
+    node->nodes->waiting_bytes = node->nodes->waiting_bytes + bytes - node->waiting_bytes;
+    node->waiting_bytes = bytes;
 }
 
 static void body_drop(struct coap_node *node)
 {
+    waiting_set(node, 0);
     coap_body_drop(&node->body);
     node->holds = false;
     node->is_overtaken = false;
@@ -136,12 +157,31 @@ static enum err question_send(struct coap_node *node)
     return coap_channel_ask(nodes->channel, &question);
 }
 
+static void rest(struct coap_node *node);
+
+/* A block for which it was queued, of a body that was dropped meanwhile: a newer value came whole,
+ * or it has failed. */
+static bool is_needless(const struct coap_node *node)
+{
+    return node->want == COAP_WANT_BLOCK && node->body.bytes.size == 0;
+}
+
 /* Takes one of the places of those asked, if it has none. */
 void coap_node_ask(struct coap_node *node)
 {
-    if (node->step != COAP_ASKED)
+    if (is_needless(node) && node->is_observed) {
+        rest(node);
+        return;
+    }
+    if (is_needless(node))
+        node->want = is_polled(node) ? COAP_WANT_GET : COAP_WANT_REGISTER;
+    if (node->step != COAP_ASKED && node->is_beside)
+        node->nodes->beside++;
+    else if (node->step != COAP_ASKED)
         node->nodes->asked++;
+    waiting_set(node, 0);
     node->step = COAP_ASKED;
+    node->asked_ns = now_ns();
     node->lateness = 0;
     uv_timer_start(&node->timer, on_timer, COAP_SLOW_MS, 0);
     if (question_send(node) != ERR_OK)
@@ -186,6 +226,8 @@ void coap_node_end(struct coap_node *node)
 
 void coap_node_lost(struct coap_node *node, const char *reason)
 {
+    if (node->step == COAP_ASKED && node->lateness > 0)
+        node->is_unanswered = true;
     node->step = COAP_AT_REST;
     uv_timer_stop(&node->timer);
     body_drop(node);
@@ -198,6 +240,7 @@ static void well(struct coap_node *node)
 {
     backoff_reset(&node->backoff);
     node->restarts = 0;
+    node->is_unanswered = false;
     error_set(node, "");
 }
 
@@ -224,9 +267,25 @@ static void late_set(struct coap_node *node, const char *what)
     nodes->on_changed(nodes->ctx);
 }
 
+static void unanswered(struct coap_node *node)
+{
+    node->is_unanswered = true;
+    coap_node_fail(node, "no answer");
+    late_set(node, "no answer");
+}
+
+bool coap_node_unanswered(struct coap_node *node)
+{
+    if (node->nodes->heard_ns <= node->asked_ns)
+        return false;
+    unanswered(node);
+    return true;
+}
+
 /*
  * Nobody has answered: first health says so; where the session may mean nothing to the server any
- * more it is asked for a sign of life, and without one there is another session; then it is over.
+ * more, or nothing else came either, it is asked for a sign of life, and without one there is
+ * another session; then it is over.
  */
 static void on_late(struct coap_node *node)
 {
@@ -238,9 +297,12 @@ static void on_late(struct coap_node *node)
     } else if (again && node->lateness == ON_TIME) {
         node->lateness = TOLD;
         late_set(node, "no answer for 10 s; it is waited for");
-        if (is_forgetful(nodes))
+        if (is_forgetful(nodes) ||
+            (nodes->heard_ns <= node->asked_ns && !coap_channel_reliable(nodes->channel)))
             coap_channel_probe(nodes->channel);
         uv_timer_start(&node->timer, on_timer, COAP_PROBE_MS, 0);
+        step_aside(node);
+        coap_nodes_pump(nodes);
     } else if (again && node->lateness == TOLD) {
         node->lateness = PROBED;
         if (is_forgetful(nodes) && is_silent(nodes, COAP_SLOW_MS + COAP_PROBE_MS / 2))
@@ -248,8 +310,7 @@ static void on_late(struct coap_node *node)
         else
             uv_timer_start(&node->timer, on_timer, COAP_PATIENCE_MS - COAP_PROBE_MS, 0);
     } else {
-        coap_node_fail(node, "no answer");
-        late_set(node, "no answer");
+        unanswered(node);
         if (is_silent(nodes, COAP_SLOW_MS + COAP_PATIENCE_MS))
             coap_channel_give_up(nodes->channel, "no answer from");
         coap_nodes_pump(nodes);
@@ -377,9 +438,16 @@ static void ask_on(struct coap_node *node)
     if (node->step == COAP_ASKED) {
         node->want = COAP_WANT_BLOCK;
         coap_node_ask(node);
-    } else {
-        coap_nodes_queue(node, COAP_WANT_BLOCK);
+        return;
     }
+    waiting_set(node, node->body.bytes.size);
+    if (node->nodes->waiting_bytes <= COAP_WAITING_BYTES_MAX) {
+        coap_nodes_queue(node, COAP_WANT_BLOCK);
+        return;
+    }
+    waiting_set(node, 0);
+    coap_body_drop(&node->body);
+    coap_nodes_queue(node, COAP_WANT_GET);
 }
 
 /* What was begun is overtaken: a notification that waits for it is good for what comes instead. */

@@ -5,8 +5,12 @@
  * disturbs no other. /.well-known/core is one more, that makes others, and drops those of its own
  * that are no longer in it.
  *
- * A resource is at rest, waits in the queue, or is asked; at most COAP_ASKED_MAX are at once, which
- * also bounds the bodies that are being put together. Its timer is the end of whatever it is in.
+ * A resource is at rest, waits in a queue, or is asked; at most COAP_ASKED_MAX are at once. One
+ * whose answer is late gives its place to others, as long as there are fewer than COAP_BESIDE_MAX
+ * of those; one that was not answered at all is asked beside the others from then on, and behind
+ * them. That also bounds the bodies that are being put together; of those whose next block has to
+ * wait no more than COAP_WAITING_BYTES_MAX are kept, and others read anew. Its timer is the end of
+ * whatever it is in.
  *
  *            timer                 room, server there            answer
  *   at rest ───────► queued ─────────────────────────► asked ─────────► at rest
@@ -21,7 +25,6 @@
 #include "connectors/coap/coap_emit.h"
 #include "connectors/coap/coap_fresh.h"
 
-#define COAP_ASKED_MAX      4
 #define COAP_ERROR_BYTES    200
 #define COAP_SLOW_MS        10000 /* health says that an answer is late */
 #define COAP_EARLY_MS       50    /* a timer's, at most */
@@ -33,6 +36,8 @@
 #define COAP_WRONG_BYTES    400
 #define COAP_DISCOVER_MS    300000
 #define COAP_DISCOVER_BYTES (1 * MIB)
+/* More than the first blocks in datagrams of all resources, which wait for an acknowledgement. */
+#define COAP_WAITING_BYTES_MAX (16 * MIB)
 
 enum coap_step { COAP_AT_REST, COAP_QUEUED, COAP_ASKED };
 enum coap_want {
@@ -52,6 +57,8 @@ struct coap_node {
     bool is_observed;
     bool is_polled_instead; /* it answers, and cannot be observed */
     uint8_t lateness;       /* what has been done about it, see on_late */
+    bool is_unanswered;     /* it was asked in vain */
+    bool is_beside;         /* the place that it has, when it is asked */
     bool holds;             /* a confirmable notification whose body is not complete */
     bool is_overtaken;      /* … and what it told of has changed since: another body is read */
     bool has_last_hash;     /* of the last value stored */
@@ -67,6 +74,8 @@ struct coap_node {
     uint8_t body_code;
     int32_t body_format;
     int64_t body_until_ns;
+    size_t waiting_bytes; /* of the body, while it is queued */
+    int64_t asked_ns;
     int64_t slot_ns; /* of a poll */
     uint64_t last_hash;
     int64_t emitted_us; /* arrival of the last value given to the pipeline; 0: none */
@@ -90,6 +99,8 @@ void coap_node_end(struct coap_node *node);
 void coap_node_lost(struct coap_node *node, const char *reason);
 /* Something is wrong with this one: it is tried again after a while. */
 void coap_node_fail(struct coap_node *node, const char *reason);
+/* Its question was sent five times; false: nothing else of the server came since, either. */
+bool coap_node_unanswered(struct coap_node *node);
 /* What is wrong with it, a sentence; false: nothing. That its last value became a dead letter is
  * known a moment after it came. */
 bool coap_node_wrong(const struct coap_node *node, char text[COAP_WRONG_BYTES]);

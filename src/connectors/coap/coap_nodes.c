@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "connectors/coap/coap_core_links.h"
 #include "os/clock.h"
 #include "os/random.h"
@@ -43,10 +44,23 @@ static struct coap_node *find(const struct coap_nodes *nodes, const uint8_t *tok
 
 /* --- the queue -------------------------------------------------------------------------------- */
 
-static void queue_clear(struct coap_nodes *nodes)
+static void queue_clear(struct coap_queue *queue)
 {
-    nodes->queue_first = NULL;
-    nodes->queue_last = &nodes->queue_first;
+    queue->first = NULL;
+    queue->last = &queue->first;
+}
+
+static void queue_add(struct coap_queue *queue, struct coap_node *node)
+{
+    node->next = NULL;
+    *queue->last = node;
+    queue->last = &node->next;
+}
+
+static void queues_clear(struct coap_nodes *nodes)
+{
+    queue_clear(&nodes->queues[false]);
+    queue_clear(&nodes->queues[true]);
 }
 
 void coap_nodes_queue(struct coap_node *node, enum coap_want want)
@@ -57,23 +71,36 @@ void coap_nodes_queue(struct coap_node *node, enum coap_want want)
         return;
     uv_timer_stop(&node->timer);
     node->step = COAP_QUEUED;
-    node->next = NULL;
-    *nodes->queue_last = node;
-    nodes->queue_last = &node->next;
+    queue_add(&nodes->queues[node->is_unanswered], node);
     coap_nodes_pump(nodes);
+}
+
+/* NULL: none, or no place for it. */
+static struct coap_node *queue_take(struct coap_nodes *nodes)
+{
+    bool is_beside = !nodes->queues[false].first || nodes->asked >= COAP_ASKED_MAX;
+    struct coap_queue *queue = &nodes->queues[is_beside];
+    struct coap_node *node = queue->first;
+    if (!node || (is_beside && nodes->beside >= COAP_BESIDE_MAX))
+        return NULL;
+    queue->first = node->next;
+    if (!queue->first)
+        queue->last = &queue->first;
+    node->step = COAP_AT_REST;
+    node->is_beside = is_beside;
+    return node;
+}
+
+static bool can_ask(const struct coap_nodes *nodes)
+{
+    const struct coap_channel *channel = nodes->channel;
+    return nodes->is_running && channel->is_ready && !channel->was_lost && !channel->is_paused;
 }
 
 void coap_nodes_pump(struct coap_nodes *nodes)
 {
-    while (nodes->queue_first && nodes->asked < COAP_ASKED_MAX && nodes->is_running &&
-           nodes->channel->is_ready && !nodes->channel->was_lost && !nodes->channel->is_paused) {
-        struct coap_node *node = nodes->queue_first;
-        nodes->queue_first = node->next;
-        if (!nodes->queue_first)
-            nodes->queue_last = &nodes->queue_first;
-        node->step = COAP_AT_REST;
+    for (struct coap_node *node; can_ask(nodes) && (node = queue_take(nodes));)
         coap_node_ask(node);
-    }
 }
 
 /* --- making and dropping them
@@ -160,7 +187,7 @@ static void drop(struct coap_nodes *nodes, struct coap_node *node)
 enum err coap_nodes_open(struct coap_nodes *nodes)
 {
     const struct coap_config *config = nodes->config;
-    queue_clear(nodes);
+    queues_clear(nodes);
     map_init(&nodes->by_path);
     if (random_fill(&nodes->random, sizeof(nodes->random)) != ERR_OK)
         nodes->random = (uint64_t)clock_monotonic_ns(&clock_system);
@@ -216,19 +243,22 @@ static bool is_gone(const struct coap_node *node)
     return !node->is_discovery && node->discovery != node->nodes->discovery;
 }
 
+static void leave_queue(struct coap_queue *queue)
+{
+    struct coap_node *queued = queue->first;
+    queue_clear(queue);
+    for (struct coap_node *next; queued; queued = next) {
+        next = queued->next;
+        if (!is_gone(queued))
+            queue_add(queue, queued);
+    }
+}
+
 /* Those that the last discovery did not have. */
 static void drop_gone(struct coap_nodes *nodes)
 {
-    struct coap_node *queued = nodes->queue_first;
-    queue_clear(nodes);
-    for (struct coap_node *next; queued; queued = next) {
-        next = queued->next;
-        if (is_gone(queued))
-            continue;
-        queued->next = NULL;
-        *nodes->queue_last = queued;
-        nodes->queue_last = &queued->next;
-    }
+    leave_queue(&nodes->queues[false]);
+    leave_queue(&nodes->queues[true]);
     for (uint32_t i = 0; i < nodes->count; i++)
         if (nodes->table[i] && is_gone(nodes->table[i]))
             drop(nodes, nodes->table[i]);
@@ -276,8 +306,9 @@ void coap_nodes_ready(struct coap_nodes *nodes)
 void coap_nodes_lost(struct coap_nodes *nodes, const char *reason)
 {
     coap_acks_clear(nodes->acks);
-    queue_clear(nodes);
+    queues_clear(nodes);
     nodes->asked = 0;
+    nodes->beside = 0;
     for (uint32_t i = 0; i < nodes->count; i++)
         if (nodes->table[i])
             coap_node_lost(nodes->table[i], reason);
@@ -323,6 +354,15 @@ void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKE
     struct coap_node *node = find(nodes, token, &is_observation);
     if (node && node->step == COAP_ASKED)
         coap_node_fail(node, "the server rejects the question (reset)");
+}
+
+bool coap_nodes_unanswered(struct coap_nodes *nodes, const uint8_t *token)
+{
+    bool is_observation;
+    struct coap_node *node = token ? find(nodes, token, &is_observation) : NULL;
+    if (node && node->step == COAP_ASKED)
+        return coap_node_unanswered(node);
+    return clock_monotonic_ns(&clock_system) - nodes->heard_ns < COAP_PATIENCE_MS * NS_PER_MS;
 }
 
 void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES])

@@ -6,6 +6,11 @@
 #include "base/map.h"
 #include "connectors/coap/coap_node.h"
 
+struct coap_queue {
+    struct coap_node *first;
+    struct coap_node **last;
+};
+
 struct coap_nodes {
     uv_loop_t *loop;
     const struct coap_config *config;
@@ -22,9 +27,10 @@ struct coap_nodes {
     uint32_t free_first; /* there is no free place before */
     uint32_t discovery;  /* number of the last one */
     struct map by_path;
-    struct coap_node *queue_first;
-    struct coap_node **queue_last;
+    struct coap_queue queues[2]; /* by is_unanswered */
     uint32_t asked;
+    uint32_t beside;
+    size_t waiting_bytes; /* of bodies whose next block is not yet asked for */
     uint32_t failing;
     uint32_t observed;
     uint32_t open; /* timers */
@@ -59,6 +65,8 @@ enum coap_verdict coap_nodes_response(struct coap_nodes *nodes, const coap_pdu_t
 void coap_nodes_heard(struct coap_nodes *nodes);
 void coap_nodes_rejected(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
 void coap_nodes_repeat(struct coap_nodes *nodes, const uint8_t token[COAP_TOKEN_BYTES]);
+/* token: NULL, a probe's. true: the server is there, only that resource is silent. */
+bool coap_nodes_unanswered(struct coap_nodes *nodes, const uint8_t *token);
 /* A question waits for its answer, though it was sent again, and nothing else comes either. */
 bool coap_nodes_silent(const struct coap_nodes *nodes);
 /* Asks those that wait, as far as there is room. */
