@@ -24,11 +24,9 @@
 #include <assert.h>
 
 #define INGEST_LINGER_MS       20
+#define INGEST_PILED_LINGER_MS 500
 #define INGEST_PRESSURE_MS     50
-#define INGEST_ROUTE_BYTES_MAX (1 * MIB)
-/* What its owner finds it by, and the allocator. */
-#define INGEST_ROUTE_OWNER_BYTES 192
-#define INGEST_ACKS_MAX          100000
+#define INGEST_ACKS_MAX        100000
 
 static void source_unref(struct ingest_source *source)
 {
@@ -142,6 +140,39 @@ static bool disk_is_free(const struct ingest_loop *loop)
     return loop->shipments_out == 0 || loop->sink.idle(loop->sink.ctx);
 }
 
+static void on_linger_timer(uv_timer_t *timer)
+{
+    struct ingest_loop *loop = timer->data;
+    loop->linger_running = false;
+    if (loop->open && loop->grouping == 0)
+        ingest_block_submit(loop);
+}
+
+static void linger_begin(struct ingest_loop *loop, uint64_t wait_ms)
+{
+    if (loop->linger_running)
+        return;
+    loop->linger_running = true;
+    uv_timer_start(&loop->linger, on_linger_timer, wait_ms, 0);
+}
+
+/* So many blocks wait for the workers that intake has paused, whatever the limits, and sources only
+ * read on to their own bounds: a block for each message would be most of what is held. */
+static bool blocks_pile_up(const struct ingest_loop *loop)
+{
+    return atomic_load_explicit(loop->in_flight, memory_order_relaxed) >=
+           LIMIT_BLOCKS_IN_FLIGHT_BYTES;
+}
+
+/* Somebody waits for the open block. */
+static void block_send(struct ingest_loop *loop)
+{
+    if (blocks_pile_up(loop))
+        linger_begin(loop, INGEST_PILED_LINGER_MS);
+    else
+        ingest_block_submit(loop);
+}
+
 static void on_shipment_durable(struct letter *letter)
 {
     struct shipment *shipment = (struct shipment *)letter;
@@ -157,7 +188,7 @@ static void on_shipment_durable(struct letter *letter)
     shipment_unref(shipment);
     loop->shipments_out--;
     if (loop->open && loop->ack_waiting && loop->grouping == 0 && disk_is_free(loop))
-        ingest_block_submit(loop);
+        block_send(loop);
     if (loop->pressure_running)
         sources_check_pressure(loop);
 }
@@ -216,14 +247,6 @@ void ingest_block_submit(struct ingest_loop *loop)
         uv_timer_stop(&loop->linger);
     }
     sources_check_pressure(loop);
-}
-
-static void on_linger_timer(uv_timer_t *timer)
-{
-    struct ingest_loop *loop = timer->data;
-    loop->linger_running = false;
-    if (loop->open && loop->grouping == 0)
-        ingest_block_submit(loop);
 }
 
 /* The source's place among the open block's acknowledgements. */
@@ -301,73 +324,6 @@ void ingest_source_close(struct ingest_source *source)
     paused_set(source, false);
     source->closed = true;
     source_unref(source);
-}
-
-/* Not a byte more than needed: a source may have a hundred thousand of them. */
-static enum err route_bytes_make(struct ingest_route *route, const struct route_view *view)
-{
-    struct buf encoded;
-    buf_init(&encoded, INGEST_ROUTE_BYTES_MAX);
-    enum err err = route_encode(view, &encoded);
-    buf_init(&route->encoded, encoded.size);
-    buf_init(&route->dataset_id, view->dataset_id.size);
-    if (err == ERR_OK)
-        err = buf_append(&route->encoded, encoded.data, encoded.size);
-    if (err == ERR_OK)
-        err = buf_append(&route->dataset_id, view->dataset_id.data, view->dataset_id.size);
-    buf_fini(&encoded);
-    return err;
-}
-
-enum err ingest_route_new(struct ingest_source *source, const struct route_view *view,
-                          struct ingest_route **ret_route)
-{
-    struct route_view whole = *view;
-    whole.source_id = source_id(source);
-    whole.source_type = bytes_from_text(source->type);
-    whole.partition_by = source->loop->rule.partition_by;
-    whole.partition_window_hours = source->loop->rule.partition_window_hours;
-    if (whole.dataset_id.size == 0 || whole.dataset_id.size > LIMIT_DATASET_ID_BYTES)
-        return ERR_INVALID;
-    struct ingest_route *route = mem_zalloc(1, sizeof(*route));
-    if (!route)
-        return ERR_NO_MEMORY;
-    static _Atomic uint64_t serial_last; /* of all loops */
-    route->source = source;
-    route->serial = atomic_fetch_add_explicit(&serial_last, 1, memory_order_relaxed) + 1;
-    route->dataset_hash = hash_bytes(whole.dataset_id);
-    enum err err = route_bytes_make(route, &whole);
-    if (err != ERR_OK) {
-        ingest_route_free(route);
-        return err;
-    }
-    route->loop = source->loop;
-    route->held_bytes = sizeof(*route) + route->encoded.capacity + route->dataset_id.capacity +
-                        whole.topic.size + INGEST_ROUTE_OWNER_BYTES;
-    route->loop->routes_bytes += route->held_bytes;
-    *ret_route = route;
-    return ERR_OK;
-}
-
-bool ingest_routes_full(const struct ingest_source *source)
-{
-    return source->loop->routes_bytes > source->loop->routes_max_bytes;
-}
-
-void ingest_loop_limit_routes(struct ingest_loop *loop, size_t size_max_bytes)
-{
-    loop->routes_max_bytes = size_max_bytes;
-}
-
-void ingest_route_free(struct ingest_route *route)
-{
-    if (!route)
-        return;
-    if (route->loop)
-        route->loop->routes_bytes -= route->held_bytes;
-    buf_fini(&route->encoded);
-    buf_fini(&route->dataset_id);
-    mem_free(route);
 }
 
 static enum err route_in_block(struct ingest_route *route)
@@ -492,12 +448,10 @@ void ingest_end_of_read(struct ingest_source *source)
     source_count(source);
     if (!loop->open || loop->closing || loop->grouping > 0)
         return;
-    if (loop->ack_waiting && disk_is_free(loop)) {
-        ingest_block_submit(loop);
-    } else if (!loop->ack_waiting && !loop->linger_running) {
-        loop->linger_running = true;
-        uv_timer_start(&loop->linger, on_linger_timer, INGEST_LINGER_MS, 0);
-    }
+    if (loop->ack_waiting && disk_is_free(loop))
+        block_send(loop);
+    else if (!loop->ack_waiting)
+        linger_begin(loop, INGEST_LINGER_MS);
 }
 
 /* --- groups --- */

@@ -267,6 +267,19 @@ static void test_busy_disk_collects(void **state)
     assert_int_equal(fixture->acknowledged, 101);
 }
 
+/* Intake has paused, and what sources still read does not open a block for each message. */
+static void test_piled_up_blocks_collect(void **state)
+{
+    struct fixture *fixture = *state;
+    atomic_fetch_add(&fixture->in_flight, LIMIT_BLOCKS_IN_FLIGHT_BYTES);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(emit(fixture, 1, true), ERR_OK);
+    assert_true(fixture->submitted_count < 10); /* each would have found the disk idle */
+    while (fixture->acknowledged < 50)
+        loop_call(&fixture->loop, durable_on_loop, fixture);
+    atomic_fetch_sub(&fixture->in_flight, LIMIT_BLOCKS_IN_FLIGHT_BYTES);
+}
+
 static void test_full_blocks_go_in_order(void **state)
 {
     struct fixture *fixture = *state;
@@ -528,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idle_disk_gets_the_block_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_release_is_acknowledged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_busy_disk_collects, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_piled_up_blocks_collect, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_blocks_go_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_repetitions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failed_block_is_not_acknowledged, set_up, tear_down),
