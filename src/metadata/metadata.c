@@ -14,8 +14,8 @@
  * Text in the journal: for each segment, through u64 | change text32 (change.h).
  */
 #include "base/alloc.h"
-#include "codec/base64.h"
 #include "journal/record.h"
+#include "metadata/change_text.h"
 #include "metadata/metadata_parts.h"
 
 #include <stdio.h>
@@ -151,7 +151,7 @@ static enum err footer_text(struct change *change, struct bytes encoded, struct 
         change_encode(change, &brief);
         encoded = buf_bytes(&brief);
     }
-    enum err err = brief.err == ERR_OK ? base64_append(text, encoded) : brief.err;
+    enum err err = brief.err == ERR_OK ? change_text_append(text, encoded) : brief.err;
     buf_fini(&brief);
     return err == ERR_TOO_LARGE ? ERR_OK : err;
 }

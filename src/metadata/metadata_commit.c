@@ -18,6 +18,7 @@
 #define COMMIT_DATASETS_MAX JOURNAL_METADATA_DONE_MAX
 #define COMMIT_WAIT_NS      NS_PER_S
 #define RETRY_NS            (2 * NS_PER_S)
+#define DOUBT_NS            (60 * NS_PER_S)
 #define FIRST_TRY_NS        (3 * NS_PER_S)
 #define FIRST_TRY_STEP_NS   (5 * NS_PER_MS)
 #define MEASURE_NS          (2 * NS_PER_S)
@@ -320,6 +321,43 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     return err;
 }
 
+/* --- doubts -------------------------------------------------------------------------------- */
+
+void metadata_doubt(struct metadata *metadata)
+{
+    atomic_store(&metadata->doubted, true);
+    metadata_wake(metadata);
+}
+
+static enum err on_check(void *ctx, const struct database_value *columns, size_t count)
+{
+    bool good = count == 1 && bytes_equal_text(columns[0].bytes, "ok");
+    return good ? ERR_OK
+                : diag_set(ctx, ERR_CORRUPT, "the database is damaged: %.200s",
+                           count == 1 ? (const char *)columns[0].bytes.data : "no answer");
+}
+
+/* With a handle of its own: the writer's may still have in memory what the file has no more. */
+static enum err doubt_settle(struct metadata *metadata, struct diag *diag)
+{
+    struct database *database = NULL;
+    int64_t now_ns = clock_monotonic_ns(metadata->options.clock);
+    bool soon = metadata->looked_ns != 0 && now_ns - metadata->looked_ns < DOUBT_NS;
+    if (soon || !atomic_exchange(&metadata->doubted, false))
+        return ERR_OK;
+    metadata->looked_ns = now_ns;
+    enum err err = database_open_to_read(metadata->url, &database, diag);
+    if (err == ERR_OK)
+        err =
+            database_query(database, "PRAGMA quick_check(1)", NULL, 0, on_check, diag, NULL, diag);
+    database_close(database);
+    if (err == ERR_OK || err == ERR_CORRUPT)
+        return err;
+    atomic_store(&metadata->doubted, true); /* later */
+    *diag = (struct diag){0};
+    return ERR_OK;
+}
+
 /* Without the writer: as the file stands, if it is one whose tables are ours. Closed by reader_put,
  * so that the writer finds the file as it left it. */
 static enum err reader_open_as_is(struct metadata *metadata, struct reader *reader)
@@ -452,6 +490,8 @@ static enum err work(struct metadata *metadata, bool *ret_more, struct diag *dia
     size_t count = 0;
     bool counted = false;
     enum err err = writer_open(metadata, diag);
+    if (err == ERR_OK)
+        err = doubt_settle(metadata, diag);
     if (err == ERR_OK)
         err = recount_commit(metadata, &counted, diag);
     int64_t now_ns = clock_monotonic_ns(metadata->options.clock);

@@ -99,8 +99,11 @@ struct metadata {
     /* Goes up when a new database takes a lost one's place: what was told must be told again. */
     _Atomic uint64_t generation;
 
+    _Atomic bool doubted; /* a reader met what looks like damage */
+
     /* the thread's */
     struct database *writer;
+    int64_t looked_ns;                 /* at the whole file, for a reader's doubt */
     char damaged[METADATA_PATH_BYTES]; /* a database that was set aside and not read again yet; or
                                           empty */
     int64_t retry_ns;
@@ -123,6 +126,8 @@ struct metadata {
 void segment_free(struct segment *segment);
 /* Makes one of a run of segments. */
 enum err segments_merge(struct segment *first, const struct segment *end) ERR_MUST_USE;
+/* A reader met damage that the writer may never meet: the thread looks at the whole file. */
+void metadata_doubt(struct metadata *metadata);
 /* Lets the thread look at once. */
 void metadata_wake(struct metadata *metadata);
 /* For queries, with the reader's lock held until reader_put. */

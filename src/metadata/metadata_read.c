@@ -34,6 +34,8 @@ static enum err query(struct metadata *metadata, enum reader_use use, const char
         return err;
     err = database_query(database, sql, values, value_count, on_row, answer, NULL, diag);
     reader_put(metadata, use);
+    if (err == ERR_CORRUPT)
+        metadata_doubt(metadata);
     return err != ERR_OK ? err : answer->out->err;
 }
 

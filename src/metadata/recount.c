@@ -9,13 +9,13 @@
 #include "metadata/recount.h"
 
 #include "base/alloc.h"
-#include "codec/base64.h"
 #include "journal/record.h"
 #include "lake/cut.h"
 #include "lake/lake_ranges.h"
 #include "lake/lake_read.h"
 #include "lake/object_key.h"
 #include "metadata/change.h"
+#include "metadata/change_text.h"
 #include "metadata/recount_columns.h"
 
 #include <stdio.h>
@@ -326,7 +326,7 @@ static enum err cut_tell(struct cut_sum *cut, struct bytes text)
     if (text.size == 0 || cut->is_told)
         return ERR_OK;
     buf_init(&encoded, CUT_METADATA_BYTES_MAX);
-    enum err err = base64_decode(&encoded, text);
+    enum err err = change_text_read(text, &encoded);
     if (err == ERR_OK)
         err = change_decode(&cut->change, buf_bytes(&encoded));
     buf_fini(&encoded);

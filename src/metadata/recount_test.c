@@ -1,10 +1,10 @@
 #include "metadata/recount.h"
 
 #include "base/alloc.h"
-#include "codec/base64.h"
 #include "journal/record.h"
 #include "lake/cut.h"
 #include "lake/store_open.h"
+#include "metadata/change_text.h"
 #include "metadata/extract.h"
 #include "support/batch_rig.h"
 #include "support/temp_folder.h"
@@ -44,7 +44,7 @@ static enum err on_describe(void *ctx, const struct cut_input *cut, void **state
     said.through[said.count++] = cut->stats.block_last;
     buf_init(&encoded, 1 << 20);
     change_encode(change, &encoded);
-    enum err err = said.silent ? ERR_OK : base64_append(text, buf_bytes(&encoded));
+    enum err err = said.silent ? ERR_OK : change_text_append(text, buf_bytes(&encoded));
     buf_fini(&encoded);
     return err;
 }

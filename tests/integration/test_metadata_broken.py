@@ -263,6 +263,23 @@ def test_damaged_in_the_middle(make_service, lost, names):
     assert len(fed.service.rows()) == 40
 
 
+def test_damage_that_only_a_reader_meets(make_service):
+    """A page that no commit reads: who asks for it meets the damage, and it is mended all the same."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    fed.service.stop()
+    damage(fed.service.folder / "metadata.db", "schema_evolution")
+    fed.start()
+    path = f"/api/metadata/datasets/{fed.ident}/evolution"
+    fed.api.call("GET", path)
+    wait_until(lambda: "could be taken over" in metadata_health(fed.api), "the damage to be found")
+    wait_until(lambda: fed.api.call("GET", path)[0] == 200, "an answer")
+    fed.feed()
+    wait_counted(fed.api, fed.ident, fed.model)
+    assert list(fed.service.folder.glob("metadata.db.damaged-*"))
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 def test_ten_thousand_fields(make_service):

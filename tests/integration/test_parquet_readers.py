@@ -156,7 +156,9 @@ def test_schema_and_footer(tmp_path):
     meta = pq.ParquetFile(file).metadata
     assert meta.format_version == "1.0"
     assert meta.created_by == "ingestor version 0.1.0 (build test)"
-    assert meta.metadata == {b"ingestor.journal": b"a-b-c", b"ingestor.range": b"1:0-9:5"}
+    told = dict(meta.metadata)
+    assert len(told.pop(b"ingestor.crc32c")) == 8
+    assert told == {b"ingestor.journal": b"a-b-c", b"ingestor.range": b"1:0-9:5"}
     assert meta.num_rows == ROWS and meta.num_row_groups == 3
     columns = [meta.schema.column(i) for i in range(meta.num_columns)]
     by_path = {c.path: c for c in columns}
