@@ -170,3 +170,79 @@ enum err decompress(enum compression compression, struct bytes input, uint8_t *o
         return ERR_UNSUPPORTED;
     }
 }
+
+/* --- with a dictionary --------------------------------------------------------------------- */
+
+#define PACK_LEVEL 9
+
+static enum err zstd_failed(size_t code, enum err otherwise)
+{
+    return ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation ? ERR_NO_MEMORY : otherwise;
+}
+
+static enum err pack(ZSTD_CCtx *zstd, struct bytes input, struct bytes dictionary, struct buf *out)
+{
+    size_t code = ZSTD_CCtx_refPrefix(zstd, dictionary.data, dictionary.size);
+    if (ZSTD_isError(code))
+        return zstd_failed(code, ERR_BUG);
+    if (ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, PACK_LEVEL)) ||
+        ZSTD_isError(ZSTD_CCtx_setParameter(zstd, ZSTD_c_format, ZSTD_f_zstd1_magicless)))
+        return ERR_BUG;
+    size_t size = ZSTD_compress2(zstd, out->data + out->size, out->capacity - out->size, input.data,
+                                 input.size);
+    if (ZSTD_isError(size))
+        return zstd_failed(size, ERR_BUG);
+    out->size += size;
+    return ERR_OK;
+}
+
+enum err zstd_pack(struct bytes input, struct bytes dictionary, struct buf *out)
+{
+    enum err err = buf_reserve(out, ZSTD_compressBound(input.size));
+    if (err != ERR_OK)
+        return err;
+    ZSTD_CCtx *zstd = ZSTD_createCCtx_advanced(zstd_memory);
+    if (!zstd)
+        return ERR_NO_MEMORY;
+    if (input.data == NULL) /* the library wants an address */
+        input.data = (const uint8_t *)"";
+    err = pack(zstd, input, dictionary, out);
+    (void)ZSTD_freeCCtx(zstd);
+    return err;
+}
+
+static enum err unpack(ZSTD_DCtx *zstd, struct bytes input, struct bytes dictionary,
+                       uint8_t *output, size_t output_size)
+{
+    size_t code = ZSTD_DCtx_refPrefix(zstd, dictionary.data, dictionary.size);
+    if (ZSTD_isError(code))
+        return zstd_failed(code, ERR_BUG);
+    if (ZSTD_isError(ZSTD_DCtx_setParameter(zstd, ZSTD_d_format, ZSTD_f_zstd1_magicless)))
+        return ERR_BUG;
+    size_t size = ZSTD_decompressDCtx(zstd, output, output_size, input.data, input.size);
+    if (ZSTD_isError(size))
+        return zstd_failed(size, ERR_CORRUPT);
+    return size == output_size ? ERR_OK : ERR_CORRUPT;
+}
+
+enum err zstd_unpack(struct bytes input, struct bytes dictionary, struct buf *out)
+{
+    ZSTD_frameHeader header;
+    if (input.size == 0 ||
+        ZSTD_getFrameHeader_advanced(&header, input.data, input.size, ZSTD_f_zstd1_magicless) != 0)
+        return ERR_CORRUPT;
+    if (header.frameContentSize > out->size_max - out->size) /* one that is not known, too */
+        return ERR_CORRUPT;
+    size_t size = (size_t)header.frameContentSize;
+    enum err err = buf_reserve(out, size > 0 ? size : 1);
+    if (err != ERR_OK)
+        return err;
+    ZSTD_DCtx *zstd = ZSTD_createDCtx_advanced(zstd_memory);
+    if (!zstd)
+        return ERR_NO_MEMORY;
+    err = unpack(zstd, input, dictionary, out->data + out->size, size);
+    (void)ZSTD_freeDCtx(zstd);
+    if (err == ERR_OK)
+        out->size += size;
+    return err;
+}

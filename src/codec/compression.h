@@ -26,3 +26,12 @@ enum err compressor_apply(struct compressor *compressor, struct bytes input, str
 /* Fills exactly output_size bytes or fails with ERR_CORRUPT (or ERR_NO_MEMORY). Any thread. */
 enum err decompress(enum compression compression, struct bytes input, uint8_t *output,
                     size_t output_size) ERR_MUST_USE;
+
+/*
+ * Short texts of ours, whose beginning both sides know: zstd frames without their magic number,
+ * with the dictionary as what came before (RFC 8878 §5, raw content). Any thread.
+ */
+/* Appends. ERR_NO_MEMORY, ERR_TOO_LARGE. */
+enum err zstd_pack(struct bytes input, struct bytes dictionary, struct buf *out) ERR_MUST_USE;
+/* Appends. ERR_CORRUPT: it is no such frame, or out may not hold what it says to be. */
+enum err zstd_unpack(struct bytes input, struct bytes dictionary, struct buf *out) ERR_MUST_USE;

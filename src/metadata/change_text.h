@@ -1,7 +1,7 @@
 #pragma once
 /*
- * A change as the text that stands in a file's footer (CUT_METADATA_KEY): base64 of its size, u32,
- * and of it, compressed with zstd. Pure; any thread.
+ * A change as the text that stands in a file's footer (CUT_METADATA_KEY): compressed with zstd and
+ * a dictionary of what most of them have, in base64. Pure; any thread.
  */
 #include "base/buf.h"
 
