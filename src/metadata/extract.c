@@ -239,7 +239,7 @@ static bool is_as_before(const struct leaf *leaf, size_t value)
     if (value == 0)
         return false;
     if (leaf->kind == PARQUET_DOUBLE)
-        return memcmp(&leaf->doubles[value], &leaf->doubles[value - 1], sizeof(double)) == 0;
+        return leaf->doubles[value] == leaf->doubles[value - 1];
     if (leaf->kind == PARQUET_BOOLEAN)
         return leaf->booleans[value] == leaf->booleans[value - 1];
     const uint32_t *at = &leaf->offsets[value];

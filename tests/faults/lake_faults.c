@@ -184,7 +184,7 @@ static void look(struct lake_run *run, bool is_final)
 
 /* While the service is down: what is landed and not uploaded must be in the spool, or at its key in
  * the folder store, which moves it; and now and then something is damaged. */
-static void look_in_spool(struct lake_run *run, bool may_damage)
+static void look_in_spool(struct lake_run *run, bool may_damage, bool is_kill)
 {
     const struct fs *fs = sim_disk_fs(run->disk);
     struct spool *spool = NULL;
@@ -202,7 +202,7 @@ static void look_in_spool(struct lake_run *run, bool may_damage)
             bool is_there = fs_stat(fs, path, &stat, NULL) == ERR_OK;
             landed.size_bytes = is_there ? stat.size_bytes : 0;
             bool is_good = is_there && spool_verify(spool, &landed, NULL, &diag) == ERR_OK;
-            if (is_good)
+            if (is_good && !is_kill)      /* else the next power cut may take it back */
                 file->is_damaged = false; /* made again */
             bool at_key = file->is_visible && (!run->uses_s3 || file->was_damaged);
             PROMISE(is_good || at_key || file->is_damaged || file->is_lost,
@@ -238,7 +238,7 @@ static void crash(struct lake_run *run, bool may_damage)
     run->crashes++;
     promise_note("%s", is_kill ? "KILL" : "POWER CUT");
     look(run, false);
-    look_in_spool(run, may_damage && lake_run_draw(run, 3) == 0);
+    look_in_spool(run, may_damage && lake_run_draw(run, 3) == 0, is_kill);
 }
 
 static void start(struct lake_run *run, bool may_fail)
@@ -308,7 +308,7 @@ static void step(struct lake_run *run)
     } else if (dice < 97) {
         if (!sim_disk_crashed(run->disk)) {
             look(run, false);
-            look_in_spool(run, lake_run_draw(run, 4) == 0);
+            look_in_spool(run, lake_run_draw(run, 4) == 0, true);
         }
     } else if (dice < 98) {
         crash(run, true);
