@@ -3,8 +3,11 @@
 #include "codec/base64.h"
 #include "codec/compression.h"
 
-/* What most changes have, as they have it: the fields of ours at the end, which are in each. Part
- * of the form of the text: another one makes all older texts unreadable. */
+/* The form of the text, its first character: another one for another dictionary, or what an older
+ * text says would be read wrongly. */
+#define TEXT_FORM '1'
+
+/* What most changes have, as they have it: the fields of ours at the end, which are in each. */
 #define NO_SAMPLES "\0\0\0\0\0\0\0\0\x08\0\0"
 #define SAMPLE     "\0\0\0\0\0\0\0\0\x08\0\x01"
 static const char dictionary[] =
@@ -33,6 +36,8 @@ enum err change_text_append(struct buf *text, struct bytes encoded)
     buf_init(&packed, 2 * text->size_max);
     enum err err = zstd_pack(encoded, known(), &packed);
     if (err == ERR_OK)
+        err = buf_byte(text, TEXT_FORM);
+    if (err == ERR_OK)
         err = base64_append(text, buf_bytes(&packed));
     buf_fini(&packed);
     return err;
@@ -41,8 +46,10 @@ enum err change_text_append(struct buf *text, struct bytes encoded)
 enum err change_text_read(struct bytes text, struct buf *encoded)
 {
     struct buf packed;
+    if (text.size == 0 || text.data[0] != TEXT_FORM)
+        return ERR_CORRUPT;
     buf_init(&packed, text.size);
-    enum err err = base64_decode(&packed, text);
+    enum err err = base64_decode(&packed, bytes_from(text.data + 1, text.size - 1));
     if (err == ERR_OK)
         err = zstd_unpack(buf_bytes(&packed), known(), encoded);
     buf_fini(&packed);

@@ -1,7 +1,8 @@
 #pragma once
 /*
  * A change as the text that stands in a file's footer (CUT_METADATA_KEY): compressed with zstd and
- * a dictionary of what most of them have, in base64. Pure; any thread.
+ * a dictionary of what most of them have, in base64, behind a character for the form. Pure; any
+ * thread.
  */
 #include "base/buf.h"
 

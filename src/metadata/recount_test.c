@@ -106,21 +106,6 @@ static void cut_write(struct rig *rig)
     cut_fini(&cut);
 }
 
-static void batch_make(struct rig *rig)
-{
-    const struct batch_options options = {.catalog = &rig->catalog.catalog,
-                                          .journal_uuid = RIG_UUID,
-                                          .parquet = {.codec = PARQUET_ZSTD,
-                                                      .zstd_level = 3,
-                                                      .page_bytes = 1 << 20,
-                                                      .page_rows = 20000,
-                                                      .created_by = "test"},
-                                          .row_group_rows = 1000,
-                                          .row_group_bytes = 1 << 20,
-                                          .observer = &observer};
-    assert_int_equal(batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch), ERR_OK);
-}
-
 /* Cuts of several blocks and hours, with a schema that evolves; a dead letter among them. */
 static void lake_make(bool silent)
 {
@@ -131,7 +116,7 @@ static void lake_make(bool silent)
     temp_folder_make(lake.path, sizeof(lake.path));
     assert_int_equal(store_folder_new(&fs_posix, lake.path, &lake.store, &diag), ERR_OK);
     assert_int_equal(rig_init(&rig), ERR_OK);
-    batch_make(&rig);
+    assert_int_equal(rig_batch_observed(&rig, &observer), ERR_OK);
     for (int i = 0; i < CUTS; i++) {
         for (int block = 0; block < 3; block++) {
             char one[200], other[200];

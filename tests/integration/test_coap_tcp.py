@@ -76,6 +76,16 @@ class TcpServer:
         self.listener.close()
 
 
+def all_come(server, service, done):
+    """What the server has sent until done, in one session."""
+    wait_until(done.is_set, "all to be sent")
+    expected = set(range(1, server.seq + 1))
+    wait_until(lambda: set(service.seqs()) >= expected,
+               lambda: f"all: missing {sorted(expected - set(service.seqs()))[:20]} of {server.seq}, "
+                       f"{source_health(service)}")
+    assert server.sessions == 1
+
+
 def test_messages_cut_at_every_byte_of_their_headers(peer, run):
     done = threading.Event()
 
@@ -96,12 +106,7 @@ def test_messages_cut_at_every_byte_of_their_headers(peer, run):
 
     server = peer(TcpServer, register)
     service = run(server.port, "/t", scheme="coap+tcp")
-    wait_until(done.is_set, "all to be sent")
-    expected = set(range(1, server.seq + 1))
-    wait_until(lambda: set(service.seqs()) >= expected,
-               lambda: f"all: missing {sorted(expected - set(service.seqs()))}, "
-                       f"{source_health(service)}")
-    assert server.sessions == 1
+    all_come(server, service, done)
 
 
 def test_many_messages_at_once(peer, run):
@@ -117,11 +122,7 @@ def test_many_messages_at_once(peer, run):
 
     server = peer(TcpServer, register)
     service = run(server.port, "/t", scheme="coap+tcp")
-    wait_until(done.is_set, "all to be sent")
-    expected = set(range(1, server.seq + 1))
-    wait_until(lambda: set(service.seqs()) >= expected,
-               lambda: f"all: {len(expected - set(service.seqs()))} of {server.seq} are missing")
-    assert server.sessions == 1
+    all_come(server, service, done)
 
 
 def test_a_stream_whose_place_is_lost_is_ended(peer, run):

@@ -4,21 +4,19 @@ the model counted (metadata_model.py), as if nothing had been lost.
 
 INGESTOR_METADATA_RECOUNT=1000000x100x40 says how many records, datasets and losses."""
 
-import json
 import os
 import random
 import sqlite3
 import time
 
 import pytest
-from conftest import free_port, wait_until
-from test_data_sources_api import Api, push_source
-from test_metadata import Model, check, data, metadata_health, reading, settings, wait_counted
+import test_metadata_broken
+from conftest import wait_until
+from test_metadata import Model, check, data, metadata_health, wait_counted
 from test_metadata_model import Run, check_dataset, read_counts, verify
 
 RECORDS, DATASETS, LOSSES = map(int, os.environ.get("INGESTOR_METADATA_RECOUNT",
                                                     "12000x12x8").split("x"))
-NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def files(service):
@@ -109,28 +107,8 @@ def test_a_lost_database_is_the_models(run):
     verify(run.service)
 
 
-class Fed:
-    """A service with one push source, and the model of what it got."""
-
-    def __init__(self, make_service, **environment):
-        self.api = Api(make_service(free_port(), environment=settings(**environment)))
-        self.service = self.api.service
-        self.api.wait_ready()
-        self.source, self.path = push_source(self.api)
-        self.ident, self.model, self.rng = self.source["ingestion_id"], Model(), random.Random(3)
-
-    def feed(self, count):
-        records = [reading(self.rng, self.model.records + i) for i in range(count)]
-        for record in records:
-            self.model.add(record)
-        self.api.json("POST", self.path, "\n".join(map(json.dumps, records)), 202, NDJSON)
-
-    def start(self):
-        self.service.start()
-        self.api.wait_ready()
-        wait_until(lambda: self.api.status(self.source["id"]) == "active", "the source to run")
-
-    def check(self):
+class Fed(test_metadata_broken.Fed):
+    def check(self):  # whatever health still tells
         wait_counted(self.api, self.ident, self.model)
         check(self.api, self.ident, self.model)
 

@@ -49,35 +49,42 @@ static inline enum err rig_init(struct rig *rig)
     return ERR_OK;
 }
 
-/* The rig with a batch that tells an observer. */
+static inline struct batch_options rig_options(struct rig *rig)
+{
+    return (struct batch_options){.catalog = &rig->catalog.catalog,
+                                  .journal_uuid = RIG_UUID,
+                                  .parquet = {.codec = PARQUET_ZSTD,
+                                              .zstd_level = 3,
+                                              .page_bytes = 1 << 20,
+                                              .page_rows = 20000,
+                                              .created_by = "test"},
+                                  .row_group_rows = 1000000,
+                                  .row_group_bytes = 128 << 20,
+                                  .tally = &rig->tally};
+}
+
+/* A batch that tells an observer. */
+static inline enum err rig_batch_observed(struct rig *rig,
+                                          const struct batch_observer_ops *observer)
+{
+    struct batch_options options = rig_options(rig);
+    options.observer = observer;
+    return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
+}
+
+/* The rig with one. */
 static inline enum err rig_observed(struct rig *rig, const struct batch_observer_ops *observer)
 {
     enum err err = rig_init(rig);
-    const struct batch_options options = {.catalog = &rig->catalog.catalog,
-                                          .journal_uuid = RIG_UUID,
-                                          .parquet = {.created_by = "test"},
-                                          .row_group_rows = 1000,
-                                          .row_group_bytes = 1 << 20,
-                                          .tally = &rig->tally,
-                                          .observer = observer};
-    return err == ERR_OK ? batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch) : err;
+    return err == ERR_OK ? rig_batch_observed(rig, observer) : err;
 }
 
 static inline enum err rig_batch(struct rig *rig)
 {
-    struct batch_options options = {.catalog = &rig->catalog.catalog,
-                                    .journal_uuid = RIG_UUID,
-                                    .parquet = {.codec = PARQUET_ZSTD,
-                                                .zstd_level = 3,
-                                                .page_bytes = 1 << 20,
-                                                .page_rows = 20000,
-                                                .created_by = "test"},
-                                    .row_group_rows = 1000000,
-                                    .row_group_bytes = 128 << 20,
-                                    .tally = &rig->tally,
-                                    .pins_left = rig->pins_left,
-                                    .lean = rig->lean,
-                                    .dedupe = {&fs_posix, rig->dedupe_folder, RIG_UUID}};
+    struct batch_options options = rig_options(rig);
+    options.pins_left = rig->pins_left;
+    options.lean = rig->lean;
+    options.dedupe = (struct dedupe_options){&fs_posix, rig->dedupe_folder, RIG_UUID};
     return batch_new(&options, bytes_from_text(RIG_DATASET), &rig->batch);
 }
 
