@@ -135,16 +135,24 @@ static void test_what_waits_is_told(void **state)
     assert_int_equal(messages_of(fixture, two[0]), 10);
 }
 
+static void wait_for_open_messages(struct fixture *fixture, uint64_t count)
+{
+    struct worker_stats stats;
+    do {
+        a_moment(fixture);
+        worker_stats_get(fixture->worker, &stats);
+    } while (stats.open_messages != count);
+}
+
 /* The largest may not be cut, and does not keep the others in memory. */
 static void test_memory_closes_others_than_what_waits(void **state)
 {
     struct fixture *fixture = *state;
     start(fixture, 3600, 64 * MIB, 256 * KIB);
     deliver(fixture, &two[1], 1, 1, false);
-    do {
-        worker_force(fixture->worker, hash_bytes(bytes_from_text(two[1])));
-        a_moment(fixture);
-    } while (fixture->job_count == 0); /* its columns are known now */
+    wait_for_open_messages(fixture, 1);
+    worker_force(fixture->worker, hash_bytes(bytes_from_text(two[1])));
+    wait_for_jobs(fixture, 1); /* its columns are known now, and not forgotten while it has a row */
     deliver(fixture, &two[1], 1, 1, false);
     fixture->catalog.away = true;
     for (int i = 0; i < 40; i++)
@@ -153,7 +161,7 @@ static void test_memory_closes_others_than_what_waits(void **state)
         a_moment(fixture);
     for (int i = 0; i < 40; i++)
         deliver(fixture, &two[1], 1, 200, false);
-    wait_for_jobs(fixture, 3);
+    wait_for_messages(fixture, two[1], 3); /* in how many cuts is the moment's affair */
     fixture->catalog.away = false;
     assert_true(stop(fixture));
     assert_int_equal(messages_of(fixture, two[0]), 8000);

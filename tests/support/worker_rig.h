@@ -163,4 +163,13 @@ static inline uint64_t messages_of(const struct fixture *fixture, const char *da
     return messages;
 }
 
+/* Until at least so many of its messages are cut. */
+static inline void wait_for_messages(struct fixture *fixture, const char *dataset, uint64_t count)
+{
+    mutex_lock(&fixture->lock);
+    while (messages_of(fixture, dataset) < count)
+        condition_wait(&fixture->landed, &fixture->lock);
+    mutex_unlock(&fixture->lock);
+}
+
 static const char *const two[] = {"source_a", "source_b"};
