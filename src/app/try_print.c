@@ -14,6 +14,7 @@
 
 #define TRY_DATASETS_SHOWN 20
 #define TRY_NAME_WIDTH     32
+#define TEXT_ROW_WIDTH     100
 
 struct seen {
     struct batch *batch;
@@ -31,7 +32,12 @@ struct print {
 static enum err on_row(void *ctx, struct bytes text)
 {
     struct seen *seen = ctx;
-    json_t *row = json_loadb((const char *)text.data, text.size, 0, NULL);
+    json_t *row = json_loadb((const char *)text.data, text.size, JSON_ALLOW_NUL, NULL);
+    if (!row) /* integers beyond 64 bits */
+        row = json_loadb((const char *)text.data, text.size,
+                         JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+    if (!row) /* numbers beyond a double's, a NUL in a name: jansson has no room for them */
+        row = json_stringn((const char *)text.data, text.size);
     return row && json_array_append_new(seen->rows, row) == 0 ? ERR_OK : ERR_NO_MEMORY;
 }
 
@@ -119,7 +125,13 @@ static void rows_print(const json_t *rows, FILE *out)
     row_table_head(first, out);
     json_array_foreach(rows, index, row)
     {
-        row_table_row(first, row, out);
+        if (json_is_string(row)) {
+            fputc(' ', out);
+            terminal_cell(out, json_string_value(row), TEXT_ROW_WIDTH);
+            fputc('\n', out);
+        } else {
+            row_table_row(first, row, out);
+        }
     }
 }
 

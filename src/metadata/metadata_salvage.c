@@ -51,12 +51,9 @@ static bool is_moment(const struct database_value *value)
 
 static bool is_list(const struct database_value *value)
 {
-    if (value->kind != DATABASE_TEXT)
-        return false;
-    json_t *json = json_loadb((const char *)value->bytes.data, value->bytes.size, 0, NULL);
-    bool is = json_is_array(json);
-    json_decref(json);
-    return is;
+    json_t *list = metadata_list_read(value);
+    json_decref(list);
+    return list != NULL;
 }
 
 static bool are_counts(const struct sqlite_row *row, size_t from)

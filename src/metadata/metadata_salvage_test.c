@@ -356,6 +356,10 @@ static void test_nothing_damaged(void **state)
                       "DELETE FROM dataset_quality WHERE ingestion_id < 'd00050';"
                       "INSERT INTO data_quality (ingestion_id, metric_name, metric_value) VALUES "
                       "('a', 'm', 1), ('b', 'm', -0.5), ('c', 'm', 1e300), ('d', 'm', -300)");
+    exec_ok(database,
+            "UPDATE dataset_metadata SET schema_fields = replace(schema_fields, "
+            "' sample ', 'a\\u0000b'), unique_sensor_ids = replace(unique_sensor_ids, '-', "
+            "'\\ud800') WHERE ingestion_id > 'd00200'");
     exec_ok(database, "DELETE FROM metadata_progress WHERE ingestion_id NOT IN (SELECT "
                       "ingestion_id FROM dataset_metadata); DELETE FROM dataset_sensors WHERE "
                       "ingestion_id NOT IN (SELECT ingestion_id FROM dataset_metadata); DELETE "

@@ -1,6 +1,7 @@
 #include "metadata/metadata_table.h"
 
 #include "base/alloc.h"
+#include "codec/json.h"
 #include "codec/python_json.h"
 #include "codec/timestamp.h"
 #include "database/migrations.h"
@@ -146,15 +147,40 @@ enum err metadata_table_set_recounted(struct database *database, const char *jou
 
 /* --- the row ------------------------------------------------------------------------------- */
 
+/* What Python's json.dumps writes and jansson refuses: escaped lone surrogates, NaN, and integers
+ * beyond 64 bits. */
+static json_t *mended_read(struct bytes text)
+{
+    struct buf mended;
+    json_t *json = NULL;
+    if (json_validate(text, false) != ERR_OK)
+        return NULL;
+    buf_init(&mended, JSON_BYTES_MAX);
+    if (json_compact(&mended, text, JSON_NAN_TEXT) == ERR_OK)
+        json = json_loadb((const char *)mended.data, mended.size,
+                          JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+    buf_fini(&mended);
+    return json;
+}
+
+json_t *metadata_list_read(const struct database_value *value)
+{
+    if (value->kind != DATABASE_TEXT)
+        return NULL;
+    json_t *list =
+        json_loadb((const char *)value->bytes.data, value->bytes.size, JSON_ALLOW_NUL, NULL);
+    if (!list)
+        list = mended_read(value->bytes);
+    if (json_is_array(list))
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 json_t *metadata_array_read(const struct database_value *value)
 {
-    json_t *array = NULL;
-    if (value->kind == DATABASE_TEXT)
-        array = json_loadb((const char *)value->bytes.data, value->bytes.size, 0, NULL);
-    if (json_is_array(array))
-        return array;
-    json_decref(array);
-    return json_array();
+    json_t *list = metadata_list_read(value);
+    return list ? list : json_array();
 }
 
 static int64_t integer_read(const struct database_value *value)

@@ -62,6 +62,8 @@ enum err metadata_row_counts(struct metadata_row *row,
                              const struct database_value *columns) ERR_MUST_USE;
 enum err metadata_row_trees(struct metadata_row *row,
                             const struct database_value *columns) ERR_MUST_USE;
+/* A column's JSON array; NULL: it is none, or no memory. */
+json_t *metadata_list_read(const struct database_value *value);
 /* What is no array, or cannot be read, is an empty one; NULL: no memory. */
 json_t *metadata_array_read(const struct database_value *value);
 

@@ -119,7 +119,7 @@ enum err row_fields_add(void *ctx, struct bytes json)
     const char *key;
     json_t *value;
     enum err err = ERR_OK;
-    json_t *row = json_loadb((const char *)json.data, json.size, 0, NULL);
+    json_t *row = json_loadb((const char *)json.data, json.size, JSON_ALLOW_NUL, NULL);
     fields->rows++;
     json_object_foreach(row, key, value)
     {

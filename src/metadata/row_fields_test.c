@@ -76,11 +76,27 @@ static void test_sensors(void **state)
     row_fields_fini(&fields);
 }
 
+static void test_a_text_with_nul(void **state)
+{
+    struct row_fields fields;
+    (void)state;
+    row_fields_init(&fields);
+    assert_int_equal(row_fields_add(&fields, BYTES_LITERAL("{\"a\":\"x\\u0000y\",\"n\":1}")),
+                     ERR_OK);
+    row_fields_end(&fields);
+    check_field(&fields, "n", BIT(DOUBLE), false, "1");
+    const struct change_field *field = change_field_find(&fields.change, BYTES_LITERAL("a"));
+    assert_true(field && field->sample_count == 1);
+    assert_true(bytes_equal(field->samples[0], BYTES_LITERAL("x\0y")));
+    row_fields_fini(&fields);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields_and_sensors),
         cmocka_unit_test(test_sensors),
+        cmocka_unit_test(test_a_text_with_nul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,7 @@ class Plan:
         """Some are numbers, and some of those become texts."""
         n = self.rng.randrange(self.sensors)
         is_number = self.number % 4 == 2 or (self.number % 4 == 3 and part < 0.5)
-        return n if is_number else f"sensor-{self.number}-{n}"
+        return n if is_number else f"sensor\0{self.number}-{n}"
 
     def timestamp(self, model):
         """In the record, or None where it has none. Late ones are days old, but for a few: each
@@ -115,7 +115,7 @@ class Plan:
                                  else f"a{rng.randrange(1000)}")
         record["never"] = None
         if part < 0.5:
-            record["vanishes"] = "übung" if rng.random() < 0.5 else "x" * 300
+            record["vanishes"] = "ü\0bung" if rng.random() < 0.5 else "x" * 300
         record["nested"] = {"lat": 1.5, "tags": ["a", None]}
         if part > 0.6:
             record["nested"]["unit"] = "°C"
