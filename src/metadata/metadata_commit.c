@@ -9,9 +9,9 @@
  * be read of it (metadata_salvage.c).
  */
 #include "base/alloc.h"
+#include "metadata/metadata_aside.h"
 #include "metadata/metadata_parts.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -223,25 +223,8 @@ static void handles_close(struct metadata *metadata)
     metadata->writer = NULL;
 }
 
-/* The file and what SQLite keeps beside it. */
-static void set_aside(struct metadata *metadata)
-{
-    static const char *const ends[] = {"", "-wal", "-shm"};
-    const char *path = metadata->options.path;
-    char now[METADATA_MOMENT_BYTES];
-    char from[4096], to[METADATA_PATH_BYTES];
-    bool moved = false;
-    metadata_moment(0, now);
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-        snprintf(from, sizeof(from), "%s%s", path, ends[i]);
-        snprintf(to, sizeof(to), "%s.damaged-%.19s%s", path, now, ends[i]);
-        moved |= rename(from, to) == 0 && i == 0;
-    }
-    if (moved)
-        snprintf(metadata->damaged, sizeof(metadata->damaged), "%s.damaged-%.19s", path, now);
-}
-
-static void salvaged_tell(struct metadata *metadata, const struct metadata_salvaged *salvaged)
+static void salvaged_tell(struct metadata *metadata, const char *kept,
+                          const struct metadata_salvaged *salvaged)
 {
     char partly[96] = "";
     if (salvaged->partial > 0)
@@ -252,41 +235,71 @@ static void salvaged_tell(struct metadata *metadata, const struct metadata_salva
     snprintf(metadata->set_aside, sizeof(metadata->set_aside),
              "the database was damaged and is kept as %.180s; the metadata of %lld datasets could "
              "be taken over%s, others are counted anew from the lake",
-             metadata->damaged, (long long)salvaged->datasets, partly);
+             kept, (long long)salvaged->datasets, partly);
     mutex_unlock(&metadata->lock);
 }
 
-/* Takes over what can be read of a database that was set aside. */
-static enum err salvage(struct metadata *metadata, struct diag *diag)
+/* Takes over what can be read of one that was set aside, perhaps by an earlier run that was killed.
+ * It was taken over already if the database says so: then only its name is not yet what it should
+ * be. */
+static enum err salvage_one(struct metadata *metadata, const char *waiting, struct diag *diag)
 {
     struct metadata_salvaged salvaged;
-    if (!metadata->damaged[0])
-        return ERR_OK;
-    enum err err = metadata_salvage(metadata->damaged, journal_uuid(metadata->options.journal),
+    struct buf kept;
+    buf_init(&kept, METADATA_ASIDE_BYTES);
+    enum err err = metadata_salvage(waiting, journal_uuid(metadata->options.journal),
                                     metadata->writer, &salvaged, diag);
-    if (err != ERR_OK)
-        return err;
-    salvaged_tell(metadata, &salvaged);
-    metadata->damaged[0] = 0;
-    return ERR_OK;
+    if (err == ERR_OK)
+        err = metadata_aside_read(metadata->options.path, waiting, &kept, diag);
+    if (err == ERR_OK && buf_cstr(&kept))
+        salvaged_tell(metadata, buf_cstr(&kept), &salvaged);
+    buf_fini(&kept);
+    return err;
+}
+
+static enum err salvage(struct metadata *metadata, struct diag *diag)
+{
+    struct buf waiting;
+    buf_init(&waiting, METADATA_ASIDE_BYTES);
+    enum err err = metadata_aside_next(metadata->options.path, &waiting, diag);
+    while (err == ERR_OK && waiting.size > 0) {
+        const char *path = buf_cstr(&waiting);
+        err = path ? salvage_one(metadata, path, diag) : ERR_NO_MEMORY;
+        if (err == ERR_OK)
+            err = metadata_aside_next(metadata->options.path, &waiting, diag);
+    }
+    buf_fini(&waiting);
+    return err;
 }
 
 /* Whether readers may look at the file as it stands: not before what was salvaged is in it. */
 static void to_read_set(struct metadata *metadata, enum err err)
 {
+    bool waits = err != ERR_OK && metadata_aside_waits(metadata->options.path);
     mutex_lock(&metadata->lock);
-    metadata->to_read = err != ERR_OK && err != ERR_CORRUPT && !metadata->damaged[0];
+    metadata->to_read = err != ERR_OK && err != ERR_CORRUPT && !waits;
     mutex_unlock(&metadata->lock);
 }
 
 /* A new file knows nothing of what was told. */
 static void handles_lose(struct metadata *metadata, enum err err)
 {
+    struct diag unread = {0};
     handles_close(metadata);
-    if (err == ERR_CORRUPT)
-        set_aside(metadata);
+    if (err == ERR_CORRUPT) /* where it cannot be moved, it is met again */
+        (void)!metadata_aside_move(metadata->options.path, &unread);
     to_read_set(metadata, err);
     atomic_fetch_add(&metadata->generation, 1);
+}
+
+/* Before there is a new database. */
+static enum err aside_settle(struct metadata *metadata, struct diag *diag)
+{
+    struct buf waiting;
+    buf_init(&waiting, METADATA_ASIDE_BYTES);
+    enum err err = metadata_aside_next(metadata->options.path, &waiting, diag);
+    buf_fini(&waiting);
+    return err;
 }
 
 static enum err writer_open(struct metadata *metadata, struct diag *diag)
@@ -297,7 +310,9 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
         database_set_patience(metadata->writer, WRITER_PATIENCE_MS); /* the probe has its own */
         return err;
     }
-    err = database_open(metadata->url, &metadata->writer, diag);
+    err = aside_settle(metadata, diag);
+    if (err == ERR_OK)
+        err = database_open(metadata->url, &metadata->writer, diag);
     if (err == ERR_OK)
         database_set_patience(metadata->writer, WRITER_PATIENCE_MS);
     if (err == ERR_OK)

@@ -103,9 +103,7 @@ struct metadata {
 
     /* the thread's */
     struct database *writer;
-    int64_t looked_ns;                 /* at the whole file, for a reader's doubt */
-    char damaged[METADATA_PATH_BYTES]; /* a database that was set aside and not read again yet; or
-                                          empty */
+    int64_t looked_ns; /* at the whole file, for a reader's doubt */
     int64_t retry_ns;
     int64_t committed_ns;
     int64_t measured_ns;
@@ -151,9 +149,10 @@ enum err open_each(struct metadata *metadata,
 /* metadata_commit.c: the thread. */
 void metadata_run(void *ctx);
 
-/* metadata_salvage.c: copies what can be read of the damaged database at path. The error is of
- * into, which is then as before. */
+/* metadata_salvage.c: copies what can be read of the damaged database at path, once: into notes
+ * its name in the same transaction. The error is of into, which is then as before. */
 struct metadata_salvaged {
+    bool before; /* it was in it already, from an earlier run */
     int64_t datasets;
     int64_t partial; /* of which sensors, fields or bytes could not be read */
 };

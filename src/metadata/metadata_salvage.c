@@ -14,6 +14,7 @@
 #include "metadata/metadata_parts.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define UUID_CHARACTERS 36
 
@@ -264,12 +265,10 @@ struct salvage_run {
     const char *journal;
 };
 
-static enum err salvage_run(struct database_transaction *into, void *ctx, struct diag *diag)
+static enum err salvage_pages(struct salvage_run *run, struct diag *diag)
 {
-    struct salvage_run *run = ctx;
+    struct database_transaction *into = run->salvage.into;
     struct diag unread = {0};
-    run->salvage.into = into;
-    run->salvage.diag = diag;
     enum err err = sqlite_pages_each(run->path, on_row, &run->salvage, &unread);
     if (err == ERR_NOT_FOUND || err == ERR_UNSUPPORTED) /* nothing of it can be read */
         return ERR_OK;
@@ -287,6 +286,21 @@ static enum err salvage_run(struct database_transaction *into, void *ctx, struct
     if (err == ERR_OK)
         err = fields_make(&run->salvage);
     return err != ERR_OK ? diag_set(diag, err, "%s", unread.text) : err;
+}
+
+static enum err salvage_run(struct database_transaction *into, void *ctx, struct diag *diag)
+{
+    struct salvage_run *run = ctx;
+    const char *slash = strrchr(run->path, '/');
+    struct database_value name = database_text(bytes_from_text(slash ? slash + 1 : run->path));
+    int64_t added = 0;
+    run->salvage.into = into;
+    run->salvage.diag = diag;
+    enum err err = database_transaction_query(
+        into, "INSERT INTO metadata_salvages (name) VALUES ($1) ON CONFLICT (name) DO NOTHING",
+        &name, 1, NULL, NULL, &added, diag);
+    run->salvage.salvaged->before = added == 0;
+    return err == ERR_OK && added > 0 ? salvage_pages(run, diag) : err;
 }
 
 static enum err on_count(void *ctx, const struct database_value *columns, size_t count)

@@ -381,6 +381,24 @@ static void test_nothing_damaged(void **state)
     unmake();
 }
 
+/* A kill came before its name said that it was read: it is not read twice, whatever came since. */
+static void test_once(void **state)
+{
+    struct metadata_salvaged result;
+    struct diag diag = {0};
+    (void)state;
+    make(20);
+    file_write(copy, buf_bytes(&whole));
+    struct database *into = salvaged(copy, &result);
+    assert_false(result.before);
+    exec_ok(into, "DELETE FROM dataset_metadata WHERE ingestion_id = 'd00003'");
+    assert_int_equal(metadata_salvage(copy, JOURNAL, into, &result, &diag), ERR_OK);
+    assert_true(result.before);
+    assert_int_equal(result.datasets, 19);
+    database_close(into);
+    unmake();
+}
+
 /* Random bytes over each page that has the text. */
 static void overwrite_with(const char *text)
 {
@@ -502,7 +520,7 @@ int main(void)
         cmocka_unit_test(test_nothing_damaged), cmocka_unit_test(test_damaged_pages),
         cmocka_unit_test(test_progress_lost),   cmocka_unit_test(test_first_page_lost),
         cmocka_unit_test(test_lists_lost),      cmocka_unit_test(test_free_pages),
-        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_any_bytes),       cmocka_unit_test(test_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,8 @@ static const char *const steps[] = {
      * there is none. */
     "CREATE TABLE IF NOT EXISTS metadata_recounts (journal TEXT PRIMARY KEY);"
     "INSERT INTO metadata_recounts (journal) SELECT DISTINCT journal FROM metadata_progress",
+    /* Damaged databases of which all that could be read is here (metadata_salvage.c). */
+    "CREATE TABLE metadata_salvages (name TEXT PRIMARY KEY)",
 };
 
 static const struct migrations migrations_metadata = {

@@ -280,6 +280,47 @@ def test_damage_that_only_a_reader_meets(make_service):
     assert list(fed.service.folder.glob("metadata.db.damaged-*"))
 
 
+def killed_moving(database, waiting):
+    """Its own file was moved, and its log, which has the newest of it, was not."""
+    database.rename(waiting)
+
+
+def killed_before_tables(database, waiting):
+    """The new one is a file without tables."""
+    log = database.with_name(database.name + "-wal")
+    log.rename(waiting.with_name(waiting.name + "-wal"))
+    database.rename(waiting)
+    sqlite3.connect(database).execute("PRAGMA journal_mode = WAL")
+
+
+@pytest.mark.parametrize("killed", [killed_moving, killed_before_tables])
+def test_killed_while_set_aside(make_service, killed):
+    """What only the database knew is taken over all the same, by the next start."""
+    fed = Fed(make_service)
+    fed.feed()
+    fed.check()
+    path = f"/api/metadata/datasets/{fed.ident}/quality"
+    fed.api.json("POST", path, {"metric_name": "posted", "metric_value": 4.25}, 200)
+    fed.service.kill()
+    database = fed.service.folder / "metadata.db"
+    waiting = fed.service.folder / "metadata.db.salvage-2026-01-02T03:04:05"
+    assert (fed.service.folder / "metadata.db-wal").stat().st_size > 0
+    killed(database, waiting)
+    for _ in range(2):
+        fed.start()
+        fed.feed()
+        wait_counted(fed.api, fed.ident, fed.model)
+        wait_until(lambda: metadata_health(fed.api).startswith("healthy"),
+                   lambda: metadata_health(fed.api))
+        posted = [m for m in data(fed.api, f"datasets/{fed.ident}/quality")["metrics"]
+                  if m["metric_name"] == "posted"]
+        assert [m["metric_value"] for m in posted] == [4.25]
+        assert not waiting.exists()
+        assert (fed.service.folder / "metadata.db.damaged-2026-01-02T03:04:05").exists()
+        check(fed.api, fed.ident, fed.model)
+        fed.service.kill()
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 def test_ten_thousand_fields(make_service):
