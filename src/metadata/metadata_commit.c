@@ -228,7 +228,7 @@ static void salvaged_tell(struct metadata *metadata, const char *kept,
 {
     char partly[96] = "";
     if (salvaged->partial > 0)
-        snprintf(partly, sizeof(partly), " (of %lld without all of their lists and sizes)",
+        snprintf(partly, sizeof(partly), " (what %lld of them lack is read from the lake)",
                  (long long)salvaged->partial);
     mutex_lock(&metadata->lock);
     metadata->set_asides++;

@@ -154,7 +154,7 @@ void metadata_run(void *ctx);
 struct metadata_salvaged {
     bool before; /* it was in it already, from an earlier run */
     int64_t datasets;
-    int64_t partial; /* of which sensors, fields or bytes could not be read */
+    int64_t partial; /* of which something could not be read (metadata_repair.h) */
 };
 enum err metadata_salvage(const char *path, const char *journal, struct database *into,
                           struct metadata_salvaged *ret_salvaged, struct diag *diag) ERR_MUST_USE;

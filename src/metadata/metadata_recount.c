@@ -15,6 +15,9 @@
  * A dataset that the lake does not have when its folders are listed, and of which no upload was
  * pending then, has all its cuts among the changes: it does not wait.
  *
+ * A dataset whose counts could be salvaged and whose lists could not is read twice: its cuts up to
+ * the progress mend what lacks (metadata_repair.c), without counting; then those above it, as ever.
+ *
  * A kill loses what was counted and not written. The database notes the journal in
  * metadata_recounts when all is done; until then each start goes through the lake again, and finds
  * datasets whose progress says that they are done.
@@ -24,6 +27,7 @@
 #include "lake/lake_walk.h"
 #include "lake/object_key.h"
 #include "metadata/metadata_parts.h"
+#include "metadata/metadata_repair.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -47,10 +51,14 @@ enum err recount_begin(struct metadata *metadata, struct diag *diag)
         err = metadata_table_set_recounted(metadata->writer, journal, diag);
         is_recounted = true;
     }
+    int64_t lacking = 0;
+    if (err == ERR_OK)
+        err = metadata_repair_count(metadata->writer, &lacking, diag);
     if (err != ERR_OK)
         return err;
     mutex_lock(&metadata->lock);
     recounting->round++;
+    recounting->lacking = lacking;
     recounting->stage = is_recounted || !recounting->store ? RECOUNT_NONE : RECOUNT_LISTING;
     recounting->unread_count = 0;
     recounting->trouble[0] = 0;
@@ -92,6 +100,8 @@ static uint64_t pending_begin(const struct metadata *metadata, struct bytes id, 
 struct writing {
     struct metadata *metadata;
     const struct recounted *recounted;
+    int64_t lacks;
+    uint64_t progress; /* as the database must have it */
 };
 
 static enum err changes_apply(struct database_transaction *transaction, const char *journal,
@@ -121,21 +131,34 @@ static enum err writing_run(struct database_transaction *transaction, void *ctx,
     uint64_t progress;
     enum err err =
         metadata_table_progress(transaction, journal, buf_bytes(&recounted->id), &progress, diag);
-    if (err == ERR_OK && progress != recounted->after)
+    if (err == ERR_OK && progress != writing->progress)
         err = ERR_AGAIN;
+    if (err == ERR_OK && writing->lacks != 0)
+        return metadata_repair_write(transaction, buf_bytes(&recounted->id),
+                                     buf_bytes(&recounted->changes), writing->lacks, diag);
     return err == ERR_OK ? changes_apply(transaction, journal, recounted, diag) : err;
+}
+
+/* All was counted. */
+static enum err end_write(struct metadata *metadata, struct diag *diag)
+{
+    enum err err = metadata_repair_end(metadata->writer, diag);
+    return err == ERR_OK ? metadata_table_set_recounted(
+                               metadata->writer, journal_uuid(metadata->options.journal), diag)
+                         : err;
 }
 
 /* ERR_AGAIN: it is to be counted again. */
 static enum err result_write(struct metadata *metadata, const struct recounted *recounted,
                              struct diag *diag)
 {
-    struct writing writing = {metadata, recounted};
+    const struct recounting *recounting = &metadata->recounting;
+    struct writing writing = {metadata, recounted, recounting->result_lacks,
+                              recounting->result_progress};
     if (!recounted)
-        return metadata_table_set_recounted(metadata->writer,
-                                            journal_uuid(metadata->options.journal), diag);
+        return end_write(metadata, diag);
     mutex_lock(&metadata->lock);
-    uint64_t begin = pending_begin(metadata, buf_bytes(&recounted->id), recounted->after);
+    uint64_t begin = pending_begin(metadata, buf_bytes(&recounted->id), writing.progress);
     mutex_unlock(&metadata->lock);
     if (begin <= recounted->through)
         return ERR_AGAIN;
@@ -162,6 +185,8 @@ enum err recount_commit(struct metadata *metadata, bool *ret_counted, struct dia
         recounting->result_err = err;
         if (err == ERR_OK && !recounted)
             recounting->stage = RECOUNT_NONE;
+        else if (err == ERR_OK && recounting->result_lacks != 0)
+            recounting->lacking--;
     }
     condition_signal(&recounting->wake);
     mutex_unlock(&metadata->lock);
@@ -184,6 +209,11 @@ void recount_tell(const struct metadata *metadata, const char *and, char *text, 
                           "%sof the lake %llu files could not be read when it was recounted, "
                           "one is %.200s",
                           and, (unsigned long long)recounting->unread_count, recounting->unread);
+    if (recounting->stage != RECOUNT_NONE && recounting->lacking > 0 && length > 0 &&
+        (size_t)length < size)
+        length += snprintf(text + length, size - (size_t)length,
+                           "; of %lld datasets lists, sizes or evolution are not read again yet",
+                           (long long)recounting->lacking);
     if (recounting->stage != RECOUNT_NONE && recounting->trouble[0] && length > 0 &&
         (size_t)length < size)
         snprintf(text + length, size - (size_t)length, " (%s)", recounting->trouble);
@@ -195,6 +225,8 @@ void recount_tell(const struct metadata *metadata, const char *and, char *text, 
 struct counting {
     struct metadata *metadata;
     uint64_t round;
+    int64_t lacks;     /* what the dataset lacks, or 0: it is counted */
+    uint64_t progress; /* of the dataset */
 };
 
 static bool is_over(const struct metadata *metadata, uint64_t round)
@@ -230,8 +262,9 @@ static enum err on_integer(void *ctx, const struct database_value *columns, size
     return ERR_OK;
 }
 
-static enum err progress_read(struct metadata *metadata, struct bytes id, uint64_t *ret_progress)
+static enum err progress_read(struct counting *counting, struct bytes id)
 {
+    struct metadata *metadata = counting->metadata;
     struct database *database;
     struct diag diag = {0};
     int64_t position = 0;
@@ -243,19 +276,26 @@ static enum err progress_read(struct metadata *metadata, struct bytes id, uint64
     err = database_query(
         database, "SELECT position FROM metadata_progress WHERE journal = $1 AND ingestion_id = $2",
         key, 2, on_integer, &position, NULL, &diag);
+    if (err == ERR_OK)
+        err = metadata_repair_lacks(database, id, &counting->lacks, &diag);
     reader_put(metadata, READER_ONE);
-    *ret_progress = (uint64_t)position;
+    counting->progress = (uint64_t)position;
     return err;
 }
 
 static enum err on_bounds(void *ctx, struct bytes id, uint64_t *ret_after, uint64_t *ret_before)
 {
-    struct metadata *metadata = ((struct counting *)ctx)->metadata;
-    enum err err = progress_read(metadata, id, ret_after);
+    struct counting *counting = ctx;
+    struct metadata *metadata = counting->metadata;
+    enum err err = progress_read(counting, id);
     if (err != ERR_OK)
         return err;
+    *ret_after = counting->lacks != 0 ? 0 : counting->progress;
+    *ret_before = counting->progress + 1;
+    if (counting->lacks != 0)
+        return ERR_OK;
     mutex_lock(&metadata->lock);
-    *ret_before = pending_begin(metadata, id, *ret_after);
+    *ret_before = pending_begin(metadata, id, counting->progress);
     mutex_unlock(&metadata->lock);
     return ERR_OK;
 }
@@ -282,6 +322,8 @@ static enum err result_hand_over(struct counting *counting, struct recounted *re
     mutex_lock(&metadata->lock);
     recounting->result = recounted;
     recounting->result_round = counting->round;
+    recounting->result_lacks = counting->lacks;
+    recounting->result_progress = counting->progress;
     recounting->result_err = ERR_AGAIN;
     recounting->has_result = !is_over(metadata, counting->round);
     condition_signal(&metadata->wake);
@@ -325,16 +367,18 @@ static enum err dataset_count(struct counting *counting, const char *folder, str
     };
     struct recounted recounted;
     recounted_init(&recounted);
+    counting->lacks = 0;
     enum err err = recount_dataset(&options, folder, &recounted, diag);
-    if (err == ERR_OK && recounted.changes.size > 0)
+    if (err == ERR_OK && (recounted.changes.size > 0 || counting->lacks != 0))
         err = result_hand_over(counting, &recounted);
     if (err_class(err) == ERR_CLASS_LIMIT) { /* of its files, or of what they say */
         recounted.unread_count++;
         snprintf(recounted.unread, sizeof(recounted.unread), "%.290s",
                  diag->text[0] ? diag->text : folder);
+        counting->lacks = 0;
         err = ERR_OK;
     }
-    if (err == ERR_OK)
+    if (err == ERR_OK && counting->lacks == 0)
         todo_remove(counting, folder, &recounted);
     recounted_fini(&recounted);
     return err;
@@ -444,6 +488,19 @@ static bool folder_next(struct metadata *metadata, size_t *cursor, char ret_fold
     return entry;
 }
 
+/* First what it lacks, then what is to be counted. */
+static enum err dataset_settle(struct counting *counting, struct bytes id, const char *folder,
+                               struct diag *diag)
+{
+    enum err err;
+    do {
+        err = uploads_check(counting, id);
+        if (err == ERR_OK)
+            err = dataset_count(counting, folder, diag);
+    } while (err == ERR_OK && counting->lacks != 0);
+    return err;
+}
+
 /* One turn through all that are left. Without an error some may be left that have to wait, or could
  * not be read: diag says why. */
 static enum err datasets_count(struct counting *counting, struct diag *diag)
@@ -454,9 +511,7 @@ static enum err datasets_count(struct counting *counting, struct diag *diag)
     enum err err = ERR_OK;
     buf_init(&id, ID_BYTES_MAX);
     while (err != ERR_STOPPED && folder_next(counting->metadata, &cursor, folder, &id)) {
-        err = id.err == ERR_OK ? uploads_check(counting, buf_bytes(&id)) : id.err;
-        if (err == ERR_OK)
-            err = dataset_count(counting, folder, diag);
+        err = id.err == ERR_OK ? dataset_settle(counting, buf_bytes(&id), folder, diag) : id.err;
         if (err != ERR_OK && err != ERR_AGAIN && err != ERR_STOPPED)
             diag_set(diag, err, "%.300s: %s", folder, err_text(err));
     }

@@ -32,11 +32,14 @@ struct recounting {
     uint64_t round;    /* goes up with each database that is to be filled */
     struct map todo;   /* folder in the lake -> struct recount_todo */
     uint64_t datasets; /* that were to be counted */
+    int64_t lacking;   /* whose lists, sizes or evolution a salvage lost; none: 0 */
     /* From the recounting thread to the one that writes: a dataset, or with none the end. */
     struct recounted *result;
     bool has_result;
     bool is_busy; /* being written */
     uint64_t result_round;
+    int64_t result_lacks; /* it mends what lacks (metadata_repair.h), and counts nothing; else 0 */
+    uint64_t result_progress;
     enum err result_err; /* ERR_AGAIN: it is not written yet */
     char trouble[200];
     uint64_t unread_count; /* files of the lake */

@@ -38,7 +38,7 @@ void metadata_moment(int64_t us, char ret_text[METADATA_MOMENT_BYTES])
 
 /* --- fields -------------------------------------------------------------------------------- */
 
-static json_t *text_json(struct bytes text)
+json_t *metadata_json_text(struct bytes text)
 {
     json_t *json = json_stringn((const char *)text.data, text.size);
     return json ? json : json_string(""); /* not UTF-8, which a column's text always is */
@@ -84,7 +84,7 @@ static enum err samples_merge(json_t *field, const struct change_field *from)
     }
     for (uint8_t i = 0; i < from->sample_count; i++)
         if (json_array_size(samples) < LIMIT_SAMPLES && !has_text(samples, from->samples[i]) &&
-            json_array_append_new(samples, text_json(from->samples[i])) != 0)
+            json_array_append_new(samples, metadata_json_text(from->samples[i])) != 0)
             return ERR_NO_MEMORY;
     return ERR_OK;
 }
@@ -94,7 +94,7 @@ static enum err field_make(struct metadata_row *row, const struct change_field *
 {
     bool later = row->record_count > 0 || from->missing_before > 0;
     json_t *field = json_object();
-    int failed = json_object_set_new(field, "name", text_json(from->name)) |
+    int failed = json_object_set_new(field, "name", metadata_json_text(from->name)) |
                  json_object_set_new(field, "type", json_string("null")) |
                  json_object_set_new(field, "nullable", json_boolean(from->nullable || later)) |
                  json_object_set_new(field, "sample_values", json_array());
@@ -179,7 +179,8 @@ static enum err sensors_list(struct metadata_row *row, const struct change *chan
             continue;
         }
         err = distinct_add(listed, distinct_hash(sensor), &is_new);
-        if (err == ERR_OK && is_new && json_array_append_new(row->sensors, text_json(sensor)) != 0)
+        if (err == ERR_OK && is_new &&
+            json_array_append_new(row->sensors, metadata_json_text(sensor)) != 0)
             err = ERR_NO_MEMORY;
     }
     return err;

@@ -12,6 +12,7 @@
 #include "codec/timestamp.h"
 #include "database/sqlite_pages.h"
 #include "metadata/metadata_parts.h"
+#include "metadata/metadata_repair.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -92,6 +93,15 @@ static bool dataset_counts(const struct sqlite_row *row, bool sensors)
            is_moment(&columns[COLUMN_FIRST_SEEN]) && is_moment(&columns[COLUMN_LAST_SEEN]);
 }
 
+static enum err lacks_note(struct salvage *salvage, const struct sqlite_row *row, int64_t lacks)
+{
+    const struct database_value values[] = {row->columns[COLUMN_ID], database_integer(lacks)};
+    return insert(salvage,
+                  "INSERT INTO metadata_repairs (ingestion_id, lacks) VALUES ($1, $2) "
+                  "ON CONFLICT (ingestion_id) DO UPDATE SET lacks = excluded.lacks",
+                  values, 2);
+}
+
 /* A row of the same dataset that was seen before is an older one, or this is: counts only rise. */
 static enum err dataset_take(struct salvage *salvage, const struct sqlite_row *row)
 {
@@ -118,8 +128,12 @@ static enum err dataset_take(struct salvage *salvage, const struct sqlite_row *r
     for (size_t i = COLUMN_CREATED; i < DATASET_COLUMNS; i++)
         if (!is_moment(&values[i]))
             values[i] = database_null();
-    salvage->salvaged->partial += !sensors || !fields || !bytes;
-    return insert(salvage, sql, values, DATASET_COLUMNS);
+    int64_t lacks = (sensors ? 0 : METADATA_LACKS_SENSORS) | (fields ? 0 : METADATA_LACKS_FIELDS) |
+                    (bytes ? 0 : METADATA_LACKS_BYTES);
+    int64_t taken = 0;
+    enum err err = database_transaction_query(salvage->into, sql, values, DATASET_COLUMNS, NULL,
+                                              NULL, &taken, salvage->diag);
+    return err == ERR_OK && taken > 0 ? lacks_note(salvage, row, lacks) : err;
 }
 
 static enum err progress_take(struct salvage *salvage, const struct sqlite_row *row)
@@ -219,8 +233,9 @@ static enum err on_row(void *ctx, const struct sqlite_row *row)
 
 /* --- what belongs together ----------------------------------------------------------------- */
 
-/* Whether SQLite itself can read all of the progress, or there never was any. */
-static bool progress_whole(const char *path)
+/* Whether SQLite itself can read all of a table, or there never was one: then no row of it is
+ * lost. */
+static bool table_whole(const char *path, const char *sql)
 {
     char url[METADATA_PATH_BYTES + 16];
     struct database *database;
@@ -228,11 +243,21 @@ static bool progress_whole(const char *path)
     snprintf(url, sizeof(url), "sqlite:///%s", path);
     if (database_open_to_read(url, &database, &unread) != ERR_OK)
         return false;
-    enum err err =
-        database_query(database, "SELECT max(position), max(ingestion_id) FROM metadata_progress",
-                       NULL, 0, NULL, NULL, NULL, &unread);
+    enum err err = database_query(database, sql, NULL, 0, NULL, NULL, NULL, &unread);
     database_close(database);
     return err == ERR_OK || err == ERR_INVALID;
+}
+
+static bool progress_whole(const char *path)
+{
+    return table_whole(path, "SELECT max(position), max(ingestion_id) FROM metadata_progress");
+}
+
+/* From the table, not from its index: the columns are in none. */
+static bool evolution_whole(const char *path)
+{
+    return table_whole(path, "SELECT max(field_type), max(first_seen), sum(length(sample_values)) "
+                             "FROM schema_evolution");
 }
 
 /* Of a dataset that only an earlier journal has progress of, this one's may be what is lost. */
@@ -245,19 +270,47 @@ static enum err doubtful_drop(struct salvage *salvage, const char *journal)
                   &value, 1);
 }
 
-/* What the evolution says last of each field. Whether it was null once, nobody knows: it may be. */
+/* What the evolution says last of each field. Whether it was null once, nobody knows: it may be. To
+ * SQLite the NaN that Python wrote among samples is no JSON. */
 static enum err fields_make(struct salvage *salvage)
 {
     return database_transaction_exec(
         salvage->into,
         "UPDATE dataset_metadata SET schema_fields = (SELECT json_group_array(json_object("
         "'name', field_name, 'type', field_type, 'nullable', json('true'), "
-        "'sample_values', json(sample_values))) FROM (SELECT * FROM schema_evolution e "
+        "'sample_values', CASE WHEN json_valid(sample_values) THEN "
+        "json(sample_values) ELSE json('[]') END)) FROM (SELECT * FROM schema_evolution e "
         "WHERE e.ingestion_id = dataset_metadata.ingestion_id AND NOT EXISTS (SELECT 1 FROM "
         "schema_evolution l WHERE l.ingestion_id = e.ingestion_id AND "
         "l.field_name = e.field_name AND l.id > e.id) ORDER BY id)) WHERE schema_fields IS NULL",
         salvage->diag);
 }
+
+/* What is not seen at the row: whose sketch is lost (the listed ones are not all), and, when rows
+ * of the evolution are lost, whose they are. Only what this journal counted can be read again. */
+static enum err lacks_settle(struct salvage *salvage, const char *path, const char *journal)
+{
+    const struct database_value value = database_text(bytes_from_text(journal));
+    enum err err = database_transaction_exec(
+        salvage->into,
+        "UPDATE metadata_repairs SET lacks = lacks | 1 WHERE ingestion_id IN (SELECT "
+        "ingestion_id FROM dataset_metadata d WHERE unique_sensor_count > "
+        "CASE WHEN json_valid(unique_sensor_ids) THEN json_array_length(unique_sensor_ids) ELSE "
+        "unique_sensor_count END AND NOT EXISTS (SELECT 1 FROM dataset_sensors s "
+        "WHERE s.ingestion_id = d.ingestion_id))",
+        salvage->diag);
+    if (err == ERR_OK && !evolution_whole(path))
+        err = database_transaction_exec(
+            salvage->into, "UPDATE metadata_repairs SET lacks = lacks | 8", salvage->diag);
+    if (err != ERR_OK)
+        return err;
+    return insert(salvage,
+                  "DELETE FROM metadata_repairs WHERE lacks = 0 OR ingestion_id NOT IN (SELECT "
+                  "p.ingestion_id FROM metadata_progress p JOIN dataset_metadata d ON "
+                  "d.ingestion_id = p.ingestion_id WHERE journal = $1)",
+                  &value, 1);
+}
+_Static_assert(METADATA_LACKS_SENSORS == 1 && METADATA_LACKS_EVOLUTION == 8, "as in the SQL");
 
 struct salvage_run {
     struct salvage salvage;
@@ -285,6 +338,8 @@ static enum err salvage_pages(struct salvage_run *run, struct diag *diag)
                                         diag);
     if (err == ERR_OK)
         err = fields_make(&run->salvage);
+    if (err == ERR_OK)
+        err = lacks_settle(&run->salvage, run->path, run->journal);
     return err != ERR_OK ? diag_set(diag, err, "%s", unread.text) : err;
 }
 
@@ -319,5 +374,5 @@ enum err metadata_salvage(const char *path, const char *journal, struct database
     if (err == ERR_OK)
         err = database_query(into, "SELECT count(*) FROM dataset_metadata", NULL, 0, on_count,
                              &ret_salvaged->datasets, NULL, diag);
-    return err;
+    return err == ERR_OK ? metadata_repair_count(into, &ret_salvaged->partial, diag) : err;
 }

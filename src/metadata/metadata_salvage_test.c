@@ -3,7 +3,9 @@
  * another count than was. Which pages a dataset is on is told by its texts, which no other has.
  * More seeds: INGESTOR_SALVAGE_SEEDS. */
 #include "base/alloc.h"
+#include "journal/record.h"
 #include "metadata/metadata_parts.h"
+#include "metadata/metadata_repair.h"
 #include "os/fs.h"
 #include "support/database_rig.h"
 #include "support/temp_folder.h"
@@ -12,7 +14,7 @@
 #include <stdlib.h>
 
 #define JOURNAL  "11111111-2222-4333-8444-555555555555"
-#define DATASETS 2000
+#define DATASETS 1000
 #define PAGE     4096
 #define ID_CHARS 6 /* "d00042" */
 
@@ -181,6 +183,49 @@ static void unmake(void)
     temp_folder_remove(folder);
 }
 
+/* --- the same -------------------------------------------------------------------------------- */
+
+static const char *const dumps[] = {
+    "SELECT * FROM dataset_metadata ORDER BY ingestion_id",
+    "SELECT journal, ingestion_id, position FROM metadata_progress ORDER BY 1, 2",
+    "SELECT ingestion_id, hex(sketch) FROM dataset_sensors ORDER BY 1",
+    "SELECT * FROM dataset_quality ORDER BY ingestion_id",
+    "SELECT * FROM schema_evolution ORDER BY id",
+    "SELECT * FROM data_quality ORDER BY id",
+    NULL,
+};
+
+static enum err on_dumped(void *ctx, const struct database_value *columns, size_t count)
+{
+    struct buf *out = ctx;
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(out, "%d:%lld:%a:", (int)columns[i].kind, (long long)columns[i].integer,
+                   columns[i].number);
+        buf_append(out, columns[i].bytes.data, columns[i].bytes.size);
+    }
+    return buf_byte(out, '\n');
+}
+
+static void assert_same(struct database *a, struct database *b, const char *const *queries)
+{
+    struct buf texts[2];
+    struct diag diag = {0};
+    buf_init(&texts[0], 256 * MIB);
+    buf_init(&texts[1], 256 * MIB);
+    for (size_t i = 0; queries[i]; i++) {
+        buf_clear(&texts[0]);
+        buf_clear(&texts[1]);
+        assert_int_equal(database_query(a, queries[i], NULL, 0, on_dumped, &texts[0], NULL, &diag),
+                         ERR_OK);
+        assert_int_equal(database_query(b, queries[i], NULL, 0, on_dumped, &texts[1], NULL, &diag),
+                         ERR_OK);
+        assert_true(texts[0].size > 0);
+        assert_true(bytes_equal(buf_bytes(&texts[0]), buf_bytes(&texts[1])));
+    }
+    buf_fini(&texts[0]);
+    buf_fini(&texts[1]);
+}
+
 /* --- the salvage ----------------------------------------------------------------------------- */
 
 static struct database *salvaged(const char *from, struct metadata_salvaged *ret_salvaged)
@@ -198,6 +243,7 @@ struct seen {
     bool own_whole[DATASETS]; /* the pages of its row and its progress */
     bool all_whole[DATASETS];
     bool found[DATASETS];
+    int64_t lacks[DATASETS];
     size_t counts, lists;
 };
 
@@ -249,6 +295,60 @@ static enum err on_salvaged(void *ctx, const struct database_value *columns, siz
     return ERR_OK;
 }
 
+static const char *const mended[] = {
+    "SELECT ingestion_id, topic, record_count, first_seen, last_seen, unique_sensor_count, "
+    "unique_sensor_ids, data_size_bytes, schema_fields FROM dataset_metadata ORDER BY 1",
+    "SELECT journal, ingestion_id, position FROM metadata_progress ORDER BY 1, 2",
+    "SELECT ingestion_id, hex(sketch) FROM dataset_sensors ORDER BY 1",
+    "SELECT ingestion_id, field_name, field_type, first_seen, sample_values FROM "
+    "schema_evolution ORDER BY 1, 2, 3",
+    NULL,
+};
+
+static enum err mend(struct database_transaction *into, void *ctx, struct diag *diag)
+{
+    const struct seen *seen = ctx;
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < known_count && err == ERR_OK; i++) {
+        struct change change;
+        struct buf encoded, changes;
+        char room[64];
+        struct bytes id = text_of(room, 64, "d%05zu", i, 0);
+        change_init(&change);
+        change_fill(&change, i);
+        buf_init(&encoded, 16 * MIB);
+        buf_init(&changes, 16 * MIB);
+        change_encode(&change, &encoded);
+        record_append_text32(&changes, buf_bytes(&encoded));
+        if (!seen->found[i])
+            err = metadata_table_apply(into, JOURNAL, id, &change, 50 + i, diag);
+        else if (seen->lacks[i] != 0)
+            err = metadata_repair_write(into, id, buf_bytes(&changes), seen->lacks[i], diag);
+        buf_fini(&encoded);
+        buf_fini(&changes);
+        change_fini(&change);
+    }
+    return err;
+}
+
+/* What the footers of the lake tell makes it the database that it was. */
+static void mend_and_check(struct database *into, struct seen *seen)
+{
+    struct diag diag = {0};
+    struct database *before = database_at(path);
+    for (size_t i = 0; i < known_count; i++) {
+        char id[64];
+        assert_int_equal(
+            metadata_repair_lacks(into, text_of(id, 64, "d%05zu", i, 0), &seen->lacks[i], &diag),
+            ERR_OK);
+    }
+    if (database_transact(into, mend, seen, &diag) != ERR_OK)
+        fail_msg("%s", diag.text);
+    assert_int_equal(get_integer(into, "SELECT count(*) FROM metadata_repairs"), 0);
+    assert_same(before, into, mended);
+    database_close(before);
+}
+
 static void damage_and_check(uint64_t seed, size_t damaged_pages)
 {
     size_t pages = whole.size / PAGE, bad = 0;
@@ -274,6 +374,7 @@ static void damage_and_check(uint64_t seed, size_t damaged_pages)
     assert_int_equal(result.datasets, seen->counts);
     print_message("%zu of %zu pages damaged: %zu of %zu datasets, %zu of them whole\n",
                   damaged_pages, pages, seen->counts, known_count, seen->lists);
+    mend_and_check(into, seen);
     database_close(into);
     mem_free(data);
     mem_free(seen);
@@ -297,46 +398,6 @@ static void test_damaged_pages(void **state)
 }
 
 /* --- the others ------------------------------------------------------------------------------ */
-
-static const char *const dumps[] = {
-    "SELECT * FROM dataset_metadata ORDER BY ingestion_id",
-    "SELECT journal, ingestion_id, position FROM metadata_progress ORDER BY 1, 2",
-    "SELECT ingestion_id, hex(sketch) FROM dataset_sensors ORDER BY 1",
-    "SELECT * FROM dataset_quality ORDER BY ingestion_id",
-    "SELECT * FROM schema_evolution ORDER BY id",
-    "SELECT * FROM data_quality ORDER BY id",
-};
-
-static enum err on_dumped(void *ctx, const struct database_value *columns, size_t count)
-{
-    struct buf *out = ctx;
-    for (size_t i = 0; i < count; i++) {
-        buf_printf(out, "%d:%lld:%a:", (int)columns[i].kind, (long long)columns[i].integer,
-                   columns[i].number);
-        buf_append(out, columns[i].bytes.data, columns[i].bytes.size);
-    }
-    return buf_byte(out, '\n');
-}
-
-static void assert_same(struct database *a, struct database *b)
-{
-    struct buf texts[2];
-    struct diag diag = {0};
-    buf_init(&texts[0], 256 * MIB);
-    buf_init(&texts[1], 256 * MIB);
-    for (size_t i = 0; i < sizeof(dumps) / sizeof(dumps[0]); i++) {
-        buf_clear(&texts[0]);
-        buf_clear(&texts[1]);
-        assert_int_equal(database_query(a, dumps[i], NULL, 0, on_dumped, &texts[0], NULL, &diag),
-                         ERR_OK);
-        assert_int_equal(database_query(b, dumps[i], NULL, 0, on_dumped, &texts[1], NULL, &diag),
-                         ERR_OK);
-        assert_true(texts[0].size > 0);
-        assert_true(bytes_equal(buf_bytes(&texts[0]), buf_bytes(&texts[1])));
-    }
-    buf_fini(&texts[0]);
-    buf_fini(&texts[1]);
-}
 
 /* All of it, also what stands in the log only, and of each kind of number. */
 static void test_nothing_damaged(void **state)
@@ -374,7 +435,7 @@ static void test_nothing_damaged(void **state)
     file_write(name, buf_bytes(&log));
     struct database *into = salvaged(copy, &result);
     assert_int_equal(result.partial, 0);
-    assert_same(database, into);
+    assert_same(database, into, dumps);
     database_close(into);
     database_close(database);
     buf_fini(&log);
@@ -442,7 +503,7 @@ static void test_first_page_lost(void **state)
     overwrite_with("CREATE TABLE");
     struct database *into = salvaged(copy, &result);
     assert_int_equal(result.datasets, 300);
-    assert_int_equal(result.partial, 0);
+    assert_int_equal(result.partial, 300); /* whether a row of the evolution is lost nobody knows */
     database_close(into);
     unmake();
 }

@@ -7,8 +7,6 @@
 #include "database/migrations.h"
 #include "os/clock.h"
 
-#define JSON_BYTES_MAX (64 * MIB)
-
 /* --- schema -------------------------------------------------------------------------------- */
 
 static const char *const steps[] = {
@@ -72,6 +70,8 @@ static const char *const steps[] = {
     "INSERT INTO metadata_recounts (journal) SELECT DISTINCT journal FROM metadata_progress",
     /* Damaged databases of which all that could be read is here (metadata_salvage.c). */
     "CREATE TABLE metadata_salvages (name TEXT PRIMARY KEY)",
+    /* What could not be read of datasets whose counts could (metadata_repair.c). */
+    "CREATE TABLE metadata_repairs (ingestion_id TEXT PRIMARY KEY, lacks INTEGER NOT NULL)",
 };
 
 static const struct migrations migrations_metadata = {
@@ -157,7 +157,7 @@ static json_t *mended_read(struct bytes text)
     json_t *json = NULL;
     if (json_validate(text, false) != ERR_OK)
         return NULL;
-    buf_init(&mended, JSON_BYTES_MAX);
+    buf_init(&mended, METADATA_JSON_BYTES_MAX);
     if (json_compact(&mended, text, JSON_NAN_TEXT) == ERR_OK)
         json = json_loadb((const char *)mended.data, mended.size,
                           JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
@@ -251,14 +251,11 @@ static bool has_sensors(const struct change *change)
     return change->sensor_count > 0 || !distinct_is_empty(&change->beyond);
 }
 
-/* Most changes bring counts and nothing else: sensors and schema, which are long, stay unread then,
- * and are empty. */
-static enum err row_read(struct database_transaction *transaction, struct bytes dataset_id,
-                         const struct change *change, struct metadata_row *row, struct diag *diag)
+enum err metadata_row_load(struct database_transaction *transaction, struct bytes dataset_id,
+                           bool sensors, bool fields, struct metadata_row *row, struct diag *diag)
 {
-    bool sensors = has_sensors(change);
     struct database_value values[] = {database_text(dataset_id), database_integer(sensors),
-                                      database_integer(change->field_count > 0)};
+                                      database_integer(fields)};
     enum err err = database_transaction_query(
         transaction,
         "SELECT " METADATA_COUNTS_SQL ", CASE WHEN $2 THEN unique_sensor_ids END, "
@@ -356,25 +353,24 @@ static enum err json_value(const json_t *json, struct buf *text, struct database
     return err;
 }
 
-static enum err row_write(struct database_transaction *transaction, struct bytes dataset_id,
-                          const struct metadata_row *row, const struct change *change,
-                          struct diag *diag)
+enum err metadata_row_write(struct database_transaction *transaction, struct bytes dataset_id,
+                            const struct metadata_row *row, struct bytes topic, bool with_sensors,
+                            bool with_fields, struct diag *diag)
 {
     struct database_value sensors = database_null(), fields = database_null();
     struct buf sensors_text, fields_text;
     enum err err = ERR_OK;
-    buf_init(&sensors_text, JSON_BYTES_MAX);
-    buf_init(&fields_text, JSON_BYTES_MAX);
-    if (has_sensors(change))
+    buf_init(&sensors_text, METADATA_JSON_BYTES_MAX);
+    buf_init(&fields_text, METADATA_JSON_BYTES_MAX);
+    if (with_sensors)
         err = json_value(row->sensors, &sensors_text, &sensors);
-    if (err == ERR_OK && change->field_count > 0)
+    if (err == ERR_OK && with_fields)
         err = json_value(row->fields, &fields_text, &fields);
     if (err == ERR_OK)
-        err = columns_write(transaction, dataset_id, row, row_topic(row, change), sensors, fields,
-                            diag);
+        err = columns_write(transaction, dataset_id, row, topic, sensors, fields, diag);
     buf_fini(&sensors_text);
     buf_fini(&fields_text);
-    if (err == ERR_OK && has_sensors(change) && row->has_sketch)
+    if (err == ERR_OK && with_sensors && row->has_sketch)
         err = sketch_write(transaction, dataset_id, &row->sketch, diag);
     return err;
 }
@@ -428,7 +424,7 @@ static enum err evolution_insert(const struct evolving *evolving,
 {
     struct buf samples;
     char at[METADATA_MOMENT_BYTES];
-    buf_init(&samples, JSON_BYTES_MAX);
+    buf_init(&samples, METADATA_JSON_BYTES_MAX);
     metadata_second(evolving->at_us, at);
     enum err err = python_json_write(evolution->samples, &samples);
     struct database_value values[] = {
@@ -502,11 +498,14 @@ enum err metadata_table_apply(struct database_transaction *transaction, const ch
                                 .dataset_id = dataset_id,
                                 .at_us = change->first_us,
                                 .diag = diag};
-    enum err err = row_read(transaction, dataset_id, change, &row, diag);
+    bool sensors = has_sensors(change);
+    bool fields = change->field_count > 0;
+    enum err err = metadata_row_load(transaction, dataset_id, sensors, fields, &row, diag);
     if (err == ERR_OK)
         err = metadata_row_merge(&row, change, on_evolution, &evolving);
     if (err == ERR_OK)
-        err = row_write(transaction, dataset_id, &row, change, diag);
+        err = metadata_row_write(transaction, dataset_id, &row, row_topic(&row, change), sensors,
+                                 fields, diag);
     if (err == ERR_OK)
         err = quality_add(transaction, dataset_id, change, evolving.count, diag);
     if (err == ERR_OK)

@@ -12,6 +12,8 @@
 
 #include <jansson.h>
 
+#define METADATA_JSON_BYTES_MAX (64 * MIB) /* of a column */
+
 /* Makes the tables that lack. */
 enum err metadata_table_prepare(struct database *database, struct diag *diag) ERR_MUST_USE;
 /* Whether the tables are there, as metadata_table_prepare makes them. */
@@ -66,6 +68,18 @@ enum err metadata_row_trees(struct metadata_row *row,
 json_t *metadata_list_read(const struct database_value *value);
 /* What is no array, or cannot be read, is an empty one; NULL: no memory. */
 json_t *metadata_array_read(const struct database_value *value);
+
+/* The dataset's; one that is not there yet is empty. Most changes bring counts and nothing else:
+ * sensors and fields, which are long, stay unread then, and are empty. */
+enum err metadata_row_load(struct database_transaction *transaction, struct bytes dataset_id,
+                           bool sensors, bool fields, struct metadata_row *row,
+                           struct diag *diag) ERR_MUST_USE;
+/* Without sensors or fields, those in the database stay. */
+enum err metadata_row_write(struct database_transaction *transaction, struct bytes dataset_id,
+                            const struct metadata_row *row, struct bytes topic, bool with_sensors,
+                            bool with_fields, struct diag *diag) ERR_MUST_USE;
+/* A text, or an empty one where it is not UTF-8; NULL: no memory. */
+json_t *metadata_json_text(struct bytes text);
 
 /* What was added to a field, for the schema evolution. */
 struct metadata_evolution {

@@ -8,6 +8,7 @@ import os
 import random
 import sqlite3
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -276,8 +277,61 @@ def test_damage_that_only_a_reader_meets(make_service):
     wait_until(lambda: "could be taken over" in metadata_health(fed.api), "the damage to be found")
     wait_until(lambda: fed.api.call("GET", path)[0] == 200, "an answer")
     fed.feed()
-    wait_counted(fed.api, fed.ident, fed.model)
+    wait_mended(fed)
     assert list(fed.service.folder.glob("metadata.db.damaged-*"))
+
+
+def wait_mended(fed):
+    """Exact in all that the model knows, lists and evolution too; of its own accord."""
+    wait_counted(fed.api, fed.ident, fed.model)
+    wait_until(lambda: metadata_health(fed.api).startswith("healthy"),
+               lambda: metadata_health(fed.api))
+    check(fed.api, fed.ident, fed.model)
+
+
+def damage_lists(path):
+    """Random bytes over the pages on which the sensors' list goes on."""
+    with sqlite3.connect(path, isolation_level=None) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+    database.close()
+    data = path.read_bytes()
+    bad = [at for at in range(0, len(data), size)
+           if b"long-sensor-" in data[at:at + size] and data[at] == 0]
+    assert len(bad) > 2
+    with open(path, "r+b") as file:
+        for at in bad:
+            file.seek(at)
+            file.write(os.urandom(size))
+
+
+@pytest.mark.parametrize("kills", [0, 3])
+def test_lists_lost(make_service, kills):
+    """Counts, progress and what was posted are taken over; sensors, fields and bytes are read from
+    the lake, whenever the service is killed meanwhile, and nothing counts twice."""
+    fed = Fed(make_service)
+    for part in range(3):
+        fed.send(*({"sensor_id": f"long-sensor-{'x' * 60}-{part}-{i}", f"field_{part}": i,
+                    "note": f"{i}"} for i in range(150)))
+        fed.check()
+    fed.api.json("POST", f"/api/metadata/datasets/{fed.ident}/quality",
+                 {"metric_name": "posted", "metric_value": 4.25}, 200)
+    fed.service.stop()
+    damage_lists(fed.service.folder / "metadata.db")
+    for _ in range(kills):
+        fed.start()
+        fed.send({"sensor_id": f"late-{fed.rng.random()}"})
+        wait_until(lambda: list(fed.service.folder.glob("metadata.db.*-20*")), "it to be set aside")
+        time.sleep(fed.rng.random() * 0.3)
+        fed.service.kill()
+    fed.start()
+    fed.send({"sensor_id": "last"})
+    wait_mended(fed)
+    if not kills:
+        assert "metadata of 1 datasets could be taken over (what 1 of them lack" in metadata_health(fed.api)
+    posted = [m["metric_value"] for m in data(fed.api, f"datasets/{fed.ident}/quality")["metrics"]
+              if m["metric_name"] == "posted"]
+    assert posted == [4.25]
 
 
 def killed_moving(database, waiting):
