@@ -132,10 +132,13 @@ enum err journal_metadata_each(struct journal *journal,
                                enum err (*on_changes)(void *ctx, struct bytes dataset_id,
                                                       struct bytes changes),
                                void *ctx) ERR_MUST_USE;
-/* The metadata database has all of these datasets' changes: theirs are dropped. Any thread. */
+/* The metadata database has all of these datasets' changes: theirs are dropped. mark: the number
+ * that the database bears since, kept with that; 0: none. Any thread. */
 #define JOURNAL_METADATA_DONE_MAX 256
 enum err journal_metadata_done(struct journal *journal, const struct bytes *dataset_ids,
-                               size_t count) ERR_MUST_USE;
+                               size_t count, uint64_t mark) ERR_MUST_USE;
+/* The latest mark; 0: none. A database that bears a lower one lacks changes that were dropped. */
+uint64_t journal_metadata_mark(struct journal *journal);
 /* The datasets of which a cut has landed and is not known to be in the store yet; one may come more
  * than once. on_dataset may not call the journal. Any thread. */
 enum err journal_uploads_each(struct journal *journal,

@@ -15,6 +15,8 @@
 #define METADATA_SOURCES      32
 #define METADATA_SOURCE_BYTES 24
 #define DONE_BYTES_MAX        (8 * MIB)
+#define MARK_SOURCE           BYTES_LITERAL("#metadata/mark")
+#define MARK_KEY              BYTES_LITERAL("commits")
 
 static struct bytes source_name(uint64_t index, char room[METADATA_SOURCE_BYTES])
 {
@@ -52,29 +54,49 @@ enum err journal_metadata_each(struct journal *journal,
     return err;
 }
 
+/* The database's mark is a state, too: what says that changes may be dropped says which database
+ * has them. */
+static enum err mark_encode(struct buf *body, uint64_t mark)
+{
+    uint8_t value[sizeof(mark)];
+    store_u64(value, mark);
+    return record_state_encode(body, MARK_SOURCE, MARK_KEY, bytes_from(value, sizeof(value)));
+}
+
 enum err journal_metadata_done(struct journal *journal, const struct bytes *dataset_ids,
-                               size_t count)
+                               size_t count, uint64_t mark)
 {
     if (count > JOURNAL_METADATA_DONE_MAX)
         return ERR_TOO_MANY;
-    struct record_view records[JOURNAL_METADATA_DONE_MAX];
-    size_t ends[JOURNAL_METADATA_DONE_MAX];
+    struct record_view records[JOURNAL_METADATA_DONE_MAX + 1];
+    size_t ends[JOURNAL_METADATA_DONE_MAX + 1];
+    size_t records_count = count + (mark != 0);
     struct buf bodies;
     buf_init(&bodies, DONE_BYTES_MAX);
     enum err err = ERR_OK;
-    for (size_t i = 0; i < count && err == ERR_OK; i++) {
-        err = journal_metadata_encode(&bodies, dataset_ids[i], (struct bytes){0});
+    for (size_t i = 0; i < records_count && err == ERR_OK; i++) {
+        err = i < count ? journal_metadata_encode(&bodies, dataset_ids[i], (struct bytes){0})
+                        : mark_encode(&bodies, mark);
         ends[i] = bodies.size;
     }
-    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+    for (size_t i = 0; i < records_count && err == ERR_OK; i++) {
         size_t begin = i > 0 ? ends[i - 1] : 0;
         records[i] = (struct record_view){.kind = RECORD_STATE,
                                           .body = bytes_from(bodies.data + begin, ends[i] - begin)};
     }
-    if (err == ERR_OK && count > 0)
-        err = journal_control(journal, records, count, NULL, NULL);
+    if (err == ERR_OK && records_count > 0)
+        err = journal_control(journal, records, records_count, NULL, NULL);
     buf_fini(&bodies);
     return err;
+}
+
+uint64_t journal_metadata_mark(struct journal *journal)
+{
+    mutex_lock(&journal->journal_mutex);
+    const struct buf *value = ledger_state(&journal->core.ledger, MARK_SOURCE, MARK_KEY);
+    uint64_t mark = value && value->size == sizeof(mark) ? load_u64(value->data) : 0;
+    mutex_unlock(&journal->journal_mutex);
+    return mark;
 }
 
 /* --- for those who count anew -------------------------------------------------------------- */

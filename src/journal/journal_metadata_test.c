@@ -150,14 +150,37 @@ static void test_kept_until_done(void **state)
     journal = open_journal();
     check_kept(journal, "a=three;", "b=two;");
     const struct bytes done[] = {BYTES_LITERAL("a"), BYTES_LITERAL("unknown")};
-    assert_int_equal(journal_metadata_done(journal, done, 2), ERR_OK);
+    assert_int_equal(journal_metadata_done(journal, done, 2, 7), ERR_OK);
     land(journal, "c", ""); /* after it */
     check_kept(journal, "", "b=two;");
-    assert_int_equal(journal_metadata_done(journal, done, 1000), ERR_TOO_MANY);
-    assert_int_equal(journal_metadata_done(journal, NULL, 0), ERR_OK);
+    assert_int_equal(journal_metadata_done(journal, done, 1000, 8), ERR_TOO_MANY);
+    assert_int_equal(journal_metadata_done(journal, NULL, 0, 0), ERR_OK);
     journal_close(journal);
 
     journal = open_journal();
+    check_kept(journal, "", "b=two;");
+    journal_close(journal);
+}
+
+/* It outlives restarts and checkpoints, with datasets or alone, and is among no dataset's changes.
+ */
+static void test_mark(void **state)
+{
+    (void)state;
+    const struct bytes done[] = {BYTES_LITERAL("a")};
+    struct journal *journal = open_journal();
+    assert_int_equal(journal_metadata_mark(journal), 0);
+    land(journal, "a", "one");
+    assert_int_equal(journal_metadata_done(journal, done, 1, 7), ERR_OK);
+    assert_int_equal(journal_metadata_done(journal, NULL, 0, UINT64_MAX - 1), ERR_OK);
+    land(journal, "b", "two");
+    assert_true(journal_metadata_mark(journal) == UINT64_MAX - 1);
+    for (int i = 0; i < 300; i++) /* over several segments */
+        land(journal, "c", "");
+    journal_close(journal);
+
+    journal = open_journal();
+    assert_true(journal_metadata_mark(journal) == UINT64_MAX - 1);
     check_kept(journal, "", "b=two;");
     journal_close(journal);
 }
@@ -166,6 +189,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kept_until_done, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_mark, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,6 +342,7 @@ enum err metadata_new(const struct metadata_options *options, struct metadata **
         err = metrics_cap_new(options->series_max, &metadata->ids);
     if (err == ERR_OK)
         err = metrics_cap_new(METRIC_NAMES_MAX, &metadata->names);
+    metadata->mark = metadata->mark_told = journal_metadata_mark(options->journal);
     if (err == ERR_OK)
         err = journal_metadata_each(options->journal, on_kept, metadata);
     if (err != ERR_OK) {

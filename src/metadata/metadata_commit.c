@@ -142,6 +142,9 @@ static enum err round_run(struct database_transaction *transaction, void *ctx, s
     enum err err = ERR_OK;
     for (size_t i = 0; i < round->job_count && err == ERR_OK; i++)
         err = job_commit(transaction, round, &round->jobs[i], diag);
+    if (err == ERR_OK)
+        err = metadata_table_set_mark(transaction, journal_uuid(round->metadata->options.journal),
+                                      round->metadata->mark, diag);
     round->complete = err == ERR_OK;
     return err;
 }
@@ -199,7 +202,10 @@ static void round_end(struct round *round, enum err err)
     }
     /* Under the lock: no LANDED of these datasets can be asked for in between, which it would wipe
      * out. A failure leaves texts that are below the progress. */
-    (void)!journal_metadata_done(metadata->options.journal, done, done_count);
+    if (err == ERR_OK)
+        metadata->mark_told = metadata->mark;
+    (void)!journal_metadata_done(metadata->options.journal, done, done_count,
+                                 err == ERR_OK ? metadata->mark : 0);
     mutex_unlock(&metadata->lock);
     for (size_t i = 0; i < round->job_count; i++)
         mem_free((void *)(uintptr_t)round->jobs[i].id.data);
@@ -462,6 +468,7 @@ static enum err round_commit(struct metadata *metadata, size_t *ret_count, struc
     *ret_count = round->job_count;
     enum err err = ERR_OK;
     if (round->job_count > 0) {
+        metadata->mark++; /* no two commits have the same, also where one is not known to be done */
         err = database_transact(metadata->writer, round_run, round, diag);
         round_end(round, err);
     }

@@ -103,7 +103,9 @@ struct metadata {
 
     /* the thread's */
     struct database *writer;
-    int64_t looked_ns; /* at the whole file, for a reader's doubt */
+    int64_t looked_ns;  /* at the whole file, for a reader's doubt */
+    uint64_t mark;      /* the highest of any commit that was tried */
+    uint64_t mark_told; /* to the journal: what it has dropped is in a database that bears it */
     int64_t retry_ns;
     int64_t committed_ns;
     int64_t measured_ns;

@@ -32,6 +32,7 @@ struct recounting {
     uint64_t round;    /* goes up with each database that is to be filled */
     struct map todo;   /* folder in the lake -> struct recount_todo */
     uint64_t datasets; /* that were to be counted */
+    bool is_old;       /* an older copy was put back */
     int64_t lacking;   /* whose lists, sizes or evolution a salvage lost; none: 0 */
     /* From the recounting thread to the one that writes: a dataset, or with none the end. */
     struct recounted *result;
@@ -55,5 +56,8 @@ bool recount_holds(struct metadata *metadata, struct bytes id);
 /* Writes the dataset that was counted since, if there is one, by the thread that writes. */
 enum err recount_commit(struct metadata *metadata, bool *ret_counted,
                         struct diag *diag) ERR_MUST_USE;
+/* The first block of the changes that are not in the database; UINT64_MAX: there are none. Under
+ * the lock. */
+uint64_t recount_pending_begin(const struct metadata *metadata, struct bytes id, uint64_t progress);
 /* What is to be told, after and; nothing: all is well. Under the lock. */
 void recount_tell(const struct metadata *metadata, const char *and, char *text, size_t size);

@@ -72,6 +72,8 @@ static const char *const steps[] = {
     "CREATE TABLE metadata_salvages (name TEXT PRIMARY KEY)",
     /* What could not be read of datasets whose counts could (metadata_repair.c). */
     "CREATE TABLE metadata_repairs (ingestion_id TEXT PRIMARY KEY, lacks INTEGER NOT NULL)",
+    /* Rises with each commit: which tells an older copy that was put back. */
+    "CREATE TABLE metadata_marks (journal TEXT PRIMARY KEY, mark INTEGER NOT NULL)",
 };
 
 static const struct migrations migrations_metadata = {
@@ -137,14 +139,59 @@ enum err metadata_table_is_recounted(struct database *database, const char *jour
     return err;
 }
 
-enum err metadata_table_set_recounted(struct database *database, const char *journal,
+struct recounted_note {
+    const char *journal;
+    uint64_t mark;
+};
+
+static enum err on_recounted(struct database_transaction *transaction, void *ctx, struct diag *diag)
+{
+    const struct recounted_note *note = ctx;
+    struct database_value key = database_text(bytes_from_text(note->journal));
+    enum err err = database_transaction_query(transaction,
+                                              "INSERT INTO metadata_recounts (journal) VALUES ($1) "
+                                              "ON CONFLICT (journal) DO NOTHING",
+                                              &key, 1, NULL, NULL, NULL, diag);
+    return err == ERR_OK ? metadata_table_set_mark(transaction, note->journal, note->mark, diag)
+                         : err;
+}
+
+enum err metadata_table_set_recounted(struct database *database, const char *journal, uint64_t mark,
                                       struct diag *diag)
 {
+    struct recounted_note note = {journal, mark};
+    return database_transact(database, on_recounted, &note, diag);
+}
+
+enum err metadata_table_unset_recounted(struct database *database, const char *journal,
+                                        struct diag *diag)
+{
     struct database_value key = database_text(bytes_from_text(journal));
-    return database_query(database,
-                          "INSERT INTO metadata_recounts (journal) VALUES ($1) "
-                          "ON CONFLICT (journal) DO NOTHING",
-                          &key, 1, NULL, NULL, NULL, diag);
+    return database_query(database, "DELETE FROM metadata_recounts WHERE journal = $1", &key, 1,
+                          NULL, NULL, NULL, diag);
+}
+
+enum err metadata_table_mark(struct database *database, const char *journal, uint64_t *ret_mark,
+                             struct diag *diag)
+{
+    struct database_value key = database_text(bytes_from_text(journal));
+    int64_t mark = 0;
+    enum err err = database_query(database, "SELECT mark FROM metadata_marks WHERE journal = $1",
+                                  &key, 1, on_integer, &mark, NULL, diag);
+    *ret_mark = mark > 0 ? (uint64_t)mark : 0;
+    return err;
+}
+
+enum err metadata_table_set_mark(struct database_transaction *transaction, const char *journal,
+                                 uint64_t mark, struct diag *diag)
+{
+    struct database_value values[] = {database_text(bytes_from_text(journal)),
+                                      database_integer((int64_t)mark)};
+    return database_transaction_query(
+        transaction,
+        "INSERT INTO metadata_marks (journal, mark) VALUES ($1, $2) "
+        "ON CONFLICT (journal) DO UPDATE SET mark = max(mark, excluded.mark)",
+        values, 2, NULL, NULL, NULL, diag);
 }
 
 /* --- the row ------------------------------------------------------------------------------- */

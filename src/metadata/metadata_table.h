@@ -27,8 +27,15 @@ enum err metadata_table_progress(struct database_transaction *transaction, const
  * that it is now. */
 enum err metadata_table_is_recounted(struct database *database, const char *journal, bool *ret_is,
                                      struct diag *diag) ERR_MUST_USE;
-enum err metadata_table_set_recounted(struct database *database, const char *journal,
+enum err metadata_table_set_recounted(struct database *database, const char *journal, uint64_t mark,
                                       struct diag *diag) ERR_MUST_USE;
+enum err metadata_table_unset_recounted(struct database *database, const char *journal,
+                                        struct diag *diag) ERR_MUST_USE;
+/* What the database bears of this journal; 0: none. It never goes down. */
+enum err metadata_table_mark(struct database *database, const char *journal, uint64_t *ret_mark,
+                             struct diag *diag) ERR_MUST_USE;
+enum err metadata_table_set_mark(struct database_transaction *transaction, const char *journal,
+                                 uint64_t mark, struct diag *diag) ERR_MUST_USE;
 /* Adds the change and moves the progress: in one transaction, once or not at all. */
 enum err metadata_table_apply(struct database_transaction *transaction, const char *journal,
                               struct bytes dataset_id, const struct change *change,

@@ -180,3 +180,47 @@ def test_a_new_database_of_a_new_journal(make_service):
     fed.start()
     fed.feed(20)
     fed.check()
+
+
+def alarms(service):
+    """How often the database was found to be an older copy."""
+    with sqlite3.connect(files(service)[0], isolation_level=None) as database:
+        count = database.execute("SELECT count(*) FROM alarms").fetchone()[0]
+    database.close()
+    return count
+
+
+def test_an_older_copy_is_put_back(make_service):
+    """While the service is stopped, and while it runs: what it lacks is counted from the lake. A
+    database that lacks nothing is never taken for one, whenever the service was killed."""
+    fed = Fed(make_service)
+    fed.feed(30)
+    fed.check()
+    fed.service.stop()
+    with sqlite3.connect(files(fed.service)[0], isolation_level=None) as database:
+        database.execute("CREATE TABLE alarms (at)")
+        database.execute("CREATE TRIGGER alarm AFTER DELETE ON metadata_recounts "
+                         "BEGIN INSERT INTO alarms VALUES (1); END")
+    database.close()
+    copy = files(fed.service)[0].read_bytes()
+    for part in range(4):
+        fed.start()
+        fed.feed(20)
+        if part % 2:
+            fed.check()
+        fed.service.kill()
+    assert alarms(fed.service) == 0
+    for is_running in (False, True):
+        deleted(fed.service)
+        files(fed.service)[0].write_bytes(copy)
+        if not is_running:
+            fed.start()
+        fed.feed(20)
+        fed.check()
+        wait_until(lambda: metadata_health(fed.api) == "healthy", lambda: metadata_health(fed.api))
+        assert alarms(fed.service) == 1
+    fed.service.kill()
+    fed.start()
+    fed.feed(20)
+    fed.check()
+    assert alarms(fed.service) == 1
