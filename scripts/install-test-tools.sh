@@ -3,6 +3,11 @@
 # user-space folder that is kept between runs (INGESTOR_TOOLS, default ~/.cache/ingestor-tools).
 # Does nothing when it is there with these pins. What is in test-tools-compiled.txt needs a compiler,
 # autoconf, automake and Python's headers: where it cannot be had its tests are skipped.
+#
+#   scripts/install-test-tools.sh [spark]
+#
+# spark: instead, an environment of its own with Spark (450 MB to fetch, 670 MB installed), which only
+# the whole check wants. Of its own: pandas and NumPy change what pyarrow gives the other tests.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -31,6 +36,22 @@ install() {
     return 1
 }
 
-install test-tools || exit 1
-install test-tools-compiled --no-build-isolation ||
-    echo "install-test-tools: no CoAP server with DTLS of another kind: its tests are skipped"
+case ${1:-} in
+"")
+    install test-tools || exit 1
+    install test-tools-compiled --no-build-isolation ||
+        echo "install-test-tools: no CoAP server with DTLS of another kind: its tests are skipped"
+    ;;
+spark)
+    venv=$tools/spark
+    if ! command -v java >/dev/null && [ ! -x "${JAVA_HOME:-}/bin/java" ]; then
+        echo "install-test-tools: Spark needs Java 17 (apt-get install default-jdk-headless)" >&2
+        exit 1
+    fi
+    install test-tools-spark
+    ;;
+*)
+    echo "usage: $0 [spark]" >&2
+    exit 2
+    ;;
+esac

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(os.environ.get("INGESTOR_TOOLS", Path.home() / ".cache/ingestor-tools"))
 PATIENCE_S = float(os.environ.get("INGESTOR_TEST_PATIENCE", "180"))  # until a wait is a failure
 
 
@@ -36,8 +37,7 @@ def find_program(name):
 
 def find_tool(name):
     """What scripts/install-*.sh put into INGESTOR_TOOLS (pip's programs beside its Python), or PATH."""
-    tools = Path(os.environ.get("INGESTOR_TOOLS", Path.home() / ".cache/ingestor-tools"))
-    folders = [tools / "bin", tools / "venv/bin", Path(sys.executable).parent, os.environ["PATH"],
+    folders = [TOOLS / "bin", TOOLS / "venv/bin", Path(sys.executable).parent, os.environ["PATH"],
                "/usr/sbin", "/usr/local/sbin"]
     return shutil.which(name, path=":".join(map(str, folders))) or pytest.skip(
         f"{name} cannot be had here (scripts/install-test-tools.sh, -s3-servers.sh, -hivemq.sh)")

@@ -13,7 +13,7 @@ def line(engine, lake, dataset, file=None):
     return block.replace("data/lake/", f"{lake}/").replace("DATASET", dataset).replace("FILE", str(file))
 
 
-def run_python(engine, *place, without=""):
+def run_python(engine, *place):
     names = {}
-    exec(line(engine, *place).replace(without, "") if without else line(engine, *place), names)  # pylint: disable=exec-used
+    exec(line(engine, *place), names)  # pylint: disable=exec-used
     return names

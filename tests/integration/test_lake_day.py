@@ -1,15 +1,13 @@
 """A day of real sensor shapes through the service, read by every engine with the line that docs/lake.md
-gives, each file by itself and each dataset together, and compared value by value with what was sent
-(sensor_day.py); and the size of the files against pyarrow's. LAKE_DAY_RECORDS is how many a dataset
-sends (past some 600 columns are pinned within a wave, which the model does not follow: sizes only);
-LAKE_DAY_SEED draws another day. Spark: pip install pyspark==4.2.0 beside the other test tools; with
-Java 17 its 24 tests take six minutes on two shared cores."""
+gives (Spark: test_lake_spark.py), each file by itself and each dataset together, and compared value by
+value with what was sent (sensor_day.py); and the size of the files against pyarrow's. LAKE_DAY_RECORDS is
+how many a dataset sends (past some 600 columns are pinned within a wave, which the model does not follow:
+sizes only); LAKE_DAY_SEED draws another day."""
 
 import io
 import json
 import math
 import os
-import shutil
 import urllib.request
 from datetime import date, datetime, timedelta, timezone
 
@@ -62,6 +60,14 @@ class Day:
     def files(self, name):
         """In the order they were written: the key ends in the position."""
         return sorted(self.folder(name).glob("*/*/*.parquet"), key=lambda f: f.name[-33:])
+
+    def cuts(self, name):
+        """The files that each wave wrote."""
+        parquet = pytest.importorskip("pyarrow.parquet")
+        found = {}
+        for file in self.files(name):
+            found.setdefault(parquet.read_metadata(file).metadata[b"ingestor.first"], []).append(file)
+        return [files for _, files in sorted(found.items())]
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +143,24 @@ def wanted_row(row):
     return {**plain(values), "_rescued_data": row["_rescued_data"]}
 
 
-def check_rows(rows, wanted, place_of=None):
-    """wanted: rows of the model; in any order. place_of: the partition where the row has it not."""
+def check_rows(rows, wanted):
+    """wanted: rows of the model; in any order."""
     got = sorted((split(row) for row in rows), key=lambda parts: key(parts[0]))
     wanted = sorted(((wanted_row(row), row["_event_time"]) for row in wanted), key=lambda pair: key(pair[0]))
     assert len(got) == len(wanted)
     for (row, own, place), (want, when) in zip(got, wanted):
         assert row == want
         check_own(own, when)
-        day_text, hour = place_of or (str(place[0]), f"{int(place[1]):02}")
-        assert (day_text[:10], hour) == hour_of(own)
+        assert (str(place[0])[:10], f"{int(place[1]):02}") == hour_of(own)
+
+
+def check_files(found, wanted):
+    """found: each row with the file that it is from, whose path is to say its hour."""
+    rows = []
+    for file, row in found:
+        folders = file.parent.parent.name.removeprefix("date="), file.parent.name.removeprefix("hour=")
+        rows.append({**row, "date": folders[0], "hour": folders[1]})  # some take them from the path
+    check_rows(rows, wanted)
 
 
 def model(day, name):
@@ -168,9 +182,6 @@ class DuckDB:
         result = self.duckdb.sql(line(what, *place))
         return [dict(zip(result.columns, row)) for row in result.fetchall()]
 
-    def stop(self):
-        pass
-
 
 class InPython:
     """An engine whose line is Python, and leaves a table."""
@@ -182,41 +193,18 @@ class InPython:
     def rows(self, what, *place):
         return self.rows_of(run_python(what, *place)["table"])
 
-    def stop(self):
-        pass
-
-
-class Spark:
-    name = "Spark"
-
-    def __init__(self):
-        pyspark = pytest.importorskip("pyspark.sql", reason="Spark (PyPI pyspark, 450 MB) is not installed")
-        if not shutil.which("java"):
-            pytest.skip("Spark needs Java, which is not installed")
-        self.session = pyspark.SparkSession.builder.config("spark.ui.enabled", "false").getOrCreate()
-
-    def rows(self, what, *place):
-        names = run_python(what, *place, without=".toPandas()")  # needs pandas, which is one more thing
-        return [row.asDict(recursive=True) for row in names["table"].collect()]
-
-    def stop(self):
-        self.session.stop()
-
 
 ENGINES = {
     "DuckDB": DuckDB,
     "Polars": lambda: InPython("Polars", "polars", lambda table: table.to_dicts()),
     "pyarrow": lambda: InPython("pyarrow", "pyarrow", lambda table: table.to_pylist()),
     "DataFusion": lambda: InPython("DataFusion", "datafusion", lambda table: table.to_pylist()),
-    "Spark": Spark,
 }
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request):
-    found = ENGINES[request.param]()
-    yield found
-    found.stop()
+    return ENGINES[request.param]()
 
 
 @pytest.mark.parametrize("name", sensor_day.SHAPES)
@@ -226,29 +214,14 @@ def test_each_dataset_together(day, engine, name):
     check_rows(engine.rows(engine.name, day.service.lake, day.ids[name]), wanted)
 
 
-def cut_of(file):
-    parquet = pytest.importorskip("pyarrow.parquet")
-    return parquet.read_metadata(file).metadata[b"ingestor.first"]
-
-
 @pytest.mark.parametrize("name", sensor_day.SHAPES)
 def test_each_file_by_itself(day, engine, name):
     waves, _ = model(day, name)
-    begins = [sum(len(wave) for wave in waves[:i]) for i in range(len(waves))]
-    rows = {}
-    for file in day.files(name):
-        found = engine.rows(f"{engine.name}, one file", day.service.lake, day.ids[name], file)
-        place = file.parent.parent.name.removeprefix("date="), file.parent.name.removeprefix("hour=")
-        for row in found:
-            row.pop("date", None), row.pop("hour", None)  # some take them from the path
-            rows.setdefault(cut_of(file), []).append((row, place))
-    assert len(rows) == len(waves) and begins
-    for (_, found), wave in zip(sorted(rows.items()), waves):
-        assert len(found) == len(wave)
-        by_place = {}
-        for row, place in found:
-            assert hour_of(split(row)[1]) == place
-        check_rows([{**row, "date": place[0], "hour": place[1]} for row, place in found], wave)
+    cuts = day.cuts(name)
+    assert len(cuts) == len(waves)
+    for files, wave in zip(cuts, waves):
+        place = f"{engine.name}, one file", day.service.lake, day.ids[name]
+        check_files([(file, row) for file in files for row in engine.rows(*place, file)], wave)
 
 
 def pyarrow_size(table):

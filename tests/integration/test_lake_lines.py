@@ -1,5 +1,5 @@
 """The lines of docs/lake.md, each run by its engine on a lake whose columns grow; what they read is
-compared value by value. An engine that is not installed is skipped, and says so."""
+compared value by value; Spark's by test_lake_spark.py."""
 
 import re
 import shutil
@@ -63,14 +63,3 @@ def test_pyarrow(lake):  # noqa: F811
 def test_datafusion(lake):  # noqa: F811
     pytest.importorskip("datafusion", reason="DataFusion (PyPI datafusion) is not installed")
     check(run_python("DataFusion", lake, DATASET)["table"].to_pylist())
-
-
-def test_spark(lake):  # noqa: F811
-    pytest.importorskip("pyspark", reason="Spark (PyPI pyspark, 450 MB) is not installed")
-    if not shutil.which("java"):
-        pytest.skip("Spark needs Java, which is not installed")
-    names = run_python("Spark", lake, DATASET, without=".toPandas()")  # needs pandas, which is one more thing
-    try:
-        check([row.asDict(recursive=True) for row in names["table"].collect()])
-    finally:
-        names["spark"].stop()
