@@ -3,6 +3,7 @@
 #include "app/row_table.h"
 #include "app/terminal.h"
 #include "lake/lake_read.h"
+#include "lake/parquet_check.h"
 #include "lake/parquet_json.h"
 
 #include <unistd.h>
@@ -71,6 +72,8 @@ static enum err print_file(struct rows *rows, struct diag *diag)
     const struct parquet_metadata *metadata = parquet_reader_metadata(reader);
     for (size_t i = 0; i < metadata->row_group_count && err == ERR_OK; i++)
         err = print_group(rows, json, i, metadata->row_groups[i].row_count, diag);
+    if (err == ERR_OK) /* last: a file that is damaged elsewhere still gives what it has */
+        err = parquet_check_footer(buf_bytes(&rows->bytes), metadata, diag);
     parquet_json_free(json);
     parquet_reader_free(reader);
     return err;

@@ -275,6 +275,16 @@ static enum err check_pairs(const struct check *check)
     return ERR_OK;
 }
 
+enum err parquet_check_footer(struct bytes file, const struct parquet_metadata *metadata,
+                              struct diag *diag)
+{
+    struct check check = {.metadata = metadata, .diag = diag};
+    enum err err = check_pairs(&check);
+    if (err == ERR_OK)
+        err = check_names(&check);
+    return err == ERR_OK ? check_checksum(&check, file) : err;
+}
+
 enum err parquet_check(struct bytes file, size_t memory_max, struct diag *diag)
 {
     struct parquet_reader *reader;

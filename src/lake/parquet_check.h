@@ -12,4 +12,9 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
+struct parquet_metadata;
+
 enum err parquet_check(struct bytes file, size_t memory_max, struct diag *diag) ERR_MUST_USE;
+/* What of it needs no page: the footer against itself, and the checksum of the whole file. */
+enum err parquet_check_footer(struct bytes file, const struct parquet_metadata *metadata,
+                              struct diag *diag) ERR_MUST_USE;

@@ -92,8 +92,10 @@ static bool is_second(struct bytes field)
 enum err sensors_begin(struct extraction *extraction)
 {
     const struct column *root = extraction->cut->schema->root;
-    if (!schema_child(root, BYTES_LITERAL("sensor_id")) ||
-        !schema_child(root, BYTES_LITERAL("sensorId")))
+    bool in_columns = schema_child(root, BYTES_LITERAL("sensor_id")) &&
+                      schema_child(root, BYTES_LITERAL("sensorId"));
+    /* what is rescued may have no column: a dataset has no more than so many */
+    if (!in_columns && extraction->cut->rows->rescued.value_count == 0)
         return ERR_OK;
     extraction->named = mem_zalloc(extraction->cut->rows->count / 8 + 1, 1);
     return extraction->named ? ERR_OK : ERR_NO_MEMORY;

@@ -397,6 +397,18 @@ def test_ten_thousand_fields(make_service):
     assert len(fed.service.rows()) == 3 and metadata_health(fed.api) == "healthy"
 
 
+def test_sensors_without_a_column(make_service):
+    """A record counts for one sensor, also where a dataset has no room for more columns."""
+    fed = Fed(make_service)
+    for part in "abc":
+        fed.send({f"{part}_{i}": i for i in range(1000)})
+        wait_counted(fed.api, fed.ident, fed.model)
+    fed.send({"sensor_id": "one", "sensorId": "no"}, {"sensorId": "two"}, {"sensorId": "no", "sensor_id": 3})
+    wait_counted(fed.api, fed.ident, fed.model)
+    found = dataset(fed.api, fed.ident)
+    assert set(found["unique_sensor_ids"]) == {"one", "two", "3"} and found["unique_sensor_count"] == 3
+
+
 def test_names_that_are_alike_or_ours(make_service):
     fed = Fed(make_service)
     collide = {"Temp": 1, "temp": "x", "TEMP": True, "a.b": 1, "a": {"b": 2}, "/a/b": [1],
