@@ -16,7 +16,28 @@ function(add_ingestor_program name source layer)
         PkgConfig::LIBS Threads::Threads m)
 endfunction()
 
-# Unit tests beside their module: src/layer/x_test.c, linked with its layer and those before it.
+# Unit tests beside their module: src/layer/x_test.c, linked with its layer and those before it. The
+# label "threaded" is for ThreadSanitizer: it finds nothing in the lower layers' modules that neither
+# start threads nor share with them.
+add_custom_target(unit_programs)
+function(label_unit_test target layer source)
+    string(REGEX REPLACE "_test\\.c$" "" module ${source})
+    set(threaded threaded)
+    if(layer MATCHES "^(base|codec|lake)$")
+        set(threaded "")
+        foreach(file ${source} ${module}.c ${module}.h)
+            if(EXISTS ${file})
+                file(STRINGS ${file} shared REGEX "thread_|mutex_|condition_|_Atomic|atomic_|_Thread_local")
+                if(shared)
+                    set(threaded threaded)
+                endif()
+            endif()
+        endforeach()
+    endif()
+    set_tests_properties(${target} PROPERTIES LABELS "unit;${threaded}" TIMEOUT 300)
+    add_dependencies(unit_programs ${target})
+endfunction()
+
 foreach(layer ${INGESTOR_LAYERS})
     file(GLOB unit_tests CONFIGURE_DEPENDS
         ${CMAKE_SOURCE_DIR}/src/${layer}/*_test.c ${CMAKE_SOURCE_DIR}/src/${layer}/*/*_test.c)
@@ -25,7 +46,8 @@ foreach(layer ${INGESTOR_LAYERS})
         set(target ${layer}_${name})
         add_ingestor_program(${target} ${source} ${layer})
         add_test(NAME ${target} COMMAND ${target})
-        set_tests_properties(${target} PROPERTIES LABELS unit TIMEOUT 300 ENVIRONMENT
+        label_unit_test(${target} ${layer} ${source})
+        set_tests_properties(${target} PROPERTIES ENVIRONMENT
             "INGESTOR_SHARED_DATA=${CMAKE_SOURCE_DIR}/../shared/data;INGESTOR_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
     endforeach()
 endforeach()
@@ -44,16 +66,19 @@ if(NOT INGESTOR_EXAMPLES)
     add_ingestor_program(examples_conformance_test src/sources/source_conformance_test.c sources)
     target_link_libraries(examples_conformance_test PRIVATE example_registry)
     add_test(NAME examples_conformance_test COMMAND examples_conformance_test)
-    set_tests_properties(examples_conformance_test PROPERTIES LABELS unit TIMEOUT 300)
+    set_tests_properties(examples_conformance_test PROPERTIES LABELS "unit;threaded" TIMEOUT 300)
+    add_dependencies(unit_programs examples_conformance_test)
 endif()
 
 # Fault and crash runs: programs that take a count of seeds; ctest runs a short round of each.
 file(GLOB fault_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/faults/*_faults.c)
+add_custom_target(fault_programs)
 foreach(source ${fault_sources})
     get_filename_component(name ${source} NAME_WE)
     add_ingestor_program(${name} ${source} app)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS faults TIMEOUT 600)
+    add_dependencies(fault_programs ${name})
 endforeach()
 
 # Test tools (the scripted broker, …) and measurements: programs, not tests.
@@ -74,10 +99,12 @@ foreach(source ${preload_sources})
 endforeach()
 
 if(INGESTOR_FUZZ)
+    add_custom_target(fuzz_programs)
     file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
     foreach(source ${fuzz_sources})
         get_filename_component(name ${source} NAME_WE)
         add_ingestor_program(${name} ${source} app)
         target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+        add_dependencies(fuzz_programs ${name})
     endforeach()
 endif()

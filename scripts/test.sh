@@ -5,11 +5,15 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/totals.sh
 
+# build PRESET FOLDER [TARGET …]
 build() {
-    cmake --preset "$1" -DINGESTOR_TESTS=ON >/dev/null && cmake --build "build${2:-}" -j "$(nproc)" | tail -1
+    local preset=$1 folder=$2
+    shift 2
+    cmake --preset "$preset" -DINGESTOR_TESTS=ON >/dev/null &&
+        cmake --build "$folder" -j "$(nproc)" --target "${@:-all}" | tail -1
 }
 
-for needed in "scripts/install-packages.sh test" scripts/install-test-tools.sh "build release"; do
+for needed in "scripts/install-packages.sh test" scripts/install-test-tools.sh "build release build"; do
     # shellcheck disable=SC2086
     step "$needed" $needed || {
         totals
@@ -17,7 +21,7 @@ for needed in "scripts/install-packages.sh test" scripts/install-test-tools.sh "
     }
 done
 for preset in debug asan; do
-    if step "build $preset" build $preset -$preset; then
+    if step "build $preset" build $preset build-$preset unit_programs; then
         unit_tests build-$preset
     fi
 done

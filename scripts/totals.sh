@@ -26,11 +26,11 @@ step() {
 }
 
 # Every cmocka program counts its own tests; a failed one that names none (a crash, a leak, a plain
-# main) is one failure: unit_tests BUILD-FOLDER
+# main) is one failure: unit_tests BUILD-FOLDER [LABEL]
 unit_tests() {
     local log status ok bad none programs
     log=$(mktemp)
-    ctest --test-dir "$1" -L unit -j "$(nproc)" --output-on-failure --timeout 600 -V >"$log" 2>&1
+    ctest --test-dir "$1" -L "${2:-unit}" -j "$(nproc)" --output-on-failure --timeout 600 -V >"$log" 2>&1
     status=$?
     read -r ok bad none programs < <(count_cmocka "$log")
     if [ "$programs" -eq 0 ]; then
@@ -66,16 +66,23 @@ count_cmocka() {
         }' "$1"
 }
 
-# Several of them side by side, as many as there are cores, each told of when it ends:
-#   step_later "what" command …   (as often as wanted)   then   steps_run
-later=()
+# Steps side by side, as many as there are cores, behind whatever else runs (at the lowest priority):
+#   step_later "what" command …   (as often as wanted)   then   steps_begin, … and steps_end
+# steps_end waits for them and tells what they printed.
+later=() steps_folder="" steps_pid=""
 step_later() {
     later+=("$(printf '%q ' "$@")")
 }
 
-steps_run() {
-    local folder i running=0
-    folder=$(mktemp -d)
+steps_begin() {
+    steps_folder=$(mktemp -d)
+    steps_work </dev/null >/dev/null 2>&1 &
+    steps_pid=$!
+}
+
+steps_work() {
+    local i running=0
+    renice -n 19 "$BASHPID"
     for i in "${!later[@]}"; do
         if [ $running -ge "$(nproc)" ]; then
             wait -n
@@ -83,32 +90,37 @@ steps_run() {
         fi
         {
             passed=0 failed=0 skipped=0
-            eval "step ${later[$i]}" >"$folder/$i.log" 2>&1 </dev/null
-            echo "$passed $failed $skipped" >"$folder/$i.totals"
-            cat "$folder/$i.log"
+            eval "step ${later[$i]}" >"$steps_folder/$i.log" 2>&1 </dev/null
+            echo "$passed $failed $skipped" >"$steps_folder/$i.totals"
         } &
         running=$((running + 1))
     done
     wait
+}
+
+steps_end() {
+    local i
+    wait "$steps_pid"
     for i in "${!later[@]}"; do
         local totals
-        if read -r -a totals <"$folder/$i.totals"; then
+        cat "$steps_folder/$i.log"
+        if read -r -a totals <"$steps_folder/$i.totals"; then
             add "${totals[@]}"
         else
             add 0 1 0 # killed before it could say
         fi
     done
     later=()
-    rm -rf "$folder"
+    rm -rf "$steps_folder"
 }
 
 # integration_tests [pytest arguments]: what tests/integration holds, against build/ingestor. File by
-# file on all cores: they wait more than they work.
+# file, three for two cores: they wait more than they work.
 integration_tests() {
     local tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools} log line status
     ls tests/integration/test_*.py >/dev/null 2>&1 || return 0
     log=$(mktemp)
-    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(nproc)" --no-loadscope-reorder \
+    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(($(nproc) * 3 / 2))" --no-loadscope-reorder \
         --dist loadfile tests/integration \
         "$@" 2>&1 </dev/null | tee "$log"
     status=${PIPESTATUS[0]}
