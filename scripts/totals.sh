@@ -120,9 +120,9 @@ integration_tests() {
     local tools=${INGESTOR_TOOLS:-$HOME/.cache/ingestor-tools} log line status
     ls tests/integration/test_*.py >/dev/null 2>&1 || return 0
     log=$(mktemp)
-    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no -n "$(($(nproc) * 3 / 2))" --no-loadscope-reorder \
-        --dist loadfile tests/integration \
-        "$@" 2>&1 </dev/null | tee "$log"
+    INGESTOR_TOOLS=$tools "$tools/venv/bin/python" -m pytest -q -rs --color=no --durations=15 \
+        --durations-min=5 -n "$(($(nproc) * 3 / 2))" --no-loadscope-reorder --dist loadfile \
+        tests/integration "$@" 2>&1 </dev/null | tee "$log"
     status=${PIPESTATUS[0]}
     line=$(grep -E '(passed|failed|error|skipped).* in [0-9.]+' "$log" | tail -1)
     count() { sed -nE "s/(^|.*[ =])([0-9]+) $1.*/\2/p" <<<"$line" | head -1; }
