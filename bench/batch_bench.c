@@ -183,7 +183,10 @@ static enum err observer_cut(void *ctx, const struct cut_input *cut, void **stat
     struct change change;
     double from_s = cpu_s();
     change_init(&change);
+    struct bytes column;
     enum err err = extract_change(cut, &told, &change);
+    if (err == ERR_OK)
+        err = extract_sensors_column(cut, told, &change, &column);
     change_fini(&change);
     *state = told;
     bench->metadata_s += cpu_s() - from_s;

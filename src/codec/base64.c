@@ -49,6 +49,8 @@ enum err base64_decode(struct buf *out, struct bytes text)
         padding++;
     if (text.size % 4 != 0)
         return ERR_CORRUPT;
+    if (text.size == 0) /* out may have no memory yet */
+        return ERR_OK;
     if (buf_reserve(out, text.size / 4 * 3) != ERR_OK)
         return out->err;
     uint8_t *to = out->data + out->size;

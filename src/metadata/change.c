@@ -172,6 +172,13 @@ enum err change_sensor_add(struct change *change, struct bytes sensor)
     return err;
 }
 
+void change_sensors_drop(struct change *change)
+{
+    change->sensor_count = 0;
+    distinct_clear(&change->listed);
+    distinct_clear(&change->beyond);
+}
+
 /* --- merging ------------------------------------------------------------------------------- */
 
 static enum err field_merge(struct change *into, const struct change_field *from)

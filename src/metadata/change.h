@@ -90,6 +90,8 @@ struct change_field *change_field_find(const struct change *change, struct bytes
 enum err change_sample_add(struct change *change, struct change_field *field,
                            struct bytes sample) ERR_MUST_USE;
 enum err change_sensor_add(struct change *change, struct bytes sensor) ERR_MUST_USE;
+/* As if it had none. */
+void change_sensors_drop(struct change *change);
 
 /* from came after into. */
 enum err change_merge(struct change *into, const struct change *from) ERR_MUST_USE;

@@ -144,6 +144,17 @@ enum err distinct_merge(struct distinct *into, const struct distinct *from)
     return err;
 }
 
+bool distinct_equal(const struct distinct *a, const struct distinct *b)
+{
+    if (a->registers || b->registers)
+        return a->registers && b->registers &&
+               memcmp(a->registers, b->registers, DISTINCT_REGISTERS) == 0;
+    bool same = a->count == b->count;
+    for (uint32_t i = 0; i < a->capacity && same; i++)
+        same = a->hashes[i] == 0 || distinct_has(b, a->hashes[i]);
+    return same;
+}
+
 bool distinct_is_empty(const struct distinct *distinct)
 {
     return !distinct->registers && distinct->count == 0;

@@ -29,6 +29,8 @@ enum err distinct_add(struct distinct *distinct, uint64_t hash, bool *ret_new) E
 /* False: it is not there, or only the registers could tell. */
 bool distinct_has(const struct distinct *distinct, uint64_t hash);
 enum err distinct_merge(struct distinct *into, const struct distinct *from) ERR_MUST_USE;
+/* Whether both say the same: of the same things, and as exactly. */
+bool distinct_equal(const struct distinct *a, const struct distinct *b);
 bool distinct_is_empty(const struct distinct *distinct);
 uint64_t distinct_count(const struct distinct *distinct);
 /* The hash that things are counted by. */

@@ -96,6 +96,39 @@ static void test_merge(void **state)
     check_merge(9000, 9000, 4000);
 }
 
+static void check_equal(uint64_t a, uint64_t b, bool expected)
+{
+    struct distinct left, right;
+    distinct_init(&left);
+    distinct_init(&right);
+    add_range(&left, 0, a);
+    add_range(&right, 0, b);
+    assert_int_equal(distinct_equal(&left, &right), expected);
+    assert_int_equal(distinct_equal(&right, &left), expected);
+    distinct_fini(&left);
+    distinct_fini(&right);
+}
+
+static void test_equal(void **state)
+{
+    (void)state;
+    check_equal(0, 0, true);
+    check_equal(0, 1, false);
+    check_equal(3000, 3000, true);
+    check_equal(3000, 3001, false);
+    check_equal(DISTINCT_EXACT_MAX, DISTINCT_EXACT_MAX + 1, false);
+    check_equal(9000, 9000, true);
+    check_equal(9000, 9100, false);
+    struct distinct left, right; /* as many, others */
+    distinct_init(&left);
+    distinct_init(&right);
+    add_range(&left, 0, 100);
+    add_range(&right, 1, 101);
+    assert_false(distinct_equal(&left, &right));
+    distinct_fini(&left);
+    distinct_fini(&right);
+}
+
 static void test_hostile_text(void **state)
 {
     (void)state;
@@ -151,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_exact_then_close),
         cmocka_unit_test(test_error_of_many),
         cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_equal),
         cmocka_unit_test(test_hostile_text),
         cmocka_unit_test(test_no_memory),
     };

@@ -17,6 +17,12 @@ struct told;
  * told may say too much: forget it. */
 enum err extract_change(const struct cut_input *cut, struct told **told,
                         struct change *change) ERR_MUST_USE;
+/* The top-level column whose texts are the sensors of the change just made, exactly, in the cut's
+ * only file, and would weigh in its footer: empty if there is none. */
+enum err extract_sensors_column(const struct cut_input *cut, const struct told *told,
+                                const struct change *change, struct bytes *ret_column) ERR_MUST_USE;
+/* The sensor that a text of such a column is. */
+enum err extract_sensor_add(struct change *change, struct bytes text) ERR_MUST_USE;
 void told_free(struct told *told);
 /* What it holds, about. */
 size_t told_memory_bytes(const struct told *told);

@@ -140,18 +140,23 @@ static void observed_untell(struct observed *observed)
     buf_fini(&observed->change);
 }
 
-/* For the footer: a change that is too long for it, by far too many samples, goes without them. */
-static enum err footer_text(struct change *change, struct bytes encoded, struct buf *text)
+/* For the footer: a change that is too long for it, by far too many samples, goes without them, and
+ * without the sensors that stand in the column. */
+static enum err footer_text(struct change *change, struct bytes encoded, struct bytes column,
+                            struct buf *text)
 {
     struct buf brief;
     buf_init(&brief, FOOTER_CHANGE_BYTES_MAX);
-    if (encoded.size > FOOTER_CHANGE_BYTES_MAX) {
-        for (size_t i = 0; i < change->field_count; i++)
-            change->fields[i].sample_count = 0;
+    bool is_long = encoded.size > FOOTER_CHANGE_BYTES_MAX;
+    for (size_t i = 0; i < change->field_count && is_long; i++)
+        change->fields[i].sample_count = 0;
+    if (column.size > 0)
+        change_sensors_drop(change);
+    if (is_long || column.size > 0) {
         change_encode(change, &brief);
         encoded = buf_bytes(&brief);
     }
-    enum err err = brief.err == ERR_OK ? change_text_append(text, encoded) : brief.err;
+    enum err err = brief.err == ERR_OK ? change_text_append(text, encoded, column) : brief.err;
     buf_fini(&brief);
     return err == ERR_TOO_LARGE ? ERR_OK : err;
 }
@@ -160,6 +165,7 @@ static enum err change_describe(struct observed *observed, const struct cut_inpu
                                 struct buf *text)
 {
     struct change change;
+    struct bytes column = {0};
     change_init(&change);
     buf_init(&observed->change, LIMIT_METADATA_CHANGES_BYTES / 4);
     enum err err = extract_change(cut, &observed->told, &change);
@@ -168,7 +174,9 @@ static enum err change_describe(struct observed *observed, const struct cut_inpu
         change_encode(&change, &observed->change);
         err = observed->change.err == ERR_TOO_LARGE ? ERR_NO_MEMORY : observed->change.err;
         if (err == ERR_OK)
-            err = footer_text(&change, buf_bytes(&observed->change), text);
+            err = extract_sensors_column(cut, observed->told, &change, &column);
+        if (err == ERR_OK)
+            err = footer_text(&change, buf_bytes(&observed->change), column, text);
     }
     change_fini(&change);
     return err;

@@ -319,23 +319,46 @@ static enum err cut_end(struct recount *recount, size_t file_end)
     return err;
 }
 
-/* A text that makes no sense, of a newer version perhaps, is none. */
-static enum err cut_tell(struct cut_sum *cut, struct bytes text)
+/* Those that the text left to the file's column. Where that cannot be read the rest of the text
+ * counts. */
+static enum err cut_sensors(struct recount *recount, size_t index, const struct footer *footer,
+                            struct bytes column)
 {
-    struct buf encoded;
+    const struct recount_options *options = recount->options;
+    const struct lake_file file = {(const char *)footer->key.data, recount->files[index].size_bytes,
+                                   0};
+    struct diag diag = {0};
+    enum err err = turn(recount);
+    if (err != ERR_OK)
+        return err;
+    err = recount_sensors(options->store, &file, &footer->metadata, column, &recount->cut.change,
+                          &diag);
+    return err == ERR_OK ? ERR_OK : pass_over(recount, footer, err, &diag);
+}
+
+/* A text that makes no sense, of a newer version perhaps, is none. */
+static enum err cut_tell(struct recount *recount, size_t index, const struct footer *footer)
+{
+    struct bytes text = lake_footer_text(&footer->metadata, CUT_METADATA_KEY);
+    struct cut_sum *cut = &recount->cut;
+    struct change_text said;
+    struct buf unpacked;
     if (text.size == 0 || cut->is_told)
         return ERR_OK;
-    buf_init(&encoded, CUT_METADATA_BYTES_MAX);
-    enum err err = change_text_read(text, &encoded);
+    buf_init(&unpacked, CUT_METADATA_BYTES_MAX);
+    enum err err = change_text_read(text, &unpacked, &said);
     if (err == ERR_OK)
-        err = change_decode(&cut->change, buf_bytes(&encoded));
-    buf_fini(&encoded);
+        err = change_decode(&cut->change, said.encoded);
     cut->is_told = err == ERR_OK;
-    if (err != ERR_OK) {
+    if (err == ERR_OK && said.column.size > 0) {
+        err = cut_sensors(recount, index, footer, said.column);
+    } else if (err != ERR_OK) {
         change_fini(&cut->change);
         change_init(&cut->change);
+        err = err == ERR_NO_MEMORY ? err : ERR_OK;
     }
-    return err == ERR_NO_MEMORY ? err : ERR_OK;
+    buf_fini(&unpacked);
+    return err;
 }
 
 static enum err footer_add(struct recount *recount, size_t index, const struct footer *footer)
@@ -350,7 +373,7 @@ static enum err footer_add(struct recount *recount, size_t index, const struct f
         cut->range = footer->range;
         cut->file_first = index;
     }
-    return cut_tell(cut, lake_footer_text(&footer->metadata, CUT_METADATA_KEY));
+    return cut_tell(recount, index, footer);
 }
 
 static enum err file_add(struct recount *recount, size_t index)

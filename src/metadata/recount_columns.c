@@ -2,6 +2,7 @@
 
 #include "lake/footer_columns.h"
 #include "lake/parquet_reader.h"
+#include "metadata/extract.h"
 #include "metadata/sample.h"
 
 #define TEXT_BYTES_MAX (64 * KIB)
@@ -143,10 +144,10 @@ static enum err values_tell(const struct parquet_column_data *data, enum parquet
             double number;
             memcpy(&number, data->values.data + i * sizeof(number), sizeof(number));
             buf_clear(&text);
-            sample_number(&text, number);
+            sample_number(&text, number == 0 ? 0 : number); /* one sensor: no -0 */
             sensor = buf_bytes(&text);
         }
-        err = change_sensor_add(change, sensor);
+        err = extract_sensor_add(change, sensor);
     }
     buf_fini(&text);
     return err;
@@ -172,13 +173,30 @@ static enum err column_tell(struct parquet_reader *reader, size_t column, struct
     return err;
 }
 
+/* Of a file that is small enough to be read. */
+static enum err columns_tell(struct store *store, const struct lake_file *file,
+                             const size_t *columns, size_t count, struct change *change,
+                             struct diag *diag)
+{
+    struct parquet_reader *reader = NULL;
+    struct buf bytes;
+    buf_init(&bytes, RECOUNT_COLUMNS_BYTES_MAX + 1);
+    enum err err = lake_read_file(store, file, &bytes, diag);
+    if (err == ERR_OK)
+        err = parquet_reader_new(buf_bytes(&bytes), RECOUNT_COLUMNS_BYTES_MAX, &reader, diag);
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        if (columns[i] < parquet_reader_metadata(reader)->column_count)
+            err = column_tell(reader, columns[i], change, diag);
+    parquet_reader_free(reader);
+    buf_fini(&bytes);
+    return err;
+}
+
 static enum err sensors_tell(struct store *store, const struct lake_file *file,
                              const struct parquet_metadata *metadata, struct change *change,
                              struct diag *diag)
 {
     static const char *const names[] = {"sensor_id", "sensorId"};
-    struct parquet_reader *reader = NULL;
-    struct buf bytes;
     size_t columns[2];
     size_t found = 0;
     for (size_t i = 0; i < 2; i++) {
@@ -187,16 +205,19 @@ static enum err sensors_tell(struct store *store, const struct lake_file *file,
     }
     if (found == 0 || file->size_bytes > RECOUNT_COLUMNS_BYTES_MAX)
         return ERR_OK;
-    buf_init(&bytes, RECOUNT_COLUMNS_BYTES_MAX + 1);
-    enum err err = lake_read_file(store, file, &bytes, diag);
-    if (err == ERR_OK)
-        err = parquet_reader_new(buf_bytes(&bytes), RECOUNT_COLUMNS_BYTES_MAX, &reader, diag);
-    for (size_t i = 0; i < 2 && err == ERR_OK; i++)
-        if (columns[i] < metadata->column_count)
-            err = column_tell(reader, columns[i], change, diag);
-    parquet_reader_free(reader);
-    buf_fini(&bytes);
-    return err;
+    return columns_tell(store, file, columns, 2, change, diag);
+}
+
+enum err recount_sensors(struct store *store, const struct lake_file *file,
+                         const struct parquet_metadata *metadata, struct bytes name,
+                         struct change *change, struct diag *diag)
+{
+    size_t column = leaf_find(metadata, name);
+    if (column == metadata->column_count)
+        return diag_set(diag, ERR_CORRUPT, "it lacks the column that its footer names");
+    if (file->size_bytes > RECOUNT_COLUMNS_BYTES_MAX)
+        return diag_set(diag, ERR_TOO_LARGE, "too large to be read for its sensors");
+    return columns_tell(store, file, &column, 1, change, diag);
 }
 
 enum err recount_columns(struct store *store, const struct lake_file *file,

@@ -12,6 +12,11 @@
 
 #define RECOUNT_COLUMNS_BYTES_MAX ((size_t)256 * 1024 * 1024)
 
+/* The sensors of the column that extract_sensors_column named (change_text.h), as they were.
+ * ERR_CORRUPT: there is none. */
+enum err recount_sensors(struct store *store, const struct lake_file *file,
+                         const struct parquet_metadata *metadata, struct bytes name,
+                         struct change *change, struct diag *diag) ERR_MUST_USE;
 /* metadata: the file's. Into an empty change. */
 enum err recount_columns(struct store *store, const struct lake_file *file,
                          const struct parquet_metadata *metadata, struct change *change,

@@ -1,122 +1,21 @@
 #include "metadata/recount.h"
 
-#include "base/alloc.h"
-#include "journal/record.h"
-#include "lake/cut.h"
-#include "lake/store_open.h"
-#include "metadata/change_text.h"
-#include "metadata/extract.h"
-#include "support/batch_rig.h"
-#include "support/temp_folder.h"
-
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#define FOLDER "bronze/ingestion_id=" RIG_DATASET "/"
-#define CUTS   6
-
-/* What the cuts said, each for itself, and which they were. */
-static struct {
-    struct change changes[CUTS];
-    uint64_t through[CUTS];
-    size_t count;
-    bool silent; /* nothing goes into the footers */
-} said;
-
-static enum err on_describe(void *ctx, const struct cut_input *cut, void **state, struct buf *text)
-{
-    struct told *told = *state;
-    struct change *change = &said.changes[said.count];
-    struct buf encoded;
-    (void)ctx;
-    change_init(change);
-    assert_int_equal(extract_change(cut, &told, change), ERR_OK);
-    *state = told;
-    change->first_block = cut->stats.first.block;
-    said.through[said.count++] = cut->stats.block_last;
-    buf_init(&encoded, 1 << 20);
-    change_encode(change, &encoded);
-    enum err err = said.silent ? ERR_OK : change_text_append(text, buf_bytes(&encoded));
-    buf_fini(&encoded);
-    return err;
-}
-
-static enum err on_cut(void *ctx, const struct cut_input *cut, void **state)
-{
-    (void)ctx;
-    (void)cut;
-    (void)state;
-    return ERR_OK;
-}
-
-static void on_forget(void *state)
-{
-    told_free(state);
-}
-
-static size_t on_bytes(const void *state)
-{
-    return told_memory_bytes(state);
-}
-
-static const struct batch_observer_ops observer = {
-    .describe = on_describe, .cut = on_cut, .forget = on_forget, .memory_bytes = on_bytes};
-
-/* --- a lake in a folder -------------------------------------------------------------------- */
-
-static struct {
-    char path[64];
-    struct store *store;
-    uint64_t after;
-    uint64_t before;
-    int turns_left; /* then an error */
-    char last_key[400];
-} lake;
-
-static void file_write(const char *key, struct bytes content)
-{
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", lake.path, key);
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        (void)mkdir(path, 0700);
-        *slash = '/';
-    }
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(content.data, 1, content.size, file), content.size);
-    assert_int_equal(fclose(file), 0);
-    snprintf(lake.last_key, sizeof(lake.last_key), "%s", key);
-}
-
-static void cut_write(struct rig *rig)
-{
-    struct cut cut;
-    assert_int_equal(batch_cut(rig->batch, &cut, NULL), ERR_OK);
-    for (size_t i = 0; i < cut.file_count; i++)
-        file_write(cut.files[i].key, buf_bytes(&cut.files[i].bytes));
-    cut_fini(&cut);
-}
+/* wants cmocka before */
+#include "support/recount_lake.h"
 
 /* Cuts of several blocks and hours, with a schema that evolves; a dead letter among them. */
 static void lake_make(bool silent)
 {
     struct rig rig;
-    struct diag diag = {0};
-    said.count = 0;
-    said.silent = silent;
-    temp_folder_make(lake.path, sizeof(lake.path));
-    assert_int_equal(store_folder_new(&fs_posix, lake.path, &lake.store, &diag), ERR_OK);
-    assert_int_equal(rig_init(&rig), ERR_OK);
-    assert_int_equal(rig_batch_observed(&rig, &observer), ERR_OK);
+    lake_open(&rig, silent);
     for (int i = 0; i < CUTS; i++) {
         for (int block = 0; block < 3; block++) {
             char one[200], other[200];
@@ -132,87 +31,6 @@ static void lake_make(bool silent)
         cut_write(&rig);
     }
     rig_fini(&rig);
-    lake.after = 0;
-    lake.before = UINT64_MAX;
-    lake.turns_left = 1000;
-}
-
-static void lake_drop(void)
-{
-    for (size_t i = 0; i < said.count; i++)
-        change_fini(&said.changes[i]);
-    lake.store->ops->close(lake.store);
-    temp_folder_remove(lake.path);
-}
-
-static enum err on_turn(void *ctx)
-{
-    (void)ctx;
-    return --lake.turns_left < 0 ? ERR_STOPPED : ERR_OK;
-}
-
-static enum err on_bounds(void *ctx, struct bytes id, uint64_t *ret_after, uint64_t *ret_before)
-{
-    (void)ctx;
-    assert_true(bytes_equal_text(id, RIG_DATASET));
-    *ret_after = lake.after;
-    *ret_before = lake.before;
-    return ERR_OK;
-}
-
-static enum err count(struct recounted *recounted)
-{
-    const struct recount_options options = {
-        .store = lake.store, .journal_uuid = RIG_UUID, .turn = on_turn, .bounds = on_bounds};
-    struct diag diag = {0};
-    recounted_init(recounted);
-    return recount_dataset(&options, FOLDER, recounted, &diag);
-}
-
-/* All of the changes as one; *ret_count: how many they are. */
-static void sum_of(const struct recounted *recounted, struct change *sum, size_t *ret_count)
-{
-    struct record_reader reader = record_reader_of(buf_bytes(&recounted->changes));
-    change_init(sum);
-    for (*ret_count = 0; reader.left > 0; ++*ret_count) {
-        struct change one;
-        change_init(&one);
-        assert_int_equal(change_decode(&one, record_text32(&reader)), ERR_OK);
-        assert_int_equal(change_merge(sum, &one), ERR_OK);
-        change_fini(&one);
-    }
-}
-
-static void check_same(const struct change *found, const struct change *expected)
-{
-    struct buf a, b;
-    buf_init(&a, 1 << 20);
-    buf_init(&b, 1 << 20);
-    change_encode(found, &a);
-    change_encode(expected, &b);
-    assert_true(bytes_equal(buf_bytes(&a), buf_bytes(&b)));
-    buf_fini(&a);
-    buf_fini(&b);
-}
-
-/* Cuts first to last, and nothing else, in so many changes. */
-static void check_counted(size_t first, size_t last, size_t changes)
-{
-    struct recounted recounted;
-    struct change found, expected;
-    size_t found_count;
-    assert_int_equal(count(&recounted), ERR_OK);
-    assert_int_equal(recounted.unread_count, 0);
-    assert_int_equal(recounted.through, said.through[last]);
-    sum_of(&recounted, &found, &found_count);
-    change_init(&expected);
-    for (size_t i = first; i <= last; i++)
-        assert_int_equal(change_merge(&expected, &said.changes[i]), ERR_OK);
-    check_same(&found, &expected);
-    assert_int_equal(found_count, changes);
-    change_fini(&found);
-    change_fini(&expected);
-    recounted_fini(&recounted);
 }
 
 /* Each cut has a new field, and so a change of its own; its date is that of the evolution. */
@@ -233,7 +51,7 @@ static void test_nothing_within_the_bounds(void **state)
     (void)state;
     lake_make(false);
     lake.after = said.through[CUTS - 1];
-    assert_int_equal(count(&recounted), ERR_OK);
+    assert_int_equal(count_of(&recounted), ERR_OK);
     assert_int_equal(recounted.changes.size, 0);
     assert_int_equal(recounted.through, lake.after);
     recounted_fini(&recounted);
@@ -274,7 +92,7 @@ static void test_damaged_file(void **state)
     (void)state;
     lake_make(false);
     file_write(lake.last_key, BYTES_LITERAL("PAR1 is not what it is PAR1"));
-    assert_int_equal(count(&recounted), ERR_OK);
+    assert_int_equal(count_of(&recounted), ERR_OK);
     assert_int_equal(recounted.unread_count, 1);
     assert_non_null(strstr(recounted.unread, lake.last_key));
     sum_of(&recounted, &found, &changes);
@@ -292,7 +110,7 @@ static void test_all_damaged(void **state)
     lake_make(false);
     lake.before = 0;
     assert_int_equal(nftw(lake.path, on_path, 8, 0), 0);
-    assert_int_equal(count(&recounted), ERR_OK);
+    assert_int_equal(count_of(&recounted), ERR_OK);
     assert_int_equal(recounted.id.size, 0);
     assert_true(recounted.unread_count >= CUTS);
     recounted_fini(&recounted);
@@ -307,7 +125,7 @@ static void test_columns(void **state)
     size_t changes;
     (void)state;
     lake_make(true);
-    assert_int_equal(count(&recounted), ERR_OK);
+    assert_int_equal(count_of(&recounted), ERR_OK);
     assert_int_equal(recounted.through, said.through[CUTS - 1]);
     sum_of(&recounted, &found, &changes);
     change_init(&expected);
@@ -341,7 +159,7 @@ static void test_stopped(void **state)
     for (int turns = 0;; turns++) {
         struct recounted recounted;
         lake.turns_left = turns;
-        enum err err = count(&recounted);
+        enum err err = count_of(&recounted);
         recounted_fini(&recounted);
         if (err == ERR_OK) {
             assert_true(turns > CUTS);
@@ -359,7 +177,7 @@ static void test_no_memory(void **state)
     for (uint64_t k = 1;; k++) {
         struct recounted recounted;
         mem_fail_at(k);
-        enum err err = count(&recounted);
+        enum err err = count_of(&recounted);
         bool failed = mem_failed();
         mem_fail_at(0);
         recounted_fini(&recounted);
