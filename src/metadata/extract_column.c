@@ -6,9 +6,8 @@
 #include "metadata/extract_parts.h"
 #include "metadata/sample.h"
 
-#define BYTES_MIN 512 /* of names: a dozen UUIDs */
-#define MEMORY_PART                                                                                \
-    256 /* that the names are at least of the rows; also bounds what a recount reads */
+#define BYTES_MIN   128 /* of names: four UUIDs */
+#define MEMORY_PART 256 /* of the rows', that they are at least: bounds what a recount reads */
 
 /* The column's sensors, all of them. */
 struct found {

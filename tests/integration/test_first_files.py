@@ -13,7 +13,7 @@ from test_data_sources_api import Api
 from test_metadata import data, dataset, metadata_health
 from test_metadata_recount import deleted
 
-COUNTS = [1, 10, 20, 100, 1000, 3000, 6000]
+COUNTS = [1, 3, 4, 10, 14, 20, 100, 1000, 3000, 6000]
 EXACT_MAX = 4096  # sensors; more are estimated
 
 
