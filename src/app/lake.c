@@ -247,7 +247,7 @@ static enum err run(struct lake_view *view)
 
 int lake_main(const struct config *config, const struct lake_command *command)
 {
-    struct lake_view view = {.command = command};
+    struct lake_view view = {.command = command, .journal_dir = config->journal_dir};
     enum err err = open_store(config, &view);
     if (err == ERR_OK)
         err = aim(&view);

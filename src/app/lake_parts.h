@@ -9,6 +9,7 @@
 
 struct lake_view {
     const struct lake_command *command;
+    const char *journal_dir;
     struct store *store;
     char prefix[LAKE_KEY_BYTES_MAX];         /* of the keys to walk; ends in "/" */
     char encoded_prefix[LAKE_KEY_BYTES_MAX]; /* of those to walk when there are none; or "" */

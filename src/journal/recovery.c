@@ -45,6 +45,7 @@ struct recovery {
     uint64_t durable; /* known of the segment being walked */
     const char *path; /* being walked */
     uint64_t visited;
+    bool reads_only;
 };
 
 /* ---- the folder ---- */
@@ -464,7 +465,8 @@ static enum err carries_check(struct recovery *recovery)
         if (err != ERR_OK || end.last_number >= newest->carried_through)
             return err;
         /* Not reused: a torn header over its blocks would look like damage. */
-        err = fs_unlink(core->options.fs, path, recovery->diag);
+        if (!recovery->reads_only)
+            err = fs_unlink(core->options.fs, path, recovery->diag);
         if (err != ERR_OK)
             return err;
         core->segment_count--;
@@ -512,4 +514,22 @@ enum err recovery_run(struct core *core, struct block_list *ret_tail, struct dia
     return err == ERR_OK ? err
                          : diag_set(diag, err, "cannot recover the journal %s: %s", core->folder,
                                     err_text(err));
+}
+
+enum err recovery_read(struct core *core, struct diag *diag)
+{
+    struct recovery recovery = {.core = core, .diag = diag, .reads_only = true};
+    enum err err = recovery_uuid_read(core, diag);
+    if (err == ERR_OK)
+        err = fs_list(core->options.fs, core->folder, on_name, &recovery, diag);
+    if (err == ERR_OK)
+        err = segments_identify(&recovery);
+    if (err == ERR_OK && core->segment_count == 0)
+        err = diag_set(diag, ERR_NOT_FOUND, "there is no journal in %s", core->folder);
+    if (err == ERR_OK)
+        err = segments_recover(&recovery);
+    block_list_fini(&recovery.held);
+    mem_free(recovery.slots);
+    mem_free(recovery.unnamed);
+    return err;
 }

@@ -10,6 +10,11 @@
 enum err recovery_run(struct core *core, struct block_list *ret_tail,
                       struct diag *diag) ERR_MUST_USE;
 
+/* Reads what is there into a core that was zeroed but for its options, folder and ledger, and
+ * changes nothing: for one that does not append. The journal may be in use. ERR_NOT_FOUND: there is
+ * none. */
+enum err recovery_read(struct core *core, struct diag *diag) ERR_MUST_USE;
+
 /* recovery_folder.c. The lock is held until core_fini closes its file; ERR_BUSY names the holder.
  */
 enum err recovery_lock(struct core *core, struct diag *diag) ERR_MUST_USE;

@@ -288,3 +288,21 @@ enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,
         err = check_chain(ranges, on_fault, ctx);
     return err;
 }
+
+uint64_t lake_ranges_end(const struct lake_ranges *ranges, const char *dataset, const char *journal)
+{
+    const struct lake_range lane = {.dataset = dataset, .journal = journal, .key = ""};
+    uint64_t end = 0;
+    size_t low = 0, high = ranges->count;
+    while (low < high) { /* the first that is not before the lane */
+        size_t middle = low + (high - low) / 2;
+        if (by_range(&ranges->ranges[middle], &lane) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < ranges->count && same_lane(&ranges->ranges[low], &lane); low++)
+        if (ranges->ranges[low].block_last > end)
+            end = ranges->ranges[low].block_last;
+    return end;
+}

@@ -48,6 +48,9 @@ void lake_ranges_fini(struct lake_ranges *ranges);
 /* ERR_CORRUPT with a sentence when the footer is not that of a file at this key. */
 enum err lake_ranges_add(struct lake_ranges *ranges, const char *key,
                          const struct parquet_metadata *metadata, struct diag *diag) ERR_MUST_USE;
+/* Where the newest cut of a dataset's lane that is there ends; 0: none is. After the check. */
+uint64_t lake_ranges_end(const struct lake_ranges *ranges, const char *dataset,
+                         const char *journal);
 /* Calls on_fault for each file that is doubled, and, when all files of the lake were added, for one
  * file of each range that misses others, or the cut before it. Sorts. */
 enum err lake_ranges_check(struct lake_ranges *ranges, bool is_whole_lake,

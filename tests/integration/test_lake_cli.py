@@ -327,6 +327,33 @@ def test_doubled_rows_are_found(copy):
     assert "belongs to another dataset" in found["found"][0]["what"]
 
 
+def test_a_missing_newest_cut_is_found_by_the_journal(lake, copy):
+    """Which is read without its lock, and not touched; without it nothing is said."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    journal = lake.parent / "journal"
+    before = {file: file.read_bytes() for file in sorted(journal.rglob("*")) if file.is_file()}
+    here = {"JOURNAL_DIR": str(journal)}
+    found = ask(copy, "verify", **here)
+    assert (found["faults"], found["newest_checked"], found["gone"]) == (0, 1, 0)
+    cuts = {}
+    for file in files_of(copy):
+        cuts.setdefault(parquet.read_metadata(file).metadata[b"ingestor.first"], []).append(file)
+    for file in cuts[max(cuts)]:
+        file.unlink()
+    (fault,) = ask(copy, "verify", expect=4, **here)["found"]
+    assert fault["file"] == f"bronze/ingestion_id={DATASET}/"
+    assert re.fullmatch(r"missing: its newest cut; it landed through block \d+ of the journal, and the "
+                        r"lake ends at \d+", fault["what"])
+    assert "its newest cut" in run("verify", expect=4, **in_folder(copy), **here).stdout
+    found = ask(copy, "verify", JOURNAL_DIR=str(copy / "none"))
+    assert (found["faults"], found["newest_checked"], found["gone"]) == (0, None, None)
+    for file in files_of(copy):
+        file.unlink()  # all of them are meant to be gone, for all that can be known
+    found = ask(copy, "verify", **here)
+    assert (found["faults"], found["newest_checked"], found["gone"]) == (0, 1, 1)
+    assert before == {file: file.read_bytes() for file in sorted(journal.rglob("*")) if file.is_file()}
+
+
 def test_rows_of_another_hour_are_found(copy):
     file = files_of(copy)[0]
     hours = (file.parents[1] / f"hour={hour:02}" for hour in range(24))
