@@ -66,8 +66,8 @@ static const char *const steps[] = {
     "CREATE INDEX IF NOT EXISTS idx_data_quality_time ON data_quality (measurement_time)",
     /* Journals of which nothing that lies in the lake is missing here; in a database that is new
      * there is none. */
-    "CREATE TABLE IF NOT EXISTS metadata_recounts (journal TEXT PRIMARY KEY);"
-    "INSERT INTO metadata_recounts (journal) SELECT DISTINCT journal FROM metadata_progress",
+    ("CREATE TABLE IF NOT EXISTS metadata_recounts (journal TEXT PRIMARY KEY);"
+     "INSERT INTO metadata_recounts (journal) SELECT DISTINCT journal FROM metadata_progress"),
     /* Damaged databases of which all that could be read is here (metadata_salvage.c). */
     "CREATE TABLE metadata_salvages (name TEXT PRIMARY KEY)",
     /* What could not be read of datasets whose counts could (metadata_repair.c). */
