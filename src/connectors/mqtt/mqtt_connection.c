@@ -85,6 +85,24 @@ enum err mqtt_connection_send(struct mqtt_connection *connection)
     return err;
 }
 
+static void on_tick(uv_timer_t *timer);
+
+static uint64_t tick_ms(const struct mqtt_connection *connection)
+{
+    if (connection->forgetting)
+        return MQTT_FORGET_TICK_MS;
+    uint64_t quarter_ms = (uint64_t)connection->keep_alive_seconds * 1000 / 4;
+    return quarter_ms > 0 && quarter_ms < MQTT_TICK_MS ? quarter_ms : MQTT_TICK_MS;
+}
+
+/* Reads on. Not from within: what waits in the buffer would be emitted into the caller's own loop.
+ */
+static void tick_soon(struct mqtt_connection *connection)
+{
+    if (connection->tick_open && !uv_is_closing((uv_handle_t *)&connection->tick))
+        uv_timer_start(&connection->tick, on_tick, 0, tick_ms(connection));
+}
+
 void mqtt_connection_acknowledge(struct mqtt_connection *connection)
 {
     if (connection->state != MQTT_STATE_READY && connection->state != MQTT_STATE_SUBSCRIBING)
@@ -101,6 +119,8 @@ void mqtt_connection_acknowledge(struct mqtt_connection *connection)
         return;
     }
     mqtt_stall_acknowledged(&connection->stall, mqtt_connection_now_ms(connection));
+    if (connection->waiting)
+        tick_soon(connection);
     idle_check(connection);
 }
 
@@ -125,23 +145,11 @@ static void on_pause(void *ctx)
     connection->pause_at_bytes = connection->stream.bytes_read + MQTT_PAUSED_BYTES_MAX;
 }
 
-static void on_tick(uv_timer_t *timer);
-
-static uint64_t tick_ms(const struct mqtt_connection *connection)
-{
-    if (connection->forgetting)
-        return MQTT_FORGET_TICK_MS;
-    uint64_t quarter_ms = (uint64_t)connection->keep_alive_seconds * 1000 / 4;
-    return quarter_ms > 0 && quarter_ms < MQTT_TICK_MS ? quarter_ms : MQTT_TICK_MS;
-}
-
 static void on_resume(void *ctx)
 {
     struct mqtt_connection *connection = ctx;
     connection->paused = false;
-    /* Not from within: what waits in the buffer would be emitted into the caller's own loop. */
-    if (connection->tick_open && !uv_is_closing((uv_handle_t *)&connection->tick))
-        uv_timer_start(&connection->tick, on_tick, 0, tick_ms(connection));
+    tick_soon(connection);
 }
 
 static const struct ingest_source_ops source_ops = {on_durable, on_pause, on_resume};
@@ -226,8 +234,12 @@ static void on_tick(uv_timer_t *timer)
         close_check(connection);
         return;
     }
+    if (connection->waiting && !connection->paused && !connection->stopping) {
+        connection->waiting = false;
+        stream_read_start(&connection->stream);
+    }
     if (connection->state == MQTT_STATE_CONNACK || connection->state == MQTT_STATE_SUBSCRIBING) {
-        if (now_ms >= connection->deadline_ms && !connection->paused)
+        if (now_ms >= connection->deadline_ms && !connection->paused && !connection->waiting)
             handshake_late(connection);
     } else if (connection->state == MQTT_STATE_READY) {
         if (connection->started && !connection->paused && !connection->stopping)

@@ -87,6 +87,7 @@ struct mqtt_connection {
     bool cleaning; /* forgetting by a connect with clean start */
     bool left;     /* forgotten */
     bool paused;
+    bool waiting; /* for room among the unacknowledged; what was read stays in the stream */
     bool settle_expired;
     bool idle_told;
     uint32_t redirects;

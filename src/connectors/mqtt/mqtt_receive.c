@@ -437,6 +437,17 @@ static bool may_go_on(const struct mqtt_connection *connection)
            (connection->state != MQTT_STATE_READY || connection->started);
 }
 
+/* As many are unacknowledged as may be, and an acknowledgement goes out as soon as the journal is
+ * synced: what has come since is read after that. Mosquitto (2.0.11) takes up to its whole limit
+ * from its queue for each single PUBACK; refused, it would send all of that again, for ever. */
+static bool window_is_full(const struct mqtt_connection *connection)
+{
+    uint32_t limit = connection->version == MQTT_VERSION_5 ? connection->config->receive_maximum
+                                                           : MQTT_RECEIVE_MAXIMUM;
+    return mqtt_session_unacknowledged(&connection->session) >= limit &&
+           mqtt_session_owed(&connection->session) > 0;
+}
+
 static void refuse_frame(struct mqtt_connection *connection, struct bytes in,
                          const struct mqtt_fault *fault)
 {
@@ -526,6 +537,9 @@ size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
     if (connection->skip_bytes > 0)
         done = skip(connection, data.size);
     while (done < data.size && may_go_on(connection)) {
+        connection->waiting = window_is_full(connection);
+        if (connection->waiting)
+            break;
         size_t taken =
             receive_packet(connection, bytes_from(data.data + done, data.size - done), arrival_us);
         if (taken == 0)
@@ -538,7 +552,8 @@ size_t mqtt_receive(struct mqtt_connection *connection, struct bytes data)
     mqtt_stall_received(&connection->stall, mqtt_session_unacknowledged(&connection->session),
                         connection->config->receive_maximum);
     mqtt_connection_acknowledge(connection);
-    if (connection->paused && connection->stream.bytes_read >= connection->pause_at_bytes)
+    if (connection->waiting ||
+        (connection->paused && connection->stream.bytes_read >= connection->pause_at_bytes))
         stream_read_stop(&connection->stream);
     return done;
 }
