@@ -252,6 +252,15 @@ void datasets_count(struct datasets *datasets, const struct dataset *dataset)
 
 /* --- cuts --- */
 
+void land_job_free(struct land_job *job)
+{
+    if (!job)
+        return;
+    cut_fini(&job->cut);
+    mem_free(job->dataset_id);
+    mem_free(job);
+}
+
 static enum err job_new(struct dataset *dataset, struct cut *take_cut, struct land_job **ret_job)
 {
     struct land_job *job = mem_zalloc(1, sizeof(*job));

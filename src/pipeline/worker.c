@@ -61,15 +61,6 @@ struct worker {
     struct memory_told told; /* as the memory gauge knows it */
 };
 
-void land_job_free(struct land_job *job)
-{
-    if (!job)
-        return;
-    cut_fini(&job->cut);
-    mem_free(job->dataset_id);
-    mem_free(job);
-}
-
 static int64_t now_ns(const struct worker *worker)
 {
     return clock_monotonic_ns(worker->options.clock);
@@ -417,21 +408,30 @@ static void shipment_done(struct worker *worker, struct shipment *shipment)
     mutex_unlock(&worker->lock);
 }
 
+/* Under a flood the queue has no end in sight: what is due does not wait for it. */
+static void cut_meanwhile(struct worker *worker)
+{
+    int64_t due_ns;
+    worker->datasets.pins_left = WORKER_PINS_MAX;
+    datasets_cut_due(&worker->datasets, &due_ns);
+}
+
 static void shipments_work(struct worker *worker, struct shipment *shipment)
 {
     uint32_t index = worker->options.index;
     while (shipment) {
         struct shipment *group[WORKER_GROUP_MAX];
         uint16_t count = group_gather(worker, shipment, group);
+        worker->datasets.left_something |= count == 0;
         if (count > 0)
             group_work(worker, group);
-        else
-            worker->datasets.left_something = true;
         for (uint16_t i = 0; i < count || i == 0; i++) {
             struct shipment *next = shipment->next[index];
             shipment_done(worker, shipment);
             shipment = next;
         }
+        if (shipment && count > 0)
+            cut_meanwhile(worker);
     }
 }
 

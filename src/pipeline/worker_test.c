@@ -43,6 +43,18 @@ static void test_age_closes_a_batch(void **state)
     assert_true(stop(fixture));
 }
 
+/* Under a flood the queue has no end; what is due is cut before. */
+static void test_age_closes_a_batch_before_the_queue_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    worker_rig_make(fixture, 0, 64 * MIB, 64 * MIB);
+    for (int i = 0; i < 100; i++)
+        deliver(fixture, &two[0], 1, 1, false);
+    worker_step(fixture->worker);
+    assert_true(fixture->job_count > 2);
+    assert_true(messages_of(fixture, two[0]) == 100);
+}
+
 static void test_force_closes_a_batch(void **state)
 {
     struct fixture *fixture = *state;
@@ -330,6 +342,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop_cuts_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_size_closes_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_age_closes_a_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_age_closes_a_batch_before_the_queue_ends, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_force_closes_a_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_closes_the_largest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_database_away_loses_nothing, set_up, tear_down),

@@ -40,7 +40,8 @@ static inline void file_write(const char *key, struct bytes content)
     assert_non_null(file);
     assert_int_equal(fwrite(content.data, 1, content.size, file), content.size);
     assert_int_equal(fclose(file), 0);
-    snprintf(lake.last_key, sizeof(lake.last_key), "%s", key);
+    if (key != lake.last_key)
+        snprintf(lake.last_key, sizeof(lake.last_key), "%s", key);
 }
 
 static inline void cut_write(struct rig *rig)
