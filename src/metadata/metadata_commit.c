@@ -98,19 +98,39 @@ static void round_take(struct round *round)
 
 /* --- the transaction ----------------------------------------------------------------------- */
 
+static enum err segment_add(const struct segment *segment, struct change *sum)
+{
+    struct change one;
+    change_init(&one);
+    enum err err = change_decode(&one, bytes_from(segment->encoded, segment->encoded_size));
+    if (err == ERR_OK)
+        err = change_merge(sum, &one);
+    change_fini(&one);
+    return err;
+}
+
+/* The same where there is nothing to add to, as there mostly is not. */
+static enum err segment_first(const struct segment *segment, struct change *sum)
+{
+    enum err err = change_decode(sum, bytes_from(segment->encoded, segment->encoded_size));
+    if (err != ERR_OK) {
+        change_fini(sum);
+        change_init(sum);
+    }
+    return err;
+}
+
 /* The segments above the progress, as one. Only the thread changes segments that are COMMITTING. A
  * text that makes no sense is passed over: it will make none later. */
 static enum err job_sum(const struct job *job, struct change *sum)
 {
     enum err err = ERR_OK;
+    bool is_first = true;
     for (const struct segment *at = job->first; err == ERR_OK; at = at->next) {
-        struct change one;
-        change_init(&one);
-        if (at->through > job->progress)
-            err = change_decode(&one, bytes_from(at->encoded, at->encoded_size));
-        if (err == ERR_OK)
-            err = change_merge(sum, &one);
-        change_fini(&one);
+        if (at->through > job->progress) {
+            err = is_first ? segment_first(at, sum) : segment_add(at, sum);
+            is_first = is_first && err != ERR_OK;
+        }
         if (err == ERR_CORRUPT)
             err = ERR_OK;
         if (at == job->last)

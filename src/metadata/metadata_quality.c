@@ -7,6 +7,7 @@
  * which may stay open for long.
  */
 #include "base/alloc.h"
+#include "database/database_rows.h"
 #include "metadata/metadata_parts.h"
 
 #include <stdio.h>
@@ -161,21 +162,6 @@ static enum err on_due(void *ctx, const struct database_value *columns, size_t c
     return ERR_OK;
 }
 
-static enum err value_write(struct database_transaction *transaction,
-                            const struct measuring *measuring, struct bytes id, const char *name,
-                            double value, struct diag *diag)
-{
-    char at[METADATA_MOMENT_BYTES];
-    metadata_second(measuring->now_us, at);
-    struct database_value values[] = {database_text(id), database_text(bytes_from_text(name)),
-                                      database_number(value), database_text(bytes_from_text(at))};
-    return database_transaction_query(
-        transaction,
-        "INSERT INTO data_quality (ingestion_id, metric_name, metric_value, measurement_time) "
-        "VALUES ($1, $2, $3, $4)",
-        values, 4, NULL, NULL, NULL, diag);
-}
-
 /* Calls on_value for each metric that can be told from the sums. */
 static enum err due_values(const struct due *due, int64_t now_us,
                            enum err (*on_value)(void *ctx, const struct due *due, const char *name,
@@ -204,16 +190,20 @@ static enum err due_values(const struct due *due, int64_t now_us,
 }
 
 struct writing {
-    struct database_transaction *transaction;
-    const struct measuring *measuring;
+    struct database_rows rows;
+    char at[METADATA_MOMENT_BYTES];
     struct diag *diag;
 };
 
 static enum err on_write(void *ctx, const struct due *due, const char *name, double value)
 {
-    const struct writing *writing = ctx;
-    return value_write(writing->transaction, writing->measuring, due->id, name, value,
-                       writing->diag);
+    struct writing *writing = ctx;
+    struct database_value values[] = {database_text(due->id), database_text(bytes_from_text(name)),
+                                      database_number(value),
+                                      database_text(bytes_from_text(writing->at))};
+    database_rows_add(&writing->rows, values);
+    return database_rows_full(&writing->rows) ? database_rows_flush(&writing->rows, writing->diag)
+                                              : ERR_OK;
 }
 
 static enum err on_show(void *ctx, const struct due *due, const char *name, double value)
@@ -237,15 +227,20 @@ static enum err sums_reset(struct database_transaction *transaction,
 static enum err measure_run(struct database_transaction *transaction, void *ctx, struct diag *diag)
 {
     struct measuring *measuring = ctx;
-    struct writing writing = {transaction, measuring, diag};
+    struct writing writing = {.diag = diag};
     enum err err = ERR_OK;
+    database_rows_init(&writing.rows, transaction,
+                       "INSERT INTO data_quality (ingestion_id, metric_name, metric_value, "
+                       "measurement_time) VALUES ",
+                       4);
+    metadata_second(measuring->now_us, writing.at);
     for (size_t i = 0; i < measuring->count && err == ERR_OK; i++) {
         const struct due *due = &measuring->due[i];
         err = due_values(due, measuring->now_us, on_write, &writing);
         if (err == ERR_OK)
             err = sums_reset(transaction, measuring, due->id, diag);
     }
-    return err;
+    return err == ERR_OK ? database_rows_flush(&writing.rows, diag) : err;
 }
 
 static enum err due_find(struct measuring *measuring, struct database *database, struct diag *diag)

@@ -44,7 +44,7 @@ json_t *metadata_json_text(struct bytes text)
     return json ? json : json_string(""); /* not UTF-8, which a column's text always is */
 }
 
-/* Where each field stands in row->fields. */
+/* Where each field stood in row->fields. */
 static enum err fields_index(const json_t *fields, struct map *by_name)
 {
     enum err err = ERR_OK;
@@ -129,8 +129,9 @@ static enum err types_merge(json_t *field, const struct change_field *from, bool
     return err;
 }
 
+/* A change names each field once: what is new here need not be found again. */
 static enum err
-field_merge(struct metadata_row *row, struct map *by_name, const struct change_field *from,
+field_merge(struct metadata_row *row, const struct map *by_name, const struct change_field *from,
             enum err (*on_evolution)(void *ctx, const struct metadata_evolution *evolution),
             void *ctx)
 {
@@ -141,8 +142,6 @@ field_merge(struct metadata_row *row, struct map *by_name, const struct change_f
         return ERR_OK; /* a column that never had a value here, or one too many */
     if (is_new)
         err = field_make(row, from, &field);
-    if (err == ERR_OK && is_new)
-        err = map_put(by_name, from->name, field);
     if (err == ERR_OK)
         err = samples_merge(field, from);
     if (err == ERR_OK && from->nullable && json_object_set_new(field, "nullable", json_true()) != 0)

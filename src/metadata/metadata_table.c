@@ -1,9 +1,11 @@
 #include "metadata/metadata_table.h"
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "codec/json.h"
 #include "codec/python_json.h"
 #include "codec/timestamp.h"
+#include "database/database_rows.h"
 #include "database/migrations.h"
 #include "os/clock.h"
 
@@ -430,9 +432,36 @@ struct evolving {
     int64_t at_us;
     int64_t count;
     bool begun;
-    bool has_rows; /* the dataset had some before this change */
+    char at[METADATA_MOMENT_BYTES]; /* once begun */
+    bool has_rows;                  /* the dataset had some before this change */
+    struct database_rows rows;
+    struct arena samples; /* of the rows that wait */
+    struct buf text;
     struct diag *diag;
 };
+
+static void evolving_init(struct evolving *evolving, struct database_transaction *transaction,
+                          struct bytes dataset_id, int64_t at_us, struct diag *diag)
+{
+    evolving->transaction = transaction;
+    evolving->dataset_id = dataset_id;
+    evolving->at_us = at_us;
+    evolving->count = 0;
+    evolving->begun = evolving->has_rows = false;
+    database_rows_init(&evolving->rows, transaction,
+                       "INSERT INTO schema_evolution (ingestion_id, field_name, field_type, "
+                       "first_seen, sample_values) VALUES ",
+                       5);
+    arena_init(&evolving->samples, METADATA_JSON_BYTES_MAX);
+    buf_init(&evolving->text, METADATA_JSON_BYTES_MAX);
+    evolving->diag = diag;
+}
+
+static void evolving_fini(struct evolving *evolving)
+{
+    arena_fini(&evolving->samples);
+    buf_fini(&evolving->text);
+}
 
 static enum err on_found(void *ctx, const struct database_value *columns, size_t count)
 {
@@ -453,10 +482,12 @@ static enum err evolution_find(struct evolving *evolving,
                                    database_text(bytes_from_text(type))};
     enum err err = ERR_OK;
     *ret_found = false;
-    if (!evolving->begun)
+    if (!evolving->begun) {
+        metadata_second(evolving->at_us, evolving->at);
         err = database_transaction_query(
             evolving->transaction, "SELECT 1 FROM schema_evolution WHERE ingestion_id = $1 LIMIT 1",
             key, 1, on_found, &evolving->has_rows, NULL, evolving->diag);
+    }
     evolving->begun = true;
     if (err != ERR_OK || !evolving->has_rows)
         return err;
@@ -466,29 +497,33 @@ static enum err evolution_find(struct evolving *evolving,
                                       key, 3, on_found, ret_found, NULL, evolving->diag);
 }
 
-static enum err evolution_insert(const struct evolving *evolving,
-                                 const struct metadata_evolution *evolution)
+static enum err evolution_flush(struct evolving *evolving)
 {
-    struct buf samples;
-    char at[METADATA_MOMENT_BYTES];
-    buf_init(&samples, METADATA_JSON_BYTES_MAX);
-    metadata_second(evolving->at_us, at);
-    enum err err = python_json_write(evolution->samples, &samples);
+    enum err err = database_rows_flush(&evolving->rows, evolving->diag);
+    arena_reset(&evolving->samples);
+    return err;
+}
+
+/* The name is the change's, which is there longer. */
+static enum err evolution_add(struct evolving *evolving, const struct metadata_evolution *evolution)
+{
+    struct buf *text = &evolving->text;
+    buf_clear(text);
+    enum err err = python_json_write(evolution->samples, text);
+    if (err != ERR_OK)
+        return err;
+    char *samples = arena_dup(&evolving->samples, text->data, text->size);
+    if (!samples)
+        return ERR_NO_MEMORY;
     struct database_value values[] = {
         database_text(evolving->dataset_id),
         database_text(evolution->name),
         database_text(bytes_from_text(dataset_type_name(evolution->type))),
-        database_text(bytes_from_text(at)),
-        database_text(buf_bytes(&samples)),
+        database_text(bytes_from_text(evolving->at)),
+        database_text(bytes_from(samples, text->size)),
     };
-    if (err == ERR_OK)
-        err = database_transaction_query(
-            evolving->transaction,
-            "INSERT INTO schema_evolution (ingestion_id, field_name, field_type, first_seen, "
-            "sample_values) VALUES ($1, $2, $3, $4, $5)",
-            values, 5, NULL, NULL, NULL, evolving->diag);
-    buf_fini(&samples);
-    return err;
+    database_rows_add(&evolving->rows, values);
+    return database_rows_full(&evolving->rows) ? evolution_flush(evolving) : ERR_OK;
 }
 
 static enum err on_evolution(void *ctx, const struct metadata_evolution *evolution)
@@ -499,7 +534,7 @@ static enum err on_evolution(void *ctx, const struct metadata_evolution *evoluti
     if (err != ERR_OK || found)
         return err;
     evolving->count++;
-    return evolution_insert(evolving, evolution);
+    return evolution_add(evolving, evolution);
 }
 
 /* --- data quality -------------------------------------------------------------------------- */
@@ -541,15 +576,15 @@ enum err metadata_table_apply(struct database_transaction *transaction, const ch
                               uint64_t through, struct diag *diag)
 {
     struct metadata_row row = {0};
-    struct evolving evolving = {.transaction = transaction,
-                                .dataset_id = dataset_id,
-                                .at_us = change->first_us,
-                                .diag = diag};
+    struct evolving evolving;
     bool sensors = has_sensors(change);
     bool fields = change->field_count > 0;
+    evolving_init(&evolving, transaction, dataset_id, change->first_us, diag);
     enum err err = metadata_row_load(transaction, dataset_id, sensors, fields, &row, diag);
     if (err == ERR_OK)
         err = metadata_row_merge(&row, change, on_evolution, &evolving);
+    if (err == ERR_OK)
+        err = evolution_flush(&evolving);
     if (err == ERR_OK)
         err = metadata_row_write(transaction, dataset_id, &row, row_topic(&row, change), sensors,
                                  fields, diag);
@@ -557,6 +592,7 @@ enum err metadata_table_apply(struct database_transaction *transaction, const ch
         err = quality_add(transaction, dataset_id, change, evolving.count, diag);
     if (err == ERR_OK)
         err = progress_set(transaction, journal, dataset_id, through, diag);
+    evolving_fini(&evolving);
     metadata_row_fini(&row);
     return err;
 }
