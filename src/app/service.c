@@ -124,6 +124,7 @@ static enum err metadata_begin(struct service *service)
             .series_max = config->metrics_partitions_max,
             .quality_seconds = (uint32_t)config->metadata_quality_seconds,
             .quality_days = (uint32_t)config->metadata_quality_days,
+            .memory_limit_bytes = config->memory_limit_bytes,
         },
         &service->metadata);
 }

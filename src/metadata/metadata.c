@@ -50,6 +50,46 @@ static enum err segment_new(uint64_t through, struct bytes encoded, struct segme
     return ERR_OK;
 }
 
+static enum err segment_sum_add(const struct segment *segment, struct change *sum)
+{
+    struct change one;
+    change_init(&one);
+    enum err err = change_decode(&one, bytes_from(segment->encoded, segment->encoded_size));
+    if (err == ERR_OK)
+        err = change_merge(sum, &one);
+    change_fini(&one);
+    return err;
+}
+
+/* The same where there is nothing to add to, as there mostly is not. */
+static enum err segment_sum_first(const struct segment *segment, struct change *sum)
+{
+    enum err err = change_decode(sum, bytes_from(segment->encoded, segment->encoded_size));
+    if (err != ERR_OK) {
+        change_fini(sum);
+        change_init(sum);
+    }
+    return err;
+}
+
+enum err segments_sum(const struct segment *first, const struct segment *last, uint64_t above,
+                      struct change *sum)
+{
+    enum err err = ERR_OK;
+    bool is_first = true;
+    for (const struct segment *at = first; err == ERR_OK; at = at->next) {
+        if (at->through > above) {
+            err = is_first ? segment_sum_first(at, sum) : segment_sum_add(at, sum);
+            is_first = is_first && err != ERR_OK;
+        }
+        if (err == ERR_CORRUPT)
+            err = ERR_OK;
+        if (at == last)
+            break;
+    }
+    return err;
+}
+
 enum err segments_merge(struct segment *first, const struct segment *end)
 {
     struct change sum;

@@ -28,6 +28,8 @@ struct metadata_options {
     size_t series_max;        /* datasets that have metrics of their own */
     uint32_t quality_seconds; /* between two measurements of a dataset */
     uint32_t quality_days;    /* measurements are kept; 0: for ever */
+    /* The process's, of which the writer's cache takes a small part; 0: none. */
+    uint64_t memory_limit_bytes;
 };
 
 enum err metadata_new(const struct metadata_options *options,

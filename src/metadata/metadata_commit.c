@@ -26,7 +26,8 @@
 #define EXPIRE_NS           (3600 * NS_PER_S) /* and not in the first hour */
 #define WRITER_PATIENCE_MS  2000
 /* Of the pages that many datasets' rows are on, and the indexes, some are wanted in each round. */
-#define WRITER_CACHE_SQL "PRAGMA cache_size = -8192"
+#define WRITER_CACHE_BYTES_MAX (8 * MIB)
+#define WRITER_CACHE_PART      64 /* of MEMORY_LIMIT_BYTES, one in so many */
 
 /* A dataset's segments in the transaction at hand. */
 struct job {
@@ -98,47 +99,6 @@ static void round_take(struct round *round)
 
 /* --- the transaction ----------------------------------------------------------------------- */
 
-static enum err segment_add(const struct segment *segment, struct change *sum)
-{
-    struct change one;
-    change_init(&one);
-    enum err err = change_decode(&one, bytes_from(segment->encoded, segment->encoded_size));
-    if (err == ERR_OK)
-        err = change_merge(sum, &one);
-    change_fini(&one);
-    return err;
-}
-
-/* The same where there is nothing to add to, as there mostly is not. */
-static enum err segment_first(const struct segment *segment, struct change *sum)
-{
-    enum err err = change_decode(sum, bytes_from(segment->encoded, segment->encoded_size));
-    if (err != ERR_OK) {
-        change_fini(sum);
-        change_init(sum);
-    }
-    return err;
-}
-
-/* The segments above the progress, as one. Only the thread changes segments that are COMMITTING. A
- * text that makes no sense is passed over: it will make none later. */
-static enum err job_sum(const struct job *job, struct change *sum)
-{
-    enum err err = ERR_OK;
-    bool is_first = true;
-    for (const struct segment *at = job->first; err == ERR_OK; at = at->next) {
-        if (at->through > job->progress) {
-            err = is_first ? segment_first(at, sum) : segment_add(at, sum);
-            is_first = is_first && err != ERR_OK;
-        }
-        if (err == ERR_CORRUPT)
-            err = ERR_OK;
-        if (at == job->last)
-            break;
-    }
-    return err;
-}
-
 static enum err job_commit(struct database_transaction *transaction, struct round *round,
                            struct job *job, struct diag *diag)
 {
@@ -149,7 +109,7 @@ static enum err job_commit(struct database_transaction *transaction, struct roun
     if (err != ERR_OK || job->last->through <= job->progress)
         return err;
     change_init(&sum);
-    err = job_sum(job, &sum);
+    err = segments_sum(job->first, job->last, job->progress, &sum);
     if (err == ERR_OK)
         err = metadata_table_apply(transaction, journal, job->id, &sum, job->last->through, diag);
     change_fini(&sum);
@@ -328,6 +288,17 @@ static enum err aside_settle(struct metadata *metadata, struct diag *diag)
     return err;
 }
 
+static enum err cache_set(struct metadata *metadata, struct diag *diag)
+{
+    uint64_t limit_bytes = metadata->options.memory_limit_bytes;
+    uint64_t bytes = limit_bytes / WRITER_CACHE_PART;
+    char sql[64];
+    if (limit_bytes == 0 || bytes > WRITER_CACHE_BYTES_MAX)
+        bytes = WRITER_CACHE_BYTES_MAX;
+    snprintf(sql, sizeof(sql), "PRAGMA cache_size = -%u", (unsigned)(bytes / KIB));
+    return database_exec(metadata->writer, sql, diag);
+}
+
 static enum err writer_open(struct metadata *metadata, struct diag *diag)
 {
     enum err err = ERR_OK;
@@ -342,7 +313,7 @@ static enum err writer_open(struct metadata *metadata, struct diag *diag)
     if (err == ERR_OK)
         database_set_patience(metadata->writer, WRITER_PATIENCE_MS);
     if (err == ERR_OK)
-        err = database_exec(metadata->writer, WRITER_CACHE_SQL, diag);
+        err = cache_set(metadata, diag);
     if (err == ERR_OK)
         err = metadata_table_prepare(metadata->writer, diag);
     if (err == ERR_OK)

@@ -126,6 +126,10 @@ struct metadata {
 void segment_free(struct segment *segment);
 /* Makes one of a run of segments. */
 enum err segments_merge(struct segment *first, const struct segment *end) ERR_MUST_USE;
+/* Those above a block, as one. Only the thread changes segments that are COMMITTING. A text that
+ * makes no sense is passed over: it will make none later. */
+enum err segments_sum(const struct segment *first, const struct segment *last, uint64_t above,
+                      struct change *sum) ERR_MUST_USE;
 /* A reader met damage that the writer may never meet: the thread looks at the whole file. */
 void metadata_doubt(struct metadata *metadata);
 /* Lets the thread look at once. */
