@@ -47,8 +47,20 @@ void simulate_loop_run(struct simulate_loop *loop)
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 
+/* It ends by itself now; one more Ctrl-C may not cost what there is to tell. Held back before the
+ * handles close, for then it would end the process. */
+static void signals_hold(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 void simulate_loop_end(struct simulate_loop *loop)
 {
+    signals_hold();
     uv_close((uv_handle_t *)&loop->timer, NULL);
     for (int i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&loop->signals[i], NULL);

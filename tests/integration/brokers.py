@@ -17,7 +17,8 @@ class Mochi:
         wait_until(lambda: Mosquitto._answers(self), "mochi-mqtt to listen")
 
     def stop(self):
-        end_process(self.process)
+        self.process.kill()  # where it has locked up, SIGTERM waits for ever
+        self.process.wait()
 
 
 class HiveMq:

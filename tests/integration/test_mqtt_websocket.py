@@ -70,13 +70,15 @@ def test_mosquitto_tls(tmp_path, make_service, simulate):
 
 
 def test_mochi(mochi, make_service, simulate):
-    check_delivers(mochi, make_service, simulate, qos=1)
+    """QoS 0: mochi 2.7.9 locks up when a PUBACK meets a PUBLISH (Inflight.NextImmediate takes the
+    lock of Inflight.GetAll twice, and Inflight.Set waits between)."""
+    check_delivers(mochi, make_service, simulate, qos=0)
 
 
 def test_messages_larger_than_a_read(mochi, make_service):
     """Not Mosquitto: 2.0.11 delivers no message of 1 MiB by WebSocket, to paho neither."""
     mqtt = pytest.importorskip("paho.mqtt.client")
-    service = make_service(mochi.port, sources=source(mochi.web_port))
+    service = make_service(mochi.port, sources=source(mochi.web_port, qos=0))
     service.wait_log("connected")
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", mochi.port)

@@ -65,6 +65,6 @@ def test_totals_of_a_command(tmp_path, log, status, last):
 def test_steps_side_by_side_are_all_counted(tmp_path):
     done = run('bad() { return 1; }; step_later "two words" test "a b" = "a b"; step_later bad bad; '
                'for i in 1 2 3; do step_later "$i" true; done; '
-               'step_later killed bash -c "kill -9 \\$PPID"; steps_run; totals', "", tmp_path)
+               'step_later killed bash -c "kill -9 \\$PPID"; steps_begin; steps_end; totals', "", tmp_path)
     assert done.stdout.splitlines()[-1] == "4 passed, 2 failed" and done.returncode == 1
     assert "-- FAILED: bad" in done.stdout and "-- passed: two words" in done.stdout
