@@ -4,108 +4,14 @@
 
 #include <cmocka.h>
 
-#include "base/buf.h"
-#include "base/hash.h"
-#include "journal/journal.h"
-#include "support/temp_folder.h"
+#include "support/journal_rig.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    temp_folder_make(folder, sizeof(folder));
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    temp_folder_remove(folder);
-    return 0;
-}
-
-static struct journal *open_journal(void)
-{
-    struct journal_options options = {.fs = &fs_posix,
-                                      .clock = &clock_system,
-                                      .folder = folder,
-                                      .size_max_bytes = 1 * GIB,
-                                      .segment_bytes = 256 * KIB};
-    struct journal *journal = NULL;
-    assert_int_equal(journal_open(&options, &journal, NULL), ERR_OK);
-    assert_int_equal(journal_start(journal, NULL), ERR_OK);
-    return journal;
-}
-
-static _Atomic uint32_t durable;
-
-static void on_durable(void *ctx, struct block *block, enum err err)
-{
-    (void)ctx;
-    (void)block;
-    assert_int_equal(err, ERR_OK);
-    atomic_fetch_add(&durable, 1);
-}
-
-static void wait_for(uint32_t count)
-{
-    while (atomic_load(&durable) < count)
-        usleep(100);
-}
-
-/* One block with a message of the dataset. */
-static void submit(struct journal *journal, const char *dataset)
-{
-    struct block *block;
-    struct buf encoded;
-    uint32_t route_index;
-    char payload[2000];
-    struct route_view route = {.source_id = BYTES_LITERAL("src"),
-                               .dataset_id = bytes_from_text(dataset),
-                               .source_type = BYTES_LITERAL("mqtt")};
-    memset(payload, 'x', sizeof(payload));
-    buf_init(&encoded, 4096);
-    assert_int_equal(block_new(4096, &block), ERR_OK);
-    assert_int_equal(route_encode(&route, &encoded), ERR_OK);
-    assert_int_equal(
-        block_add_route(block, buf_bytes(&encoded), hash_bytes(route.dataset_id), &route_index),
-        ERR_OK);
-    struct message_view message = {.payload = bytes_from(payload, sizeof(payload))};
-    assert_int_equal(block_add_message(block, &message), ERR_OK);
-    buf_fini(&encoded);
-    uint32_t before = atomic_load(&durable);
-    assert_int_equal(journal_submit(journal, block, 0, 0, on_durable, NULL), ERR_OK);
-    wait_for(before + 1);
-}
-
-static uint64_t last_block(struct journal *journal)
-{
-    struct journal_stats stats;
-    journal_stats_get(journal, &stats);
-    return stats.block_last;
-}
-
-/* Lands all that there is of the dataset, and has it uploaded at once. */
 static void land(struct journal *journal, const char *dataset, const char *changes)
 {
-    uint32_t before = atomic_load(&durable);
-    submit(journal, dataset);
-    struct landed landed = {.dataset_id = bytes_from_text(dataset),
-                            .source_id = BYTES_LITERAL("src"),
-                            .after = journal_landed_through(journal, bytes_from_text(dataset)),
-                            .through = last_block(journal),
-                            .cut_id = journal_next_cut_id(journal),
-                            .metadata_changes = bytes_from_text(changes)};
-    landed.first = (struct position){landed.through, 0};
-    assert_int_equal(journal_land(journal, &landed, on_durable, NULL), ERR_OK);
-    wait_for(before + 2);
-    assert_int_equal(journal_uploaded(journal, landed.cut_id, on_durable, NULL), ERR_OK);
-    wait_for(before + 3);
+    struct landed landed = {.metadata_changes = bytes_from_text(changes)};
+    land_all(journal, dataset, &landed, true);
 }
 
 static enum err on_kept(void *ctx, struct bytes dataset_id, struct bytes changes)

@@ -33,7 +33,7 @@
 #define WORKER_WAIT_MAX_NS (2 * NS_PER_S) /* so that it is seen to be alive */
 #define WORKER_FORCED_MAX  256
 #define WORKER_GROUP_MAX   8     /* blocks worked off together; their memory stays until the last */
-#define WORKER_PINS_MAX    1     /* of columns before their cut, in one go through the queue */
+#define WORKER_PINS_MAX    1     /* of columns before their cut, between two groups */
 #define WORKER_VISITS_MAX  16384 /* no further block joins a group that has so many */
 
 struct worker {

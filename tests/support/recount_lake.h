@@ -100,6 +100,22 @@ static inline enum err count_of(struct recounted *recounted)
     return recount_dataset(&options, FOLDER, recounted, &diag);
 }
 
+/* Each allocation fails in turn: the error says so. */
+static inline void check_no_memory(void)
+{
+    for (uint64_t k = 1;; k++) {
+        struct recounted recounted;
+        mem_fail_at(k);
+        enum err err = count_of(&recounted);
+        bool failed = mem_failed();
+        mem_fail_at(0);
+        recounted_fini(&recounted);
+        if (!failed)
+            break;
+        assert_int_equal(err, ERR_NO_MEMORY);
+    }
+}
+
 /* All of the changes as one; *ret_count: how many they are. */
 static inline void sum_of(const struct recounted *recounted, struct change *sum, size_t *ret_count)
 {
